@@ -1,0 +1,185 @@
+"""The plan: a flow compiled. Atoms and flows as numbered nodes, edges between siblings, symbols resolved to bindings.
+
+The compiler makes it, everything after only reads it. Node 0 is the run itself (path ""), node 1 the root flow or atom;
+numbers follow the declaration order, so *plan order* is the order of the numbers (rule D8). A flow is one node to its
+siblings (E1): edges join siblings only, and what crosses levels is expressed by the flow's own node. That keeps the
+plan linear in size: two stages of a thousand atoms are two thousand and two nodes, not a million edges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from flowledger.events.facts import OnFailure
+
+    from .backoff import Backoff
+    from .retry import Retry
+    from .typed import Typed
+
+RUN = 0  # the number of the run's own node
+
+Pattern = Literal["run", "task", "linear", "unordered", "graph", "each"]
+Lane = Literal["inline", "threads", "async"]
+OnInterrupt = Literal["rerun", "fail"]
+
+
+# -- where an argument's value comes from -------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value bound by hand, or an input of a nested flow factory: JSON ``content``, read back through ``typed``."""
+
+    argument: str
+    content: bytes
+    digest: str  # SHA-256 (hex) of content
+    typed: Typed
+
+
+@dataclass(frozen=True, slots=True)
+class FromInput:
+    """An input of the run, as submitted."""
+
+    argument: str
+    name: str
+    typed: Typed
+
+
+@dataclass(frozen=True, slots=True)
+class FromNode:
+    """The result of another node, or one item of it (``item``: index or field name; None: all of it).
+
+    ``typed`` is the provider's type; ``into`` the argument's, where it differs and must be applied on top.
+    """
+
+    argument: str
+    node: int
+    item: int | str | None
+    typed: Typed
+    into: Typed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FromRound:
+    """The value of a retry in its present round; ``scope`` is the number of the retry's flow."""
+
+    argument: str
+    scope: int
+    typed: Typed
+
+
+@dataclass(frozen=True, slots=True)
+class FromResource:
+    """A live object; never written down, so it counts in no digest but by name."""
+
+    argument: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class FromContext:
+    """The `TaskContext` of the attempt."""
+
+    argument: str
+
+
+@dataclass(frozen=True, slots=True)
+class FromOutcome:
+    """In a revert only: what the attempt ended with (E4). ``result`` and one's own provides-name: the result or None;
+    ``failure``: the atom's own failure or None; ``failures``: all failures that led to this revert, as a list."""
+
+    argument: str
+    what: Literal["result", "failure", "failures"]
+    item: int | str | None = None
+
+
+Binding = Given | FromInput | FromNode | FromRound | FromResource | FromContext | FromOutcome
+
+
+# -- what a task is to the engine ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A callable of the user with the options that rule how often and how long it may run."""
+
+    body: Callable[..., Any]
+    is_async: bool
+    attempts: int
+    backoff: Backoff
+    timeout_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSpec:
+    """A task definition as the engine needs it; shared by all atoms made from it (of the same configuration)."""
+
+    name: str
+    execute: Call
+    revert: Call | None
+    result: Typed
+    retry_on: tuple[type[BaseException], ...]
+    deadline_s: float | None
+    on_interrupt: OnInterrupt
+    read_only: bool
+    code_version: str  # digest of the body's source, "" where there is none; shown, never compared (C10)
+    config: bytes  # the fields of a task class as JSON; b"" for a function
+
+
+# -- nodes --------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Node:
+    """An atom or a flow, placed.
+
+    ``scope`` is the number of the nearest retry scope *around* it: a flow with a retry, or `RUN`. A flow with a retry
+    is itself a scope; its own ``scope`` is the next one outwards. ``preds`` and ``succs`` are siblings.
+    ``returns`` (flows): the number of the child or deeper node whose result is the flow's, or None.
+    """
+
+    number: int
+    path: str
+    name: str
+    pattern: Pattern
+    parent: int
+    scope: int
+    lane: Lane = "inline"
+    preds: list[int] = field(default_factory=list[int])
+    succs: list[int] = field(default_factory=list[int])
+    # atoms
+    task: TaskSpec | None = None
+    arguments: tuple[Binding, ...] = ()
+    revert_arguments: tuple[Binding, ...] = ()
+    provides: str | tuple[str, ...] | None = None
+    # flows
+    children: list[int] = field(default_factory=list[int])
+    retry: Retry[Any] | None = None
+    returns: int | None = None
+    gathers: bool = False  # its result is the list of its children's results (unordered, each)
+
+    @property
+    def is_atom(self) -> bool:
+        """Whether this node is a task (and not a flow or the run)."""
+        return self.task is not None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Plan:
+    """A compiled flow. ``fingerprint`` covers what rule E8 says; ``document`` is the plan as JSON for readers that have
+    no code (see `core.document`)."""
+
+    factory: str
+    nodes: list[Node]
+    by_path: Mapping[str, int]
+    inputs: Mapping[str, Typed]
+    returns: Typed
+    resources: frozenset[str]
+    on_failure: OnFailure
+    fingerprint: str
+    document: bytes
+    without_revert: tuple[str, ...]  # paths of atoms that are neither read_only nor revertable (E5)

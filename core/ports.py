@@ -1,0 +1,44 @@
+"""What the engine asks of the world. Small on purpose; adapters implement them, tests replace them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from flowledger.events.store import Append, AppendResult
+
+
+class Clock(Protocol):
+    """The one source of time (rule F1): store time read with each heartbeat, plus monotonic time since."""
+
+    def now_us(self) -> int:
+        """Microseconds since the epoch; never goes back within a process."""
+        ...
+
+
+class Ids(Protocol):
+    """Where new ids come from."""
+
+    def run_id(self) -> str:
+        """A new run id: 26 characters, sorts by creation time (ULID)."""
+        ...
+
+    def request_id(self) -> str:
+        """A new id for a request of a person."""
+        ...
+
+    def random(self) -> float:
+        """A number in [0, 1): the jitter of a back-off, which is then recorded."""
+        ...
+
+
+class Appender(Protocol):
+    """The one way into the log of a process: gathers all runs' appends, one transaction per turn (group commit)."""
+
+    def append(self, request: Append, done: Callable[[AppendResult], None]) -> None:
+        """Append; ``done`` is called once, on the event loop, with the result or the `StoreError` as a value.
+
+        On a store that is ``immediate`` it is called before this returns.
+        A run has at most one append in flight (A1): the engine sees to it, the appender relies on it.
+        """
+        ...

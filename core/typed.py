@@ -1,0 +1,65 @@
+"""A type at the edge of the log: how its values become bytes and come back (pydantic does the work)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
+from pydantic.errors import PydanticUndefinedAnnotation
+
+from flowledger.events.errors import UnserialisableType
+
+_IMMUTABLE = frozenset({str, int, float, bool, bytes, type(None)})
+
+
+class Typed:
+    """An annotation with its pydantic adapter.
+
+    ``immutable``: a decoded value may be handed to several bodies, none of them can change it for the others.
+    """
+
+    __slots__ = ("_adapter", "annotation", "immutable", "load")
+
+    def __init__(self, annotation: Any) -> None:
+        self.annotation = annotation
+        self.immutable = annotation in _IMMUTABLE if isinstance(annotation, type) else annotation is None
+        self._adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+        #: bytes → value; raises `pydantic.ValidationError`
+        self.load = self._adapter.validate_json
+
+    def to_json(self, value: Any) -> bytes:
+        """The value as JSON, refusing what would not come back as this type.
+
+        Raises:
+            pydantic_core.PydanticSerializationError: the value is not of this type.
+        """
+        return self._adapter.dump_json(value, round_trip=True, warnings="error", by_alias=True)
+
+    def validate(self, value: Any) -> Any:
+        """The value as this type; raises `pydantic.ValidationError`."""
+        return self._adapter.validate_python(value)
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema, for help texts and forms."""
+        return self._adapter.json_schema()
+
+
+@lru_cache(maxsize=4096)
+def _cached(annotation: Any) -> Typed:
+    return Typed(annotation)
+
+
+def typed(annotation: Any, *, where: str) -> Typed:
+    """The `Typed` of an annotation, made once.
+
+    Raises:
+        UnserialisableType: pydantic cannot read or write it. ``where`` names the argument or return value.
+    """
+    try:
+        try:
+            return _cached(annotation)
+        except TypeError:  # an unhashable annotation, e.g. Annotated[..., Field(examples=[...])]
+            return Typed(annotation)
+    except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError) as error:
+        raise UnserialisableType(f"{where}: {annotation!r} cannot be written to the log") from error

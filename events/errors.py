@@ -1,0 +1,393 @@
+"""Every error flowledger raises, in one tree.
+
+    FlowledgerError
+    ├ DefinitionError      FL1xx  the flow is wrong; nothing was written
+    │   MissingSymbol · AmbiguousSymbol · SymbolTypeMismatch · UnknownArgument · ProvidesMismatch · ReservedName
+    │   DuplicateName · CyclicFlow · UnserialisableType · UnresolvedAnnotation · NotImportable · PlacedInsideTask
+    │   FactoryNotPure · FlowNotRegistered · NotSupported
+    ├ InputError           FL2xx  a value handed in is wrong (also a ValueError)
+    ├ RunUnsuccessful      FL3xx  the run ended, but not well: RunReverted · RunFailed · RunCancelled · RunSuspended
+    ├ Refused              FL4xx  RunNotFound · IllegalRequest · NotLive · PlanDiffers · KeyConflict · RunOwned
+    ├ PayloadError         FL5xx  UnserialisableResult · PayloadTooLarge
+    ├ StoreError           FL6xx  StoreUnavailable · VersionConflict · Fenced · KeyTaken · SchemaTooNew · SchemaTooOld
+    ├ IntegrityError       FL7xx  Tampered · Nondeterminism
+    └ InternalError        FL9xx  a bug of ours
+
+Raised *by* user code, and not errors: `NotReady`, `Permanent`.
+
+A message says what is wrong and where; ``hint`` says what to do next; ``code`` never changes its meaning.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .failure import Failure
+
+DOCS_URL = "docs/errors.md"
+
+
+class FlowledgerError(Exception):
+    """The root of the tree: catch it to catch everything flowledger raises."""
+
+    code: ClassVar[str] = "FL000"
+    default_hint: ClassVar[str] = ""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = self.default_hint if hint is None else hint
+
+    @property
+    def docs_url(self) -> str:
+        """Where this code is explained, relative to the project's root."""
+        return f"{DOCS_URL}#{self.code.lower()}"
+
+    def __str__(self) -> str:
+        hint = f"\n  hint: {self.hint}" if self.hint else ""
+        return f"[{self.code}] {self.message}{hint}"
+
+
+# -- FL1xx: the definition ----------------------------------------------------------------------
+
+
+class DefinitionError(FlowledgerError):
+    """A task, flow or resource is defined or placed wrongly. Nothing has been written."""
+
+    code = "FL100"
+
+
+class MissingSymbol(DefinitionError):
+    """An argument has no provider: no sibling, no enclosing flow, no input, no resource has its name."""
+
+    code = "FL101"
+
+
+class AmbiguousSymbol(DefinitionError):
+    """An argument has two providers that are equally near."""
+
+    code = "FL102"
+
+
+class SymbolTypeMismatch(DefinitionError):
+    """The provider's type can never be what the argument asks for."""
+
+    code = "FL103"
+
+
+class UnknownArgument(DefinitionError):
+    """`bind` or `each` names an argument the callable does not have."""
+
+    code = "FL104"
+
+
+class ProvidesMismatch(DefinitionError):
+    """`provides` does not fit the return annotation."""
+
+    code = "FL105"
+
+
+class ReservedName(DefinitionError):
+    """`result`, `failure` and `failures` belong to reverts and cannot be symbols or arguments of `execute`."""
+
+    code = "FL106"
+
+
+class DuplicateName(DefinitionError):
+    """Two siblings, or two definitions of an app, were given the same name."""
+
+    code = "FL107"
+
+
+class CyclicFlow(DefinitionError):
+    """The parts of a graph wait for each other."""
+
+    code = "FL108"
+
+
+class UnserialisableType(DefinitionError):
+    """An annotation cannot be written to the log, so its value could not be read back."""
+
+    code = "FL109"
+    default_hint = "annotate with a type pydantic can serialise; live objects belong in @app.resource"
+
+
+class UnresolvedAnnotation(DefinitionError):
+    """An annotation names something that does not exist at run time."""
+
+    code = "FL110"
+    default_hint = (
+        "import the name outside `if TYPE_CHECKING:` (ruff: lint.flake8-type-checking.runtime-evaluated-decorators)"
+    )
+
+
+class NotImportable(DefinitionError):
+    """The app or a definition cannot be found by name from another process."""
+
+    code = "FL111"
+
+
+class PlacedInsideTask(DefinitionError):
+    """A part was bound or built inside a running task body, where placing has no meaning."""
+
+    code = "FL112"
+    default_hint = "place parts in a flow factory; inside a body call the task like the function it is"
+
+
+class FactoryNotPure(DefinitionError):
+    """A flow factory built two different plans from the same inputs."""
+
+    code = "FL113"
+    default_hint = "a factory may depend on nothing but its inputs: no clock, no randomness, no environment"
+
+
+class FlowNotRegistered(DefinitionError):
+    """The app has no flow or task of this name, so the run could not be resumed."""
+
+    code = "FL114"
+
+
+class NotSupported(DefinitionError):
+    """What is asked for is not part of this version."""
+
+    code = "FL115"
+
+
+# -- FL2xx: inputs ------------------------------------------------------------------------------
+
+
+class InputError(FlowledgerError, ValueError):
+    """A value handed in does not fit. ``field``, ``expected`` and ``given`` say which and how."""
+
+    code = "FL200"
+
+    def __init__(
+        self, message: str, *, field: str = "", expected: str = "", given: str = "", hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.field = field
+        self.expected = expected
+        self.given = given
+
+
+# -- FL3xx: how a run ended ---------------------------------------------------------------------
+
+
+class RunUnsuccessful(FlowledgerError):
+    """The run did not succeed. ``run`` is its handle, ``failures`` what went wrong, in plan order."""
+
+    code = "FL300"
+
+    def __init__(
+        self, message: str, *, run: Any = None, failures: Sequence[Failure] = (), hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.run = run
+        self.failures: tuple[Failure, ...] = tuple(failures)
+
+
+class RunReverted(RunUnsuccessful):
+    """The run failed and everything it had done has been undone."""
+
+    code = "FL301"
+
+
+class RunFailed(RunUnsuccessful):
+    """The run failed and what it had done is still standing, or could not be undone."""
+
+    code = "FL302"
+
+
+class RunCancelled(RunUnsuccessful):
+    """The run was cancelled."""
+
+    code = "FL303"
+
+
+class RunSuspended(RunUnsuccessful):
+    """The run is suspended: nothing is lost, `resume` goes on."""
+
+    code = "FL304"
+
+
+# -- FL4xx: refused -----------------------------------------------------------------------------
+
+
+class Refused(FlowledgerError):
+    """What was asked for is not allowed in the present state. Nothing has been changed."""
+
+    code = "FL400"
+
+
+class RunNotFound(Refused, LookupError):
+    """No run has this id, prefix or key."""
+
+    code = "FL401"
+
+
+class IllegalRequest(Refused):
+    """The request does not fit the run's status."""
+
+    code = "FL402"
+
+
+class NotLive(Refused):
+    """The run is final; it takes no more signals or requests of this kind."""
+
+    code = "FL403"
+
+
+class PlanDiffers(Refused):
+    """Today's code builds another plan than the one the run has history for."""
+
+    code = "FL404"
+
+
+class KeyConflict(Refused):
+    """The key belongs to a run with other inputs."""
+
+    code = "FL405"
+    default_hint = "use another key, or the inputs the key was first used with"
+
+
+class RunOwned(Refused):
+    """Another live process drives this run."""
+
+    code = "FL407"
+
+
+# -- FL5xx: payloads ----------------------------------------------------------------------------
+
+
+class PayloadError(FlowledgerError):
+    """A value cannot be stored."""
+
+    code = "FL500"
+
+
+class UnserialisableResult(PayloadError):
+    """A body returned something that does not fit its return annotation or cannot be serialised."""
+
+    code = "FL501"
+
+
+class PayloadTooLarge(PayloadError):
+    """A value is over the hard limit (`PAYLOAD_MAX_BYTES`)."""
+
+    code = "FL502"
+    default_hint = "store the value elsewhere and return a reference to it"
+
+
+# -- FL6xx: the store ---------------------------------------------------------------------------
+
+
+class StoreError(FlowledgerError):
+    """The store did not do what was asked."""
+
+    code = "FL600"
+
+
+class StoreUnavailable(StoreError, ConnectionError):
+    """The store cannot be reached or cannot write: nothing acknowledged is lost."""
+
+    code = "FL601"
+
+
+class VersionConflict(StoreError):
+    """The stream has moved on since it was read."""
+
+    code = "FL602"
+
+
+class Fenced(StoreError):
+    """The run has a newer owner; this one must stop."""
+
+    code = "FL603"
+
+
+class KeyTaken(StoreError):
+    """A stream with this (app, factory, key) exists; ``run_id`` says which."""
+
+    code = "FL604"
+
+    def __init__(self, message: str, *, run_id: str) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+
+
+class SchemaTooNew(StoreError):
+    """The database was made by a newer flowledger."""
+
+    code = "FL605"
+    default_hint = "upgrade flowledger in this process, or use another database"
+
+
+class SchemaTooOld(StoreError):
+    """The database must be upgraded first."""
+
+    code = "FL606"
+    default_hint = "run `flowledger db upgrade`"
+
+
+# -- FL7xx: integrity ---------------------------------------------------------------------------
+
+
+class IntegrityError(FlowledgerError):
+    """The log is not what it should be."""
+
+    code = "FL700"
+
+
+class Tampered(IntegrityError):
+    """A stored event does not match its hash chain. ``run_id`` and ``version`` name the first bad event."""
+
+    code = "FL701"
+    default_hint = "do not go on with this run; compare with a backup, and find out who can write to the database"
+
+    def __init__(self, message: str, *, run_id: str, version: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.run_id = run_id
+        self.version = version
+
+
+class Nondeterminism(IntegrityError):
+    """A recorded event would not be valid in today's code. ``version`` names the first one."""
+
+    code = "FL702"
+
+    def __init__(self, message: str, *, version: int = 0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.version = version
+
+
+# -- FL9xx: ours --------------------------------------------------------------------------------
+
+
+class InternalError(FlowledgerError):
+    """This should never happen."""
+
+    code = "FL900"
+    default_hint = "please report it with this message and the output of `flowledger events RUN --json`"
+
+
+# -- raised by user code ------------------------------------------------------------------------
+
+
+def _seconds(duration: float | timedelta) -> float:
+    return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
+
+
+class NotReady(Exception):  # noqa: N818 - not an error
+    """Raised by a task that polls: call me again in ``retry_after`` seconds (rule F2)."""
+
+    def __init__(self, message: str = "", *, retry_after: float | timedelta = 5) -> None:
+        super().__init__(message)
+        self.retry_after_s = _seconds(retry_after)
+
+
+class Permanent(Exception):  # noqa: N818 - says something about the attempt, not about our code
+    """Raised by a task: no further attempts, ask the retry at once."""

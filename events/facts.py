@@ -1,0 +1,264 @@
+"""The vocabulary: one class per fact, past tense, frozen. The log format has its own version per class.
+
+The atom or scope an event speaks of is in its envelope (`path`; "" is the run), not repeated here. Times are integer
+microseconds since the epoch, as the store's clock gave them (rule F1). ``try_`` is written ``try``.
+
+``volatile`` names the fields that may differ between two logs of the same flow and inputs (rule D8).
+A field may be added with a default; any other change is a new ``schema_version`` and an upcaster in `events.upcast`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import msgspec
+
+from .failure import Failure
+
+Raw = msgspec.Raw
+NULL = Raw(b"null")
+
+OnFailure = Literal["revert", "stop"]
+Decision = Literal["RETRY", "REVERT", "REVERT_ALL"]
+Phase = Literal["execute", "revert"]
+RequestKind = Literal["suspend", "revert"]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of all facts."""
+
+    schema_version: ClassVar[int] = 1
+    volatile: ClassVar[frozenset[str]] = frozenset()
+
+
+# -- the run ------------------------------------------------------------------------------------
+
+
+class RunSubmitted(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """Somebody asked for a run of ``factory`` with ``inputs`` (a JSON object, or moved to a payload row)."""
+
+    volatile = frozenset({"key"})
+
+    app: str
+    factory: str
+    inputs: Raw = Raw(b"{}")
+    moved: str | None = None
+    key: str | None = None
+    tags: dict[str, str] = {}
+    executor: str | None = None
+
+
+class RunClaimed(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A process became the run's owner."""
+
+    volatile = frozenset({"owner", "epoch"})
+
+    owner: str
+    epoch: int
+
+
+class RunReleased(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """The owner gave the run up unfinished."""
+
+    reason: str = ""
+
+
+class RunStarted(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """The plan is fixed: ``fingerprint`` names it in the plans table (rule E8)."""
+
+    fingerprint: str
+    on_failure: OnFailure = "revert"
+
+
+class RunSuspended(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """No body runs any more; the run waits for `resume` (rule G2)."""
+
+
+class RunResumed(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A suspended run goes on, in the direction it had."""
+
+
+class RunSucceeded(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """Every atom is done."""
+
+
+class RunReverted(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """Everything the run did has been undone."""
+
+
+class RunFailed(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """The run ended with something standing: asked for (``stopped``), or because a revert failed."""
+
+    reason: Literal["stopped", "revert_failed"]
+
+
+# -- requests -----------------------------------------------------------------------------------
+
+
+class RequestAccepted(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A person's request took effect; who asked is the envelope's actor."""
+
+    volatile = frozenset({"request"})
+
+    request: str
+    kind: RequestKind
+    reason: str = ""
+
+
+class RequestRefused(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A person's request was answered with no; ``why`` says why."""
+
+    volatile = frozenset({"request"})
+
+    request: str
+    kind: RequestKind
+    why: str
+    reason: str = ""
+
+
+# -- scopes (path: the flow that has the retry; "" is the run itself) -----------------------------
+
+
+class RoundStarted(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A retry's scope begins pass ``round`` (from 1) with the retry's ``value``."""
+
+    round: int
+    value: Raw = NULL
+
+
+class RetryDecided(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """The drained scope's retry answered (rule D2). ``error`` is set where the retry's own code raised (D7)."""
+
+    volatile = frozenset({"backoff_s"})
+
+    round: int
+    decision: Decision
+    failures: tuple[Failure, ...] = ()
+    backoff_s: float = 0.0
+    error: Failure | None = None
+
+
+class ScopeReverting(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """What was started in the scope is being undone."""
+
+    round: int = 0
+
+
+class ScopeReset(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """All atoms of the scope are PENDING again, in their next try. ``until``: the next round waits for this time."""
+
+    volatile = frozenset({"until"})
+
+    round: int
+    until: int | None = None
+
+
+class TimerFired(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """The due time of a back-off (of an atom, a revert or a scope) has passed."""
+
+    volatile = frozenset({"due"})
+
+    due: int
+
+
+# -- atoms --------------------------------------------------------------------------------------
+
+
+class AtomEvent(Event, frozen=True, kw_only=True, omit_defaults=True, rename={"try_": "try"}):
+    """Base of what happens to a task: ``try_`` counts the resets, from 1; ``attempt`` its starts within the try."""
+
+    try_: int = 1
+    attempt: int = 1
+
+
+class TaskStarted(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Written before the body runs (rules C1, C10)."""
+
+    volatile = frozenset({"key"})
+
+    key: str
+    code: str = ""
+    inputs: str = ""
+
+
+class TaskWaiting(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The body said `NotReady`: the attempt goes on at ``until`` (rule F2)."""
+
+    volatile = frozenset({"until", "polls"})
+
+    until: int
+    polls: int = 1
+    message: str = ""
+
+
+class TaskSucceeded(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The body returned; ``result`` is its value through the return annotation, or ``moved`` to a payload row."""
+
+    volatile = frozenset({"polls"})
+
+    result: Raw = NULL
+    moved: str | None = None
+    polls: int = 0
+
+
+class TaskFailed(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """An attempt failed. ``again``: there will be another in this try, at ``until`` where a back-off says so.
+
+    Version 1 had ``error`` (one line of text) where ``failure`` is now; see `events.upcast`.
+    """
+
+    schema_version = 2
+    volatile = frozenset({"until", "polls"})
+
+    failure: Failure
+    again: bool = False
+    until: int | None = None
+    polls: int = 0
+
+
+class TaskInterrupted(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The process in which the body ran is gone; whether it had an effect is unknown (rules C3, C6)."""
+
+    cause: str
+    phase: Phase = "execute"
+
+
+class RevertStarted(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Written before the revert runs; ``attempt`` counts the revert's own starts."""
+
+    volatile = frozenset({"key"})
+
+    key: str
+
+
+class TaskReverted(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The atom is undone. ``attempt`` 0: the task has no revert, nothing was called."""
+
+
+class RevertFailed(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A revert failed. ``again``: it will be called again, at ``until`` where a back-off says so."""
+
+    volatile = frozenset({"until"})
+
+    failure: Failure
+    again: bool = False
+    until: int | None = None
+
+
+class OutcomeIgnored(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """An outcome came after the attempt had been settled; it has no effect (rule C4)."""
+
+    outcome: Literal["succeeded", "failed"]
+    phase: Phase = "execute"
+
+
+RUN_EVENTS: tuple[type[Event], ...] = (
+    RunSubmitted, RunClaimed, RunReleased, RunStarted, RunSuspended, RunResumed, RunSucceeded, RunReverted, RunFailed,
+    RequestAccepted, RequestRefused,
+)  # fmt: skip
+SCOPE_EVENTS: tuple[type[Event], ...] = (RoundStarted, RetryDecided, ScopeReverting, ScopeReset)
+ATOM_EVENTS: tuple[type[Event], ...] = (
+    TaskStarted, TaskWaiting, TaskSucceeded, TaskFailed, TaskInterrupted, RevertStarted, TaskReverted, RevertFailed,
+    OutcomeIgnored,
+)  # fmt: skip
+EVENTS: tuple[type[Event], ...] = (*RUN_EVENTS, *SCOPE_EVENTS, TimerFired, *ATOM_EVENTS)

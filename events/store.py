@@ -1,0 +1,238 @@
+"""The store: the contract that memory, SQLite and Postgres share (rules A, B1, B2; one conformance suite runs on each).
+
+All methods block, may be called from any thread, and raise `StoreUnavailable` when the store cannot be reached or
+cannot write. What an append did to one run never depends on the other runs of its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
+
+from .envelope import StoredEvent
+from .errors import StoreError
+
+RunStatus = Literal["PENDING", "RUNNING", "SUSPENDING", "SUSPENDED", "SUCCEEDED", "REVERTED", "FAILED", "CANCELLED"]
+Direction = Literal["FORWARD", "BACK"]
+FINAL: frozenset[RunStatus] = frozenset({"SUCCEEDED", "REVERTED", "FAILED", "CANCELLED"})
+
+
+class Cursor(str):
+    """A place in the global log. Opaque: it is compared, stored and handed back as it is, never taken apart (A4)."""
+
+    __slots__ = ()
+
+
+START = Cursor("")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewStream:
+    """What the stream row of a new run holds and keeps (rule A7). ``owner`` None: it waits to be claimed."""
+
+    app: str
+    factory: str
+    key: str | None
+    inputs_digest: str
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    queue: str | None = None
+    priority: int = 0
+    owner: str | None = None
+
+
+class PayloadRow(NamedTuple):
+    """A value moved out of an event: ``digest`` is the SHA-256 (hex) of ``content``, kept per run (rule A8)."""
+
+    digest: str
+    content: bytes
+
+
+class PlanRow(NamedTuple):
+    """A compiled plan, kept once per fingerprint."""
+
+    fingerprint: str
+    document: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Append:
+    """One run's next events. ``expected`` is the version before them, ``epoch`` the appender's.
+
+    The stream row takes ``status``, ``direction``, ``wake_at_us`` (earliest due time), and the version and hash of the
+    last event. ``release`` gives up ownership in the same transaction. A new run has ``create`` and ``expected`` 0;
+    its epoch is 1 where it has an owner from the start, else 0.
+    """
+
+    run_id: str
+    expected: int
+    epoch: int
+    events: Sequence[StoredEvent]
+    status: RunStatus
+    direction: Direction = "FORWARD"
+    wake_at_us: int | None = None
+    create: NewStream | None = None
+    release: bool = False
+    payloads: Sequence[PayloadRow] = ()
+    plan: PlanRow | None = None
+
+
+class Appended(NamedTuple):
+    """The events are durable; the stream is at ``version``."""
+
+    version: int
+
+
+# Per run of a batch: Appended, or the error as a value — VersionConflict, Fenced, KeyTaken — never half of it.
+AppendResult = Appended | StoreError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """A stream row as it stands."""
+
+    run_id: str
+    app: str
+    factory: str
+    key: str | None
+    inputs_digest: str
+    tags: Mapping[str, str]
+    queue: str | None
+    priority: int
+    status: RunStatus
+    direction: Direction
+    wake_at_us: int | None
+    owner: str | None
+    epoch: int
+    requests: int
+    version: int
+    head_hash: bytes
+    created_us: int
+
+
+class Followed(NamedTuple):
+    """An event met on the global log; ``cursor`` is the place just after it."""
+
+    cursor: Cursor
+    run_id: str
+    event: StoredEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """A process that may own runs. ``id`` is new at every start (an id used twice would hide a death)."""
+
+    id: str
+    host: str
+    pid: int
+    app: str
+
+
+class Claim(NamedTuple):
+    """Ownership of a run: append under this ``epoch``, after ``version``."""
+
+    epoch: int
+    version: int
+    head_hash: bytes
+
+
+class Held(NamedTuple):
+    """The claim is refused: ``owner`` is alive, last seen ``seen_s`` seconds ago."""
+
+    owner: str
+    host: str
+    pid: int
+    seen_s: float
+
+
+class Store(Protocol):
+    """Streams of events with expected versions, epochs, one global order, and the owners of runs."""
+
+    #: An append takes no I/O and may be made from the event loop itself.
+    immediate: bool
+
+    def append(self, batch: Sequence[Append]) -> list[AppendResult]:
+        """Append for each run of the batch, all or nothing per run, in one transaction (A1–A3).
+
+        Returns one result per request, in order. A run may stand only once in a batch.
+        An ambiguous commit is settled by looking before this returns or raises.
+        """
+        ...
+
+    def read(self, run_id: str, *, after_version: int = 0, limit: int | None = None) -> list[StoredEvent]:
+        """Events of one stream with version > ``after_version``, in order (keyset pages with ``limit``)."""
+        ...
+
+    def read_all(self, after: Cursor, *, limit: int = 1000) -> list[Followed]:
+        """Events of all streams after the cursor, in commit order; a later call never finds an earlier one (A4)."""
+        ...
+
+    def wait(self, after: Cursor, *, timeout_s: float) -> bool:
+        """Block until the log has events after the cursor, or the time is over. True if there are."""
+        ...
+
+    def stream(self, run_id: str) -> Stream | None:
+        """The stream row of this run."""
+        ...
+
+    def find(self, *, app: str, factory: str, key: str) -> Stream | None:
+        """The stream with this key (unique per app and factory, rule G8)."""
+        ...
+
+    def streams(
+        self,
+        *,
+        app: str | None = None,
+        key: str | None = None,
+        prefix: str | None = None,
+        statuses: Sequence[RunStatus] = (),
+        factory: str | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> list[Stream]:
+        """Stream rows, newest run first. ``prefix`` matches the run id; ``before`` is a run id (keyset)."""
+        ...
+
+    def payload(self, run_id: str, digest: str) -> bytes | None:
+        """A value that was moved out of an event."""
+        ...
+
+    def plan(self, fingerprint: str) -> bytes | None:
+        """The document of a plan."""
+        ...
+
+    def now_us(self) -> int:
+        """Store time: the database's clock, microseconds since the epoch (rule F1)."""
+        ...
+
+    def join(self, owner: Owner) -> None:
+        """Make the owner's heartbeat row and take its presence lock."""
+        ...
+
+    def beat(self, owner_id: str) -> int:
+        """Say that the owner lives; returns store time."""
+        ...
+
+    def leave(self, owner_id: str) -> None:
+        """Remove the owner's row and free its presence lock; runs it still owns become claimable."""
+        ...
+
+    def claim(self, run_id: str, owner_id: str, *, takeover_s: float) -> Claim | Held | None:
+        """Become the run's owner, epoch + 1, if nobody is or the owner is dead (B1); None: no such run.
+
+        Dead is who has no row, who was last seen more than ``takeover_s`` seconds ago, or whose presence lock is free
+        (B2). Nobody takes over from itself.
+        """
+        ...
+
+    def release(self, run_id: str, *, epoch: int) -> None:
+        """Give up ownership without an event (the claim led to nothing). No effect under another epoch."""
+        ...
+
+    def describe(self) -> str:
+        """Where the log is, for people: a path or a URL without its password."""
+        ...
+
+    def close(self) -> None:
+        """Free connections, threads and locks."""
+        ...
