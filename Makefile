@@ -1,0 +1,106 @@
+# Everything a person types here. `make` alone lists it.
+# Needs: Python 3.11 or newer (with venv), make, git. The rest is brought into .venv by `make setup`.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+JOBS ?= auto
+
+# The newest Python there is; `make setup PYTHON=/path/to/python` to choose.
+PYTHON ?= $(shell for candidate in python3.14 python3.13 python3.12 python3.11 python3 python; do \
+	"$$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+	&& echo "$$candidate" && break; done)
+
+.PHONY: help
+help: ## list what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+# -- setting up ---------------------------------------------------------------------------------
+
+.PHONY: setup
+setup: $(STAMP) ## make .venv with all that is needed (done once per pyproject.toml)
+
+$(STAMP): pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "make: no Python 3.11 or newer with venv was found." >&2; \
+		echo "  Install one (Debian: python3 and python3-venv), or name it: make setup PYTHON=/path/to/python3" >&2; \
+		exit 1; fi
+	@if [ ! -f flowledger/core/__init__.py ]; then \
+		echo "make: flowledger/core is no link. Clone again with: git clone -c core.symlinks=true" >&2; exit 1; fi
+	@if ! $(BIN)/python -c '' 2>/dev/null; then \
+		echo "making $(VENV) with $(PYTHON)"; "$(PYTHON)" -m venv --clear $(VENV); fi
+	@echo "installing into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(STAMP)
+
+# -- checking -----------------------------------------------------------------------------------
+
+.PHONY: test
+test: setup lint types ## set up, then all checks and all tests
+	@$(BIN)/pytest -n $(JOBS)
+
+.PHONY: test-fast
+test-fast: setup ## the tests that take no time
+	@$(BIN)/pytest -n $(JOBS) -m "not slow and not crash"
+
+.PHONY: lint
+lint: setup ## style, format and architecture
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+
+.PHONY: types
+types: setup ## mypy --strict and pyright
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+
+.PHONY: format
+format: setup ## let ruff mend style and format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: crash
+crash: setup ## the long crash corpus
+	@FLOWLEDGER_CRASH_CORPUS=long $(BIN)/pytest -n $(JOBS) -m crash --timeout 1800
+
+.PHONY: coverage
+coverage: setup ## which lines no test has run
+	@$(BIN)/coverage run -m pytest -p no:xdist
+	@$(BIN)/coverage report
+
+# -- seeing it work -----------------------------------------------------------------------------
+
+.PHONY: demo
+demo: setup ## provision a cluster of five real processes, one of which fails twice
+	@$(BIN)/flowledger demo
+
+.PHONY: demo-crash
+demo-crash: setup ## kill the demo half way, then resume it
+	@$(BIN)/flowledger demo --crash
+
+.PHONY: demo-clean
+demo-clean: setup ## revert the demo, and prove that no process is left
+	@$(BIN)/flowledger demo --clean
+
+.PHONY: bench-short
+bench-short: setup ## the figures of the speed budget, a minute or two
+	@$(BIN)/python benchmarks/run.py --short
+
+.PHONY: bench
+bench: setup ## the figures of the speed budget, in full
+	@$(BIN)/python benchmarks/run.py
+
+# -- shipping -----------------------------------------------------------------------------------
+
+.PHONY: build
+build: setup ## wheel and sdist into dist/
+	@$(BIN)/python -m hatchling build
+
+.PHONY: clean
+clean: ## remove what the tools have made (but .venv)
+	@rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
+	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
