@@ -1,0 +1,144 @@
+"""The house rules that a program can check: imports, sizes, names, and nothing that runs what the log says."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PARTS = ("events", "core", "projections", "adapters")
+LIBRARY = sorted(path for part in PARTS for path in (ROOT / part).rglob("*.py")) + sorted(
+    (ROOT / "flowledger").glob("*.py")
+)
+SHOWN = sorted((ROOT / "examples").rglob("*.py"))
+
+FORBIDDEN_WORDS = {"manager", "handler", "helper", "helpers", "util", "utils", "common", "data", "info", "misc"}
+FILE_LINES = 500
+FUNCTION_LINES = 60
+
+#: Code that runs what a string or a byte sequence says (RELIABILITY S1).
+RUNS_CODE = {"eval", "exec", "compile", "__import__"}
+LOADERS = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "jsonpickle"}
+UNSAFE_YAML = {"load", "load_all", "full_load", "full_load_all", "unsafe_load", "unsafe_load_all"}
+#: The one import by name: the app that the *user* names (--app, FLOWLEDGER_APP, pyproject.toml), never the log.
+IMPORTS_THE_USERS_APP = "adapters/cli"
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def of_each(paths: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("path", paths, ids=name)
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Names of imported modules; `from a import b` gives both `a` and `a.b`; relative imports start with a dot."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def runs_code(callee: str) -> bool:
+    """Whether calling this name runs what a value says."""
+    module, _, last = callee.rpartition(".")
+    return (module in {"", "builtins"} and last in RUNS_CODE) or (module == "yaml" and last in UNSAFE_YAML)
+
+
+def imports_by_name(callee: str) -> bool:
+    return callee.rpartition(".")[2] in {"import_module", "run_path", "run_module"}
+
+
+def violations_of_s1(tree: ast.AST, *, may_import: bool) -> list[str]:
+    """Loaders imported and callees that run stored content, as written."""
+    loaders = [module for module in imported(tree) if module.split(".")[0] in LOADERS]
+    callees = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return loaders + [each for each in callees if runs_code(each) or (imports_by_name(each) and not may_import)]
+
+
+def test_imports_point_one_way() -> None:
+    program = Path(sys.executable).with_name("lint-imports")
+
+    checked = subprocess.run([program, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@of_each(LIBRARY)
+def test_no_file_is_longer_than_one_idea(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= FILE_LINES
+
+
+@of_each(LIBRARY + SHOWN)
+def test_no_function_is_longer_than_a_page(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+
+    too_long = [
+        f"{function.name}: {length} lines"
+        for function in functions(tree)
+        if (length := (function.end_lineno or 0) - function.lineno + 1) > FUNCTION_LINES
+    ]
+
+    assert not too_long
+
+
+@of_each(LIBRARY)
+def test_a_module_is_named_after_what_it_is(path: Path) -> None:
+    words = set(path.stem.strip("_").split("_"))
+
+    assert not words & FORBIDDEN_WORDS
+
+
+@of_each(LIBRARY + SHOWN)
+def test_a_part_is_imported_by_its_one_name(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+
+    second_names = [module for module in imported(tree) if module.split(".")[0] in PARTS]
+
+    assert not second_names, "import flowledger.<part>: one module, one name"
+
+
+@of_each(LIBRARY + SHOWN)
+def test_rel_s1_nothing_runs_what_stored_content_says(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+
+    found = violations_of_s1(tree, may_import=name(path).startswith(IMPORTS_THE_USERS_APP))
+
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pickle",
+        "from marshal import loads",
+        "eval(text)",
+        "builtins.exec(text)",
+        "__import__(text)",
+        "yaml.load(text)",
+        "importlib.import_module(text)",
+    ],
+)
+def test_rel_s1_the_check_sees_what_it_forbids(line: str) -> None:
+    assert violations_of_s1(ast.parse(line), may_import=False)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_flowledger_has_a_link_to_each_part(part: str) -> None:
+    link = ROOT / "flowledger" / part
+
+    assert link.is_symlink()
+    assert link.readlink() == Path("..") / part
