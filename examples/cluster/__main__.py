@@ -1,6 +1,6 @@
 """``python -m examples.cluster [FILE.json] [--key KEY]``: provision the cluster of a file, or go on where it stopped.
 
-Prints where each server listens. Exits with 1 if the run did not succeed.
+Prints where each server listens. Exits with 1 if the run did not succeed, with 4 if somebody else drives it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+
+from flowledger.events.errors import Refused
 
 from .cloud import Cloud
 from .flows import app, create_cluster
@@ -20,7 +22,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("file", nargs="?", type=Path, default=Path(__file__).with_name("cluster.json"))
     parser.add_argument("--key", help="the same key goes on with the same run")
     options = parser.parse_args(argv)
-    run = app.run(create_cluster(read_cluster(options.file)), key=options.key, check=False)
+    try:
+        run = app.run(create_cluster(read_cluster(options.file)), key=options.key, check=False)
+    except Refused as refusal:
+        print(refusal, file=sys.stderr)
+        return 4
     print(f"run {run.id} {run.state}")
     if run.state != "SUCCEEDED":
         for failure in run.failures:
