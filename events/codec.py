@@ -14,9 +14,7 @@ from .upcast import UPCASTERS
 
 _ENCODER = msgspec.json.Encoder()
 _CLASSES: dict[str, type[Event]] = {cls.__name__: cls for cls in EVENTS}
-_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
-    name: msgspec.json.Decoder(cls) for name, cls in _CLASSES.items()
-}
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {name: msgspec.json.Decoder(cls) for name, cls in _CLASSES.items()}
 
 
 def encode(event: Event) -> bytes:
@@ -44,10 +42,12 @@ def decode(type_: str, schema_version: int, payload: bytes) -> Event:
 
 
 def _lifted(cls: type[Event], schema_version: int, payload: bytes) -> Event:
-    value: dict[str, Any] = msgspec.json.decode(payload)
+    value = msgspec.json.decode(payload, type=dict[str, Any])
     for version in range(schema_version, cls.schema_version):
         value = UPCASTERS[cls.__name__, version](value)
-    return msgspec.convert(value, cls)
+    # Through JSON once more: only a decoder knows how to keep a field of raw JSON.
+    event: Event = _DECODERS[cls.__name__].decode(_ENCODER.encode(value))
+    return event
 
 
 def opened(run_id: str, events: Iterable[StoredEvent]) -> Iterator[Envelope]:

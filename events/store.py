@@ -154,8 +154,12 @@ class Store(Protocol):
     def append(self, batch: Sequence[Append]) -> list[AppendResult]:
         """Append for each run of the batch, all or nothing per run, in one transaction (A1–A3).
 
-        Returns one result per request, in order. A run may stand only once in a batch.
-        An ambiguous commit is settled by looking before this returns or raises.
+        Returns one result per request, in order. An ambiguous commit is settled by looking before this returns or
+        raises; and an append that comes again after it arrived (same hash at ``expected`` + 1, same epoch) is
+        `Appended`, so that the same request may be sent again after `StoreUnavailable`.
+
+        Raises:
+            InternalError: a run stands twice in the batch, or events do not follow ``expected`` one by one.
         """
         ...
 
@@ -210,7 +214,11 @@ class Store(Protocol):
         ...
 
     def beat(self, owner_id: str) -> int:
-        """Say that the owner lives; returns store time."""
+        """Say that the owner lives; returns store time.
+
+        Raises:
+            Fenced: the owner has no row (any more): to others it is dead, and it must start anew under another id.
+        """
         ...
 
     def leave(self, owner_id: str) -> None:
@@ -221,7 +229,7 @@ class Store(Protocol):
         """Become the run's owner, epoch + 1, if nobody is or the owner is dead (B1); None: no such run.
 
         Dead is who has no row, who was last seen more than ``takeover_s`` seconds ago, or whose presence lock is free
-        (B2). Nobody takes over from itself.
+        (B2). Nobody takes over from itself: a run that ``owner_id`` owns already is `Held`.
         """
         ...
 

@@ -1,0 +1,259 @@
+"""The one way into the log of a process (rule A1, DESIGN §7.5): group commit.
+
+One thread commits in turns: while one transaction is under way, whatever else is appended gathers, and the next takes
+all of it. No delay is added: a lone run commits at once, a hundred runs share a commit.
+
+Handing an append to the thread and its result back costs about 0.1 ms. So, while commits are quick (`IN_PLACE_S`) and
+the thread has nothing to do, an append that is alone in its turn of the event loop is committed in place.
+
+Back-pressure is the rule of one append in flight per run: no more requests wait than there are live runs, and a run
+whose append waits has nothing else to add. What can grow is their size, so the bytes are bounded: an append over the
+bound waits a moment for room, then is answered with `StoreUnavailable`. Waiting cannot deadlock: the thread needs
+nothing of the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+from time import monotonic, perf_counter
+from typing import NamedTuple, Protocol
+
+from flowledger.adapters.failpoint import reach
+from flowledger.events.errors import StoreError, StoreUnavailable
+from flowledger.events.store import Append, AppendResult, Store
+
+#: What one transaction takes at most (a single larger append still goes, alone).
+TURN_EVENTS = 2_000
+TURN_BYTES = 1_000_000
+#: What may wait at most, and how long an append waits for room.
+QUEUE_BYTES = 256_000_000
+PATIENCE_S = 5.0
+#: Where commits take less than this on average, a lone append blocks the event loop rather than change threads.
+IN_PLACE_S = 0.001
+
+Done = Callable[[AppendResult], None]
+
+
+class Appender(Protocol):
+    """`core.ports.Appender`, with its end and its counters."""
+
+    commits: int  # turns: calls of `Store.append`
+    requests: int  # appends answered
+    events: int  # events in them
+
+    def append(self, request: Append, done: Done) -> None:
+        """See `core.ports.Appender.append`. Called on the event loop."""
+        ...
+
+    def close(self) -> None:
+        """Write what has been appended, then end. Later appends are answered with `StoreUnavailable`."""
+        ...
+
+
+def open_appender(store: Store, loop: asyncio.AbstractEventLoop) -> Appender:
+    """The appender that fits this store; ``done`` callbacks run on ``loop``."""
+    return DirectAppender(store) if store.immediate else GroupAppender(store, loop)
+
+
+class DirectAppender:
+    """For a store whose append takes no I/O: no thread, no queue."""
+
+    def __init__(self, store: Store) -> None:
+        self.commits = self.requests = self.events = 0
+        self._append = store.append
+        self._closed = False
+
+    def append(self, request: Append, done: Done) -> None:
+        if self._closed:
+            done(_closed())
+            return
+        self.commits += 1
+        self.requests += 1
+        self.events += len(request.events)
+        try:
+            result = self._append((request,))[0]
+        except StoreUnavailable as error:
+            result = error
+        done(result)
+
+    def close(self) -> None:
+        self._closed = True
+
+
+class _Queued(NamedTuple):
+    request: Append
+    done: Done
+    size_bytes: int
+
+
+class GroupAppender:
+    """Commits in turns, and hands the results of each turn to the loop in one call."""
+
+    def __init__(
+        self, store: Store, loop: asyncio.AbstractEventLoop, *,
+        queue_bytes: int = QUEUE_BYTES, patience_s: float = PATIENCE_S, in_place_s: float = IN_PLACE_S,
+    ) -> None:  # fmt: skip
+        self.commits = self.requests = self.events = 0
+        self._store = store
+        self._loop = loop
+        self._queue_bytes = queue_bytes
+        self._patience_s = patience_s
+        self._in_place_s = in_place_s
+        self._commit_s = in_place_s  # moving average; it takes a quick commit of the thread to begin in place
+        self._gathered: list[_Queued] = []  # of this turn of the loop
+        self._queue: SimpleQueue[_Queued | None] = SimpleQueue()
+        self._room = Event()
+        # What went to the thread and what came out of it: one writer each, so that neither needs a lock.
+        self._queued_bytes = self._settled_bytes = 0
+        self._queued = self._settled = 0
+        self._closed = False
+        self._thread = Thread(target=self._run, name="flowledger-appender", daemon=True)
+        self._thread.start()
+
+    def append(self, request: Append, done: Done) -> None:
+        if self._closed:
+            self._loop.call_soon(done, _closed())
+            return
+        item = _Queued(request, done, _size_bytes(request))
+        if self._gathered:
+            self._gathered.append(item)
+        elif self._queued == self._settled and self._commit_s < self._in_place_s:
+            self._gathered.append(item)
+            self._loop.call_soon(self._turn)
+        else:
+            self._hand_over(item)
+
+    def close(self) -> None:
+        """See `Appender.close`. Called on the event loop, or once it has stopped."""
+        if not self._closed:
+            self._closed = True
+            for item in self._gathered:
+                self._hand_over(item)
+            self._gathered = []
+            self._queue.put(None)
+        self._thread.join()
+
+    def _turn(self) -> None:
+        """What this turn of the loop has appended: one is committed here and now, more go to the thread."""
+        gathered, self._gathered = self._gathered, []
+        if len(gathered) == 1:
+            _deliver(gathered, self._commit(gathered))
+            return
+        for item in gathered:
+            self._hand_over(item)
+
+    def _hand_over(self, item: _Queued) -> None:
+        if self._has_room(item.size_bytes) or self._wait_for_room(item.size_bytes):
+            self._queued_bytes += item.size_bytes
+            self._queued += 1
+            self._queue.put(item)
+        else:
+            self._loop.call_soon(item.done, _overfull(self._queue_bytes))
+
+    def _has_room(self, size_bytes: int) -> bool:
+        waiting_bytes = self._queued_bytes - self._settled_bytes
+        return not waiting_bytes or waiting_bytes + size_bytes <= self._queue_bytes
+
+    def _wait_for_room(self, size_bytes: int) -> bool:
+        deadline = monotonic() + self._patience_s
+        while True:
+            self._room.clear()
+            if self._has_room(size_bytes):
+                return True
+            if not self._room.wait(deadline - monotonic()):
+                return False
+
+    # -- on the appender's thread ---------------------------------------------------------------
+
+    def _run(self) -> None:
+        held: deque[_Queued] = deque()
+        open_ = True
+        while open_ or held:
+            open_ = self._gather(held, wait=open_ and not held) and open_
+            turn = _take_turn(held)
+            if turn:
+                self._hand_back(turn, self._commit(turn))
+
+    def _gather(self, held: deque[_Queued], *, wait: bool) -> bool:
+        """Move what has been appended into ``held``; False once there will be no more."""
+        with suppress(Empty):
+            while (item := self._queue.get(block=wait)) is not None:
+                held.append(item)
+                wait = False
+            return False
+        return True
+
+    def _hand_back(self, turn: Sequence[_Queued], results: Sequence[AppendResult]) -> None:
+        self._settled_bytes += sum([item.size_bytes for item in turn])
+        self._settled += len(turn)
+        self._room.set()
+        with suppress(RuntimeError):  # the loop is closed: nobody waits for an answer any more
+            self._loop.call_soon_threadsafe(_deliver, turn, results)
+
+    # -- on either ------------------------------------------------------------------------------
+
+    def _commit(self, turn: Sequence[_Queued]) -> Sequence[AppendResult]:
+        began = perf_counter()
+        results = self._results([item.request for item in turn])
+        self._commit_s += (perf_counter() - began - self._commit_s) / 8
+        self.commits += 1
+        self.requests += len(turn)
+        self.events += sum([len(item.request.events) for item in turn])
+        reach("append.before_ack")
+        return results
+
+    def _results(self, batch: Sequence[Append]) -> Sequence[AppendResult]:
+        try:
+            return self._store.append(batch)
+        except StoreUnavailable as error:
+            return [StoreUnavailable(error.message, hint=error.hint) for _ in batch]
+        except Exception as error:  # noqa: BLE001 - a bug must not end the thread that every run waits for
+            return [StoreError(f"run {request.run_id}: the append went wrong: {error!r}") for request in batch]
+
+
+def _take_turn(held: deque[_Queued]) -> list[_Queued]:
+    """What the next transaction takes, first come first served; a run's second append stays for the turn after."""
+    turn: list[_Queued] = []
+    later: list[_Queued] = []
+    runs: set[str] = set()
+    events = size_bytes = 0
+    while held:
+        item = held[0]
+        events += len(item.request.events)
+        size_bytes += item.size_bytes
+        if turn and (events > TURN_EVENTS or size_bytes > TURN_BYTES):
+            break
+        held.popleft()
+        (later if item.request.run_id in runs else turn).append(item)
+        runs.add(item.request.run_id)
+    held.extendleft(reversed(later))
+    return turn
+
+
+def _deliver(turn: Sequence[_Queued], results: Sequence[AppendResult]) -> None:
+    for item, result in zip(turn, results, strict=True):
+        item.done(result)
+    reach("append.after_ack")
+
+
+def _size_bytes(request: Append) -> int:
+    size = sum([len(event.payload) for event in request.events])
+    if request.payloads:
+        size += sum([len(payload.content) for payload in request.payloads])
+    return size if request.plan is None else size + len(request.plan.document)
+
+
+def _closed() -> StoreUnavailable:
+    return StoreUnavailable("the appender has been closed")
+
+
+def _overfull(queue_bytes: int) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"more than {queue_bytes:,} bytes of events wait for the store",
+        hint="the store is slower than the runs: run fewer at once, or keep large values elsewhere",
+    )

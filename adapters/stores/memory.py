@@ -1,0 +1,244 @@
+"""The log in memory: for tests, for trying things out, and to measure the engine without a disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from itertools import islice
+from threading import Condition
+
+from flowledger.events.envelope import StoredEvent
+from flowledger.events.errors import Fenced, KeyTaken
+from flowledger.events.store import (
+    Append,
+    Appended,
+    AppendResult,
+    Claim,
+    Cursor,
+    Direction,
+    Followed,
+    Held,
+    NewStream,
+    Owner,
+    RunStatus,
+    Stream,
+)
+
+from .batch import check, no_such_run, position_of, refusal
+
+
+class _Run:
+    """A stream row and its events. Changed only under the store's lock."""
+
+    __slots__ = ("created_us", "direction", "epoch", "events", "new", "owner", "status", "wake_at_us")
+
+    def __init__(self, new: NewStream, created_us: int) -> None:
+        self.new = new
+        self.created_us = created_us
+        self.owner = new.owner
+        self.epoch = 0 if new.owner is None else 1
+        self.events: list[StoredEvent] = []
+        self.status: RunStatus = "PENDING"
+        self.direction: Direction = "FORWARD"
+        self.wake_at_us: int | None = None
+
+    def row(self, run_id: str) -> Stream:
+        new = self.new
+        return Stream(
+            run_id=run_id, app=new.app, factory=new.factory, key=new.key, inputs_digest=new.inputs_digest,
+            tags=dict(new.tags), queue=new.queue, priority=new.priority, status=self.status, direction=self.direction,
+            wake_at_us=self.wake_at_us, owner=self.owner, epoch=self.epoch, requests=0, version=len(self.events),
+            head_hash=self.events[-1].hash, created_us=self.created_us,
+        )  # fmt: skip
+
+
+class MemoryStore:
+    """A store that ends with its process. ``commits`` counts the calls of `append` that wrote something."""
+
+    immediate = True
+
+    def __init__(self, name: str = "") -> None:
+        self.commits = 0
+        self._name = name
+        self._changed = Condition()
+        self._runs: dict[str, _Run] = {}
+        self._log: list[tuple[str, StoredEvent]] = []
+        self._keys: dict[tuple[str, str, str], str] = {}
+        self._payloads: dict[tuple[str, str], bytes] = {}
+        self._plans: dict[str, bytes] = {}
+        self._owners: dict[str, tuple[Owner, int]] = {}
+        self._waiting = 0
+
+    # -- the log --------------------------------------------------------------------------------
+
+    def append(self, batch: Sequence[Append]) -> list[AppendResult]:
+        check(batch)
+        with self._changed:
+            before = len(self._log)
+            results = [self._append_one(request) for request in batch]
+            self.commits += len(self._log) > before
+            if self._waiting:
+                self._changed.notify_all()
+        return results
+
+    def _append_one(self, request: Append) -> AppendResult:
+        run_id = request.run_id
+        run = self._runs.get(run_id)
+        if run is None:
+            if request.create is None:
+                return no_such_run(request)
+            created = self._create(request, request.create)
+            if isinstance(created, KeyTaken):
+                return created
+            run = created
+        elif len(run.events) != request.expected or run.epoch != request.epoch:
+            return _refused(run, request)
+        events = request.events
+        run.events.extend(events)
+        for event in events:
+            self._log.append((run_id, event))
+        run.status = request.status
+        run.direction = request.direction
+        run.wake_at_us = request.wake_at_us
+        if request.release:
+            run.owner = None
+        for payload in request.payloads:
+            self._payloads.setdefault((run_id, payload.digest), payload.content)
+        if request.plan is not None:
+            self._plans.setdefault(request.plan.fingerprint, request.plan.document)
+        return Appended(len(run.events))
+
+    def _create(self, request: Append, new: NewStream) -> _Run | KeyTaken:
+        if new.key is not None:
+            holder = self._keys.setdefault((new.app, new.factory, new.key), request.run_id)
+            if holder != request.run_id:
+                return KeyTaken(f"key {new.key!r} of {new.factory} belongs to run {holder}", run_id=holder)
+        run = self._runs[request.run_id] = _Run(new, request.events[0].time_us)
+        return run
+
+    def read(self, run_id: str, *, after_version: int = 0, limit: int | None = None) -> list[StoredEvent]:
+        with self._changed:
+            run = self._runs.get(run_id)
+            if run is None:
+                return []
+            return run.events[after_version : None if limit is None else after_version + limit]
+
+    def read_all(self, after: Cursor, *, limit: int = 1000) -> list[Followed]:
+        start = position_of(after)
+        with self._changed:
+            rows = self._log[start : start + limit]
+        return [Followed(Cursor(position), run_id, event) for position, (run_id, event) in enumerate(rows, start + 1)]
+
+    def wait(self, after: Cursor, *, timeout_s: float) -> bool:
+        position = position_of(after)
+        with self._changed:
+            self._waiting += 1
+            try:
+                return self._changed.wait_for(lambda: len(self._log) > position, timeout_s)
+            finally:
+                self._waiting -= 1
+
+    # -- rows -----------------------------------------------------------------------------------
+
+    def stream(self, run_id: str) -> Stream | None:
+        with self._changed:
+            run = self._runs.get(run_id)
+            return None if run is None else run.row(run_id)
+
+    def find(self, *, app: str, factory: str, key: str) -> Stream | None:
+        with self._changed:
+            run_id = self._keys.get((app, factory, key))
+            return None if run_id is None else self._runs[run_id].row(run_id)
+
+    def streams(
+        self,
+        *,
+        app: str | None = None,
+        key: str | None = None,
+        prefix: str | None = None,
+        statuses: Sequence[RunStatus] = (),
+        factory: str | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> list[Stream]:
+        with self._changed:
+            found = (
+                run.row(run_id)
+                for run_id, run in sorted(self._runs.items(), reverse=True)
+                if (app is None or run.new.app == app)
+                and (key is None or run.new.key == key)
+                and (factory is None or run.new.factory == factory)
+                and (prefix is None or run_id.startswith(prefix))
+                and (before is None or run_id < before)
+                and (not statuses or run.status in statuses)
+            )
+            return list(islice(found, limit))
+
+    def payload(self, run_id: str, digest: str) -> bytes | None:
+        return self._payloads.get((run_id, digest))
+
+    def plan(self, fingerprint: str) -> bytes | None:
+        return self._plans.get(fingerprint)
+
+    # -- owners ---------------------------------------------------------------------------------
+
+    def now_us(self) -> int:
+        return time.time_ns() // 1000
+
+    def join(self, owner: Owner) -> None:
+        with self._changed:
+            self._owners[owner.id] = (owner, self.now_us())
+
+    def beat(self, owner_id: str) -> int:
+        with self._changed:
+            joined = self._owners.get(owner_id)
+            if joined is None:
+                raise Fenced(f"owner {owner_id} has no row any more: others take it for dead")
+            now_us = self.now_us()
+            self._owners[owner_id] = (joined[0], now_us)
+            return now_us
+
+    def leave(self, owner_id: str) -> None:
+        with self._changed:
+            self._owners.pop(owner_id, None)
+
+    def claim(self, run_id: str, owner_id: str, *, takeover_s: float) -> Claim | Held | None:
+        with self._changed:
+            run = self._runs.get(run_id)
+            if run is None:
+                return None
+            held = self._held(run, owner_id, takeover_s)
+            if held is not None:
+                return held
+            run.owner = owner_id
+            run.epoch += 1
+            return Claim(run.epoch, len(run.events), run.events[-1].hash)
+
+    def _held(self, run: _Run, claimer: str, takeover_s: float) -> Held | None:
+        if run.owner is None:
+            return None
+        owner, seen_us = self._owners.get(run.owner, (None, 0))
+        seen_s = max(0, self.now_us() - seen_us) / 1e6
+        if run.owner != claimer and (owner is None or seen_s > takeover_s):
+            return None
+        return Held(run.owner, owner.host, owner.pid, seen_s) if owner else Held(run.owner, "", 0, 0.0)
+
+    def release(self, run_id: str, *, epoch: int) -> None:
+        with self._changed:
+            run = self._runs.get(run_id)
+            if run is not None and run.epoch == epoch:
+                run.owner = None
+
+    def describe(self) -> str:
+        return f"memory://{self._name}"
+
+    def close(self) -> None:
+        """Nothing to free: the log lives as long as somebody holds the store."""
+
+
+def _refused(run: _Run, request: Append) -> AppendResult:
+    """Sent before and arrived is not refused: the hash at ``expected + 1`` tells (A3)."""
+    events, expected = request.events, request.expected
+    if run.epoch == request.epoch and [e.hash for e in run.events[expected : expected + 1]] == [events[0].hash]:
+        return Appended(events[-1].version)
+    return refusal(request, epoch=run.epoch, version=len(run.events))

@@ -1,0 +1,38 @@
+"""The stores that must behave alike. A new one is one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from flowledger.adapters.ids import new_ulid
+from flowledger.adapters.stores import open_store
+from flowledger.events.store import Store
+
+#: How to name a store that nobody has used before. Opened twice under one name it is one log, met by two processes.
+NEW_URL: dict[str, Callable[[Path], str]] = {
+    "memory": lambda _: f"memory://{new_ulid()}",
+    "sqlite": lambda folder: f"sqlite:///{folder}/log.db",
+}
+
+
+@pytest.fixture(params=NEW_URL)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return NEW_URL[request.param](tmp_path)
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    opened = open_store(url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def elsewhere(url: str, store: Store) -> Iterator[Store]:
+    """The same log through another store object, as another process would have it."""
+    opened = open_store(url)
+    yield opened
+    opened.close()
