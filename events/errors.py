@@ -381,7 +381,7 @@ def _seconds(duration: float | timedelta) -> float:
     return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
 
 
-class NotReady(Exception):  # noqa: N818 - not an error
+class NotReady(Exception):
     """Raised by a task that polls: call me again in ``retry_after`` seconds (rule F2)."""
 
     def __init__(self, message: str = "", *, retry_after: float | timedelta = 5) -> None:
@@ -389,5 +389,5 @@ class NotReady(Exception):  # noqa: N818 - not an error
         self.retry_after_s = _seconds(retry_after)
 
 
-class Permanent(Exception):  # noqa: N818 - says something about the attempt, not about our code
+class Permanent(Exception):
     """Raised by a task: no further attempts, ask the retry at once."""

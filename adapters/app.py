@@ -1,0 +1,285 @@
+"""`App`: a registry of tasks, flows and resources, and the way to run them."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import Future
+from threading import Lock
+from typing import Any, TypeVar
+
+from flowledger.core.compiler import compile as compile_part
+from flowledger.core.compiler import submission
+from flowledger.core.context import refuse_inside_body
+from flowledger.core.engine.run import Observer, RunDriver
+from flowledger.core.parts import Part
+from flowledger.core.plan import Plan
+from flowledger.core.preview import Preview, preview_revert
+from flowledger.core.registry import Registry
+from flowledger.events.errors import IllegalRequest, InputError, NotSupported, RunNotFound
+from flowledger.events.facts import OnFailure
+from flowledger.events.store import FINAL, Stream
+
+from . import driving
+from .driving import InlineOrThreads, Loaded, Wish
+from .run import Run
+from .runtime import Runtime, actor
+from .settings import Settings, resolve
+
+T = TypeVar("T")
+
+KEY_CHARS = 200
+
+
+class App(Registry):
+    """Tasks, flows and resources under one name, and the store their runs are kept in.
+
+    Making one touches nothing: no file, no connection. The first run opens the store and starts the engine's thread.
+    ``database_url`` (or ``settings``) says where the log is: ``memory://``, ``sqlite:///flowledger.db`` (the default).
+    """
+
+    def __init__(self, name: str, *, settings: Settings | None = None, database_url: str | None = None) -> None:
+        super().__init__(name)
+        self._settings = settings
+        self._database_url = database_url
+        self._options: Mapping[str, Any] = {}
+        self._runtime: Runtime | None = None
+        self._lock = Lock()
+
+    # -- running --------------------------------------------------------------------------------
+
+    def run(
+        self,
+        part: Part[T],
+        *,
+        key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        on_failure: OnFailure | None = None,
+        executor: InlineOrThreads | None = None,
+        check: bool = True,
+    ) -> Run[T]:
+        """Run a flow or a bound task here and now, until it has ended or ^C suspends it.
+
+        The same ``key`` again: an unfinished run goes on where it was (kill -9 and run again), a finished one gives its
+        result, other inputs are refused. ``check`` raises unless the run SUCCEEDED.
+
+        Raises:
+            DefinitionError, InputError: nothing has been written.
+            KeyConflict: the key belongs to other inputs.
+            RunOwned: another live process drives the run.
+            RunUnsuccessful: it did not succeed.
+        """
+        run = self.execute(part, key=key, tags=tags, on_failure=on_failure, executor=executor)
+        if check:
+            run.check()
+        return run
+
+    async def arun(
+        self,
+        part: Part[T],
+        *,
+        key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        on_failure: OnFailure | None = None,
+        executor: InlineOrThreads | None = None,
+        check: bool = True,
+    ) -> Run[T]:
+        """`run` for a caller that must not block. Cancelling it suspends the run."""
+        wish = self._wish(part, key=key, tags=tags, on_failure=on_failure, executor=executor)
+        runtime = await asyncio.to_thread(lambda: self.runtime)
+        drivers: list[RunDriver] = []
+        future = runtime.call(driving.run(runtime, self, wish, drivers.append, None))
+        try:
+            loaded = await asyncio.shield(asyncio.wrap_future(future))
+        except asyncio.CancelledError:
+            _suspend(runtime, drivers, "the caller was cancelled")
+            raise
+        run: Run[T] = Run(self, loaded.run_id, loaded.key, loaded)
+        if check:
+            run.check()
+        return run
+
+    def execute(
+        self,
+        part: Part[T],
+        *,
+        key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        on_failure: OnFailure | None = None,
+        executor: InlineOrThreads | None = None,
+        observe: Observer | None = None,
+    ) -> Run[T]:
+        """`run` without the check; ``observe`` is told of all the run's events, on the engine's thread, when durable."""
+        wish = self._wish(part, key=key, tags=tags, on_failure=on_failure, executor=executor)
+        runtime = self.runtime
+        return self._drive(lambda started: driving.run(runtime, self, wish, started, observe))
+
+    def resume_run(self, run_id: str, *, observe: Observer | None = None) -> Run[Any]:
+        """Go on with a run that is suspended, or whose process is gone. A final one is handed out as it is.
+
+        Raises:
+            RunNotFound, RunOwned, PlanDiffers, Tampered: nothing has been written.
+        """
+        stream, runtime = self.stream_of(run_id), self.runtime
+        return self._drive(lambda started: driving.resume(runtime, self, stream, started=started, observe=observe))
+
+    def revert_run(self, run_id: str, *, reason: str, observe: Observer | None = None) -> Run[Any]:
+        """Undo all that stands of a final run (G5); returns when that has ended.
+
+        Raises:
+            IllegalRequest: the run is not SUCCEEDED or FAILED.
+        """
+        stream, runtime = self.stream_of(run_id), self.runtime
+        return self._drive(
+            lambda started: driving.revert(runtime, self, stream, reason=reason, started=started, observe=observe)
+        )
+
+    def preview_revert(self, run_id: str) -> Preview:
+        """What `revert_run` would undo, in order. Writes nothing."""
+        stream = self.stream_of(run_id)
+        driving.check_revertable(stream)
+        loaded = self.load_run(run_id)
+        return preview_revert(loaded.plan, driving.read(self.runtime.store, run_id))
+
+    def suspend_run(self, run_id: str, *, reason: str) -> None:
+        """Ask a run that this process drives to suspend (G2).
+
+        Raises:
+            IllegalRequest: this process does not drive it.
+        """
+        driver = self.runtime.drivers.get(run_id)
+        if driver is None:
+            raise IllegalRequest(
+                f"run {run_id} is {self.stream_of(run_id).status} and not driven by this process",
+                hint="press ^C where it is driven",
+            )
+        _suspend(self.runtime, [driver], reason)
+
+    # -- looking --------------------------------------------------------------------------------
+
+    def plan(self, part: Part[Any], *, executor: InlineOrThreads | None = None) -> Plan:
+        """Compile a flow: everything is bound, typed and checked, nothing is written."""
+        return compile_part(part, self, executor=executor)
+
+    def get(self, run_id: str) -> Run[Any]:
+        """The handle of a run.
+
+        Raises:
+            RunNotFound
+        """
+        stream = self.stream_of(run_id)
+        return Run(self, stream.run_id, stream.key)
+
+    def runs(self, *, limit: int = 50) -> Iterator[Run[Any]]:
+        """This app's runs, newest first."""
+        for stream in self.runtime.store.streams(app=self.name, limit=limit):
+            yield Run(self, stream.run_id, stream.key)
+
+    def stream_of(self, run_id: str) -> Stream:
+        """The stream row of a run of this app."""
+        stream = self.runtime.store.stream(run_id)
+        if stream is None or stream.app != self.name:
+            where = self.runtime.store.describe()
+            raise RunNotFound(f"app {self.name} has no run {run_id} in {where}", hint="`flowledger ls` lists the runs")
+        return stream
+
+    def load_run(self, run_id: str) -> Loaded:
+        """A run as its log says, verified and folded under today's plan."""
+        return driving.load(self.runtime, self, self.stream_of(run_id))
+
+    def wait_for(self, run_id: str, timeout: float | None) -> Loaded:
+        """A run's state once it has ended; drives it if nobody does."""
+        stream, runtime = self.stream_of(run_id), self.runtime
+        if stream.status in FINAL:
+            return self.load_run(run_id)
+        return runtime.call(driving.resume(runtime, self, stream)).result(timeout)
+
+    # -- the parts behind it --------------------------------------------------------------------
+
+    @property
+    def runtime(self) -> Runtime:
+        """The store and the engine, opened when first asked for."""
+        with self._lock:
+            if self._runtime is None:
+                self._runtime = Runtime(
+                    self.settings, app=self.name, resources=self.resources, needs=self.resource_needs
+                )
+                atexit.register(self.close)
+            return self._runtime
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that hold: options, arguments, environment, defaults."""
+        return resolve(self._settings, self._database_url, options=self._options)
+
+    def use(self, **options: Any) -> None:
+        """Override settings (the command line's options); before the first run.
+
+        Raises:
+            IllegalRequest: the app is already open.
+        """
+        if self._runtime is not None:
+            raise IllegalRequest(f"app {self.name} is open; settings must be given before the first run")
+        self._options = {**self._options, **{name: value for name, value in options.items() if value is not None}}
+
+    def close(self) -> None:
+        """Close resources, store and engine. A run still driven is left for whoever runs it next."""
+        with self._lock:
+            runtime, self._runtime = self._runtime, None
+        if runtime is not None:
+            atexit.unregister(self.close)
+            runtime.close()
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _wish(
+        self, part: Part[Any], *, key: str | None, tags: Mapping[str, str] | None, on_failure: OnFailure | None,
+        executor: InlineOrThreads | None,
+    ) -> Wish:  # fmt: skip
+        refuse_inside_body("run()")
+        _check_key(key)
+        if executor not in (None, "inline", "threads"):
+            raise NotSupported(
+                f"executor={executor!r} is not part of this version", hint='use "threads" (the default) or "inline"'
+            )
+        plan = compile_part(part, self, executor=executor)
+        factory, inputs = submission(part, self)
+        return Wish(
+            part=part, plan=plan, factory=factory, inputs=inputs, key=key, tags=dict(tags or {}),
+            on_failure=on_failure or plan.on_failure, executor=executor,
+        )  # fmt: skip
+
+    def _drive(self, work: Callable[[Callable[[RunDriver], None]], Coroutine[Any, Any, Loaded]]) -> Run[Any]:
+        """Have the engine do it and wait; the first ^C suspends the run, the second is let through (B5)."""
+        runtime = self.runtime
+        drivers: list[RunDriver] = []
+        future = runtime.call(work(drivers.append))
+        loaded = _interruptible(future, lambda: _suspend(runtime, drivers, "^C"))
+        return Run(self, loaded.run_id, loaded.key, loaded)
+
+
+def _suspend(runtime: Runtime, drivers: list[RunDriver], reason: str) -> None:
+    for driver in drivers:
+        runtime.loop.call_soon_threadsafe(lambda d=driver: d.request("suspend", reason=reason, actor=actor()))
+
+
+def _interruptible(future: Future[Loaded], suspend: Callable[[], None]) -> Loaded:
+    try:
+        return future.result()
+    except KeyboardInterrupt:
+        suspend()
+    with contextlib.suppress(KeyboardInterrupt):
+        return future.result()
+    raise KeyboardInterrupt
+
+
+def _check_key(key: str | None) -> None:
+    if key is not None and not 1 <= len(key) <= KEY_CHARS:
+        raise InputError(
+            f"key= must have 1 to {KEY_CHARS} characters",
+            field="key",
+            expected=f"1–{KEY_CHARS} characters",
+            given=repr(key),
+        )

@@ -1,0 +1,339 @@
+"""Taking runs up: a new one, one whose key exists, one that was left behind, a final one to be undone (B1, G5, G8).
+
+Coroutines on the engine's loop; what blocks (the store) is called in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Literal
+
+from flowledger.core import replay
+from flowledger.core.compiler import compile as compile_part
+from flowledger.core.compiler import rebuild
+from flowledger.core.engine.run import Observer, RunDriver
+from flowledger.core.evolve import fold
+from flowledger.core.parts import Part
+from flowledger.core.plan import RUN, Plan
+from flowledger.core.registry import Registry
+from flowledger.core.state import State
+from flowledger.events import facts
+from flowledger.events.chain import GENESIS, verified
+from flowledger.events.codec import opened
+from flowledger.events.envelope import Envelope
+from flowledger.events.errors import (
+    IllegalRequest,
+    InputError,
+    IntegrityError,
+    KeyConflict,
+    KeyTaken,
+    RunNotFound,
+    RunOwned,
+)
+from flowledger.events.facts import OnFailure
+from flowledger.events.store import FINAL, Claim, Held, NewStream, PlanRow, Store, Stream
+
+from .runtime import Runtime
+
+PAGE = 2_000  # events per read: keyset pages, no open transaction (STORE §2)
+InlineOrThreads = Literal["inline", "threads"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What somebody wants run, checked and compiled; nothing is written yet."""
+
+    part: Part[Any]
+    plan: Plan
+    factory: str
+    inputs: bytes
+    key: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    on_failure: OnFailure = "revert"
+    executor: str | None = None
+
+    @property
+    def inputs_digest(self) -> str:
+        """What `key=` compares (G8)."""
+        return sha256(self.inputs).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A run as its log says: everything a handle or a driver needs."""
+
+    run_id: str
+    key: str | None
+    plan: Plan
+    state: State
+    head: bytes
+    moved: dict[str, bytes]
+    envelopes: Sequence[Envelope] = ()
+    exceptions: Mapping[str, BaseException] = field(default_factory=dict[str, BaseException])
+
+
+# -- reading ------------------------------------------------------------------------------------
+
+
+def read(store: Store, run_id: str) -> list[Envelope]:
+    """All events of a run, the chain checked (A8).
+
+    Raises:
+        Tampered: a stored event is not what was written.
+    """
+    envelopes: list[Envelope] = []
+    version, previous = 0, GENESIS
+    while page := store.read(run_id, after_version=version, limit=PAGE):
+        envelopes += opened(run_id, verified(run_id, page, previous=previous, after_version=version))
+        version, previous = page[-1].version, page[-1].hash
+    return envelopes
+
+
+def moved_values(store: Store, run_id: str, envelopes: Sequence[Envelope]) -> dict[str, bytes]:
+    """The contents of all payload rows the events refer to, checked against their digests.
+
+    Raises:
+        IntegrityError: one is missing or has been changed.
+    """
+    moved: dict[str, bytes] = {}
+    for envelope in envelopes:
+        digest = getattr(envelope.event, "moved", None)
+        if digest is None or digest in moved:
+            continue
+        content = store.payload(run_id, digest)
+        if content is None or sha256(content).hexdigest() != digest:
+            raise IntegrityError(
+                f"run {run_id}: payload {digest[:12]} of event {envelope.version} is missing or changed"
+            )
+        moved[digest] = content
+    return moved
+
+
+def load(runtime: Runtime, registry: Registry, stream: Stream, *, plan: Plan | None = None) -> Loaded:
+    """Read, verify and fold a run; its plan is built from today's code and must be the one it has history for (E8).
+
+    Raises:
+        PlanDiffers: it is not.
+        Tampered: the log is not what was written.
+    """
+    envelopes = read(runtime.store, stream.run_id)
+    moved = moved_values(runtime.store, stream.run_id, envelopes)
+    submitted = envelopes[0].event if envelopes else None
+    if not isinstance(submitted, facts.RunSubmitted):
+        raise IntegrityError(f"run {stream.run_id}: its log does not begin with RunSubmitted")
+    if plan is None:
+        inputs = moved[submitted.moved] if submitted.moved else bytes(submitted.inputs)
+        part = rebuild(registry, submitted.factory, inputs)
+        plan = compile_part(part, registry, executor=submitted.executor)
+    replay.check_same_plan(plan, envelopes, recorded=runtime.store.plan)
+    return Loaded(
+        run_id=stream.run_id,
+        key=stream.key,
+        plan=plan,
+        state=fold(plan, envelopes),
+        head=envelopes[-1].hash,
+        moved=moved,
+        envelopes=envelopes,
+    )
+
+
+# -- driving ------------------------------------------------------------------------------------
+
+
+async def run(runtime: Runtime, registry: Registry, wish: Wish, started: Callable[[RunDriver], None] | None,
+              observe: Observer | None) -> Loaded:  # fmt: skip
+    """Run what is wished, or go on with the run that has its key (G8)."""
+    if wish.key is not None:
+        stream = await _in_thread(runtime, lambda: runtime.store.find(
+            app=registry.name, factory=wish.factory, key=wish.key or ""))  # fmt: skip
+        if stream is not None:
+            return await _again(runtime, registry, wish, stream, started, observe)
+    try:
+        return await _drive(runtime, _new(runtime, registry, wish, observe), wish.key, started)
+    except KeyTaken as taken:  # somebody was quicker with the same key
+        stream = runtime.store.stream(taken.run_id)
+        if stream is None:
+            raise
+        return await _again(runtime, registry, wish, stream, started, observe)
+
+
+def _new(runtime: Runtime, registry: Registry, wish: Wish, observe: Observer | None) -> RunDriver:
+    services = runtime.services
+    run_id = services.ids.run_id()
+    driver = RunDriver(
+        services,
+        run_id=run_id,
+        plan=wish.plan,
+        state=State(wish.plan),
+        head=GENESIS,
+        epoch=1,
+        moved={},
+        observe=observe,
+    )
+    drafts = driver.drafts
+    moved = drafts.move_out(wish.inputs) if len(wish.inputs) > services.inline_bytes else None
+    if moved is not None:
+        driver.moved[moved] = wish.inputs
+    drafts.create(
+        NewStream(
+            app=registry.name, factory=wish.factory, key=wish.key, inputs_digest=wish.inputs_digest,
+            tags=dict(sorted(wish.tags.items())), owner=runtime.owner,
+        )
+    )  # fmt: skip
+    drafts.keep_plan(PlanRow(wish.plan.fingerprint, wish.plan.document))
+    submitted = facts.RunSubmitted(
+        app=registry.name,
+        factory=wish.factory,
+        inputs=facts.Raw(b"{}" if moved else wish.inputs),
+        moved=moved,
+        key=wish.key,
+        tags=dict(sorted(wish.tags.items())),
+        executor=wish.executor,
+    )
+    driver.draft(RUN, submitted)
+    driver.draft(RUN, facts.RunClaimed(owner=runtime.owner, epoch=1))
+    driver.draft(RUN, facts.RunStarted(fingerprint=wish.plan.fingerprint, on_failure=wish.on_failure))
+    return driver
+
+
+async def _again(
+    runtime: Runtime, registry: Registry, wish: Wish, stream: Stream, started: Callable[[RunDriver], None] | None,
+    observe: Observer | None,
+) -> Loaded:  # fmt: skip
+    if stream.inputs_digest != wish.inputs_digest:
+        raise KeyConflict(f"key {wish.key!r} of {wish.factory} belongs to run {stream.run_id}, which has other inputs")
+    return await resume(runtime, registry, stream, plan=wish.plan, started=started, observe=observe)
+
+
+async def resume(
+    runtime: Runtime, registry: Registry, stream: Stream, *, plan: Plan | None = None,
+    started: Callable[[RunDriver], None] | None = None, observe: Observer | None = None,
+) -> Loaded:  # fmt: skip
+    """Go on with a run: join it if this process drives it, hand it out if it is final, else claim it."""
+    driver = runtime.drivers.get(stream.run_id)
+    if driver is not None and not driver.is_over:
+        if observe is not None:
+            driver.observe(observe)
+        return await _finished(driver, stream.key)
+    if stream.status in FINAL:
+        loaded = await _in_thread(runtime, lambda: load(runtime, registry, stream, plan=plan))
+        _show(observe, loaded)
+        return loaded
+    loaded, claim = await _claimed(runtime, registry, stream, plan)
+    _show(observe, loaded)
+    driver = _taken_up(runtime, loaded, claim, observe)
+    if loaded.state.status in ("SUSPENDED", "SUSPENDING"):
+        driver.draft(RUN, facts.RunResumed())
+    return await _drive(runtime, driver, stream.key, started)
+
+
+async def revert(
+    runtime: Runtime, registry: Registry, stream: Stream, *, reason: str, observe: Observer | None = None,
+    started: Callable[[RunDriver], None] | None = None,
+) -> Loaded:  # fmt: skip
+    """Undo all that stands of a final run (G5).
+
+    Raises:
+        IllegalRequest: the run is not SUCCEEDED or FAILED.
+        InputError: no reason.
+    """
+    if not reason.strip():
+        raise InputError("a revert needs a reason", field="reason", expected="text", given=repr(reason))
+    check_revertable(stream)
+    loaded, claim = await _claimed(runtime, registry, stream, None)
+    _show(observe, loaded)
+    driver = _taken_up(runtime, loaded, claim, observe)
+    driver.request("revert", reason=reason, actor=runtime.services.actor, later=True)
+    return await _drive(runtime, driver, stream.key, started)
+
+
+def check_revertable(stream: Stream) -> None:
+    """Raise `IllegalRequest` unless the run ended with something that may stand."""
+    if stream.status in ("SUCCEEDED", "FAILED"):
+        return
+    hint = {
+        "REVERTED": "everything it did has been undone already",
+        "SUSPENDED": "resume it first; a run that is under way cannot be reverted yet",
+    }.get(stream.status, "wait until it has ended, or resume it if its process is gone")
+    raise IllegalRequest(
+        f"run {stream.run_id} is {stream.status}: only SUCCEEDED and FAILED runs can be reverted", hint=hint
+    )
+
+
+async def _claimed(runtime: Runtime, registry: Registry, stream: Stream, plan: Plan | None) -> tuple[Loaded, Claim]:
+    """Claim a run, then read it: in this order, so that nobody appends in between. What fails gives the claim back."""
+    store = runtime.store
+    claim = await _in_thread(runtime, lambda: store.claim(
+        stream.run_id, runtime.owner, takeover_s=runtime.settings.lease_takeover_s))  # fmt: skip
+    if claim is None:
+        raise RunNotFound(f"run {stream.run_id} is gone")
+    if isinstance(claim, Held):
+        raise RunOwned(
+            f"run {stream.run_id} is driven by process {claim.pid} on {claim.host}, last seen {claim.seen_s:.0f} s ago",
+            hint="wait for it; if that process hangs, end it, and the run can be taken over",
+        )
+    try:
+        loaded = await _in_thread(runtime, lambda: load(runtime, registry, stream, plan=plan))
+        if loaded.state.version != claim.version or loaded.head != claim.head_hash:
+            raise IntegrityError(
+                f"run {stream.run_id}: the stream says version {claim.version}, the log has {loaded.state.version}"
+            )
+    except BaseException:
+        await _in_thread(runtime, lambda: store.release(stream.run_id, epoch=claim.epoch))
+        raise
+    return loaded, claim
+
+
+def _taken_up(runtime: Runtime, loaded: Loaded, claim: Claim, observe: Observer | None) -> RunDriver:
+    state = loaded.state
+    driver = RunDriver(
+        runtime.services, run_id=loaded.run_id, plan=loaded.plan, state=state, head=loaded.head, epoch=claim.epoch,
+        moved=loaded.moved, observe=observe,
+    )  # fmt: skip
+    before = state.claimed_by
+    driver.draft(RUN, facts.RunClaimed(owner=runtime.owner, epoch=claim.epoch))
+    for number in sorted(state.running):  # their bodies lived in the process that is gone (C3)
+        phase: facts.Phase = "revert" if state.states[number] == "REVERTING" else "execute"
+        counts = state.revert_attempts if phase == "revert" else state.attempts
+        driver.draft(
+            number,
+            facts.TaskInterrupted(
+                try_=state.tries[number], attempt=counts[number], phase=phase, cause=f"owner {before} is gone"
+            ),
+        )
+    return driver
+
+
+async def _drive(
+    runtime: Runtime, driver: RunDriver, key: str | None, started: Callable[[RunDriver], None] | None
+) -> Loaded:
+    runtime.drivers[driver.run_id] = driver
+    if started is not None:
+        started(driver)
+    try:
+        driver.go_on()
+        return await _finished(driver, key)
+    finally:
+        if runtime.drivers.get(driver.run_id) is driver:
+            del runtime.drivers[driver.run_id]
+
+
+async def _finished(driver: RunDriver, key: str | None) -> Loaded:
+    await asyncio.shield(driver.finished)
+    return Loaded(
+        run_id=driver.run_id, key=key, plan=driver.plan, state=driver.state, head=driver.head, moved=driver.moved,
+        exceptions=driver.exceptions,
+    )  # fmt: skip
+
+
+def _show(observe: Observer | None, loaded: Loaded) -> None:
+    if observe is not None:
+        observe(loaded.envelopes)
+
+
+async def _in_thread(runtime: Runtime, work: Callable[[], Any]) -> Any:
+    """The store blocks; the loop must not. One in memory does not."""
+    return work() if runtime.store.immediate else await asyncio.to_thread(work)

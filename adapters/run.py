@@ -1,0 +1,157 @@
+"""`Run`: the handle of one run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, Literal
+
+from typing_extensions import TypeVar
+
+from flowledger.core.decide import round_failures
+from flowledger.core.plan import RUN
+from flowledger.core.preview import Preview
+from flowledger.core.values import Values
+from flowledger.events.errors import RunFailed, RunReverted, RunSuspended, RunUnsuccessful
+from flowledger.events.failure import Failure
+
+if TYPE_CHECKING:
+    from .app import App
+    from .driving import Loaded
+
+T = TypeVar("T", default=Any)
+
+RunState = Literal[
+    "PENDING", "RUNNING", "SUSPENDING", "SUSPENDED", "REVERTING", "SUCCEEDED", "REVERTED", "FAILED", "CANCELLED"
+]
+
+
+class Run(Generic[T]):
+    """A run of an app: what it came to, and what may be done with it.
+
+    A handle that `App.run` gave back has the run's state in hand; one from `App.get` reads the log when first asked.
+    """
+
+    def __init__(self, app: App, run_id: str, key: str | None, loaded: Loaded | None = None) -> None:
+        self.id = run_id
+        self.key = key
+        self._app = app
+        self._loaded = loaded
+
+    def __repr__(self) -> str:
+        return f"<run {self.id} {self.state}>"
+
+    @property
+    def state(self) -> RunState:
+        """The status as the store has it; a run on its way back is REVERTING."""
+        stream = self._app.stream_of(self.id)
+        return "REVERTING" if stream.status == "RUNNING" and stream.direction == "BACK" else stream.status
+
+    @property
+    def result(self) -> T:
+        """What the root flow returns, as its annotated type.
+
+        Raises:
+            RunUnsuccessful: the run has not SUCCEEDED; which subclass says why.
+        """
+        self.check()
+        result: T = self._values().result()
+        return result
+
+    @property
+    def results(self) -> Mapping[str, Any]:
+        """The results of all atoms that have one, by path."""
+        loaded, values = self._load(), self._values()
+        nodes = loaded.plan.nodes
+        return MappingProxyType(
+            {
+                nodes[number].path: task.result.load(values.content(number))
+                for number in sorted(loaded.state.results)
+                if (task := nodes[number].task) is not None
+            }
+        )
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """What failed for good, in plan order; failed reverts last."""
+        state = self._load().state
+        return (*round_failures(state, RUN), *(failure for _, failure in sorted(state.revert_errors.items())))
+
+    def check(self) -> None:
+        """Raise `RunUnsuccessful` (with ``__cause__`` where this process saw the exception) unless SUCCEEDED."""
+        state = self.state
+        if state != "SUCCEEDED":
+            raise self._unsuccessful(state)
+
+    def wait(self, timeout: float | None = None) -> T:
+        """The result, once the run has ended; drives the run if nobody does.
+
+        Raises:
+            RunUnsuccessful: it did not succeed.
+            TimeoutError: it has not ended within ``timeout`` seconds.
+        """
+        self._loaded = self._app.wait_for(self.id, timeout)
+        return self.result
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return asyncio.to_thread(self.wait).__await__()
+
+    def resume(self, *, reason: str = "") -> Run[T]:
+        """Go on with a suspended run, or with one whose process is gone; returns when it has ended or is suspended."""
+        resumed: Run[T] = self._app.resume_run(self.id)
+        return resumed
+
+    def suspend(self, *, reason: str) -> None:
+        """Let running bodies finish, start nothing more (G2). For runs that this process drives."""
+        self._app.suspend_run(self.id, reason=reason)
+
+    def revert(self, *, reason: str, dry_run: bool = False) -> Preview:
+        """Undo all that stands of a SUCCEEDED or FAILED run (G5). Returns what is (``dry_run``: would be) undone.
+
+        Raises:
+            IllegalRequest: the run is in another state.
+        """
+        preview = self._app.preview_revert(self.id)
+        if not dry_run:
+            self._loaded = self._app.revert_run(self.id, reason=reason)._loaded
+        return preview
+
+    # -- inside
+
+    def _load(self) -> Loaded:
+        if self._loaded is None:
+            self._loaded = self._app.load_run(self.id)
+        return self._loaded
+
+    def _values(self) -> Values:
+        loaded = self._load()
+        return Values(loaded.plan, loaded.state, moved=loaded.moved, resource=_no_resource)
+
+    def _unsuccessful(self, state: RunState) -> RunUnsuccessful:
+        failures = self.failures
+        cls, hint = _ENDS.get(state, (RunUnsuccessful, _no_hint))
+        what = f": {failures[0].path}: {failures[0].type}: {failures[0].message}" if failures else ""
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        error = cls(f"run {self.id} is {state}{what}{more}", run=self, failures=failures, hint=hint(self.id))
+        if failures:
+            error.__cause__ = self._load().exceptions.get(failures[0].path)
+        return error
+
+
+def _no_resource(name: str) -> Any:
+    raise AssertionError(name)  # results need no resources
+
+
+def _no_hint(run_id: str) -> str:
+    return f"`flowledger show {run_id}` says where it is"
+
+
+_ENDS: dict[str, tuple[type[RunUnsuccessful], Callable[[str], str]]] = {
+    "REVERTED": (RunReverted, lambda run: f"everything has been undone; `flowledger show {run}` says what failed"),
+    "FAILED": (
+        RunFailed,
+        lambda run: f"look with `flowledger show {run}`, undo with `flowledger revert {run} --reason …`",
+    ),
+    "SUSPENDED": (RunSuspended, lambda run: f"nothing is lost: `flowledger resume {run}` goes on"),
+}

@@ -1,0 +1,130 @@
+"""The parts of one process, put together: store, appender, heartbeat, clock, executors, resources, and the event loop.
+
+The engine lives on a thread of its own with its own loop, so that `app.run` works in a script, in a notebook, in a web
+server and inside a running loop alike (API §3.15).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
+from getpass import getuser
+from socket import gethostname
+from threading import Thread
+from typing import Any, TypeVar
+
+from flowledger.core.engine.resources import ResourcePool
+from flowledger.core.engine.run import Lane, RunDriver, Services
+from flowledger.core.engine.slots import Slots
+from flowledger.core.resource import Resource
+from flowledger.events.errors import Fenced
+from flowledger.events.store import Store
+
+from .appender import open_appender
+from .clock import StoreClock
+from .executors import local_executors
+from .heartbeat import Heartbeat
+from .ids import SystemIds
+from .settings import Settings
+from .stores import open_store
+
+T = TypeVar("T")
+
+CLOSE_S = 5.0  # how long `close` waits for resources to be closed
+
+
+def actor() -> str:
+    """Who acts: ``user@host``."""
+    try:
+        user = getuser()
+    except (KeyError, OSError):  # a container without a user of this id
+        user = "unknown"
+    return f"{user}@{gethostname()}"
+
+
+class Runtime:
+    """Opened at the first run of an app, closed with it. Methods may be called from any thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        app: str,
+        resources: Mapping[str, Resource[Any]],
+        needs: Callable[[str], Mapping[str, str]],
+    ) -> None:
+        self.settings = settings
+        self.store: Store = open_store(settings.database_url)
+        self.drivers: dict[str, RunDriver] = {}  # runs this process drives, by id; touched on the loop only
+        self.loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._run_loop, name="flowledger-engine", daemon=True)
+        clock = StoreClock(self.store)
+        self.heartbeat = Heartbeat(
+            self.store,
+            app=app,
+            on_fenced=self._fenced,
+            clock=clock,
+            heartbeat_s=settings.lease_heartbeat_s,
+            fence_s=settings.lease_fence_s,
+        )
+        executors = local_executors(self.loop, threads=settings.threads)
+        self._executors = executors
+        self.appender = open_appender(self.store, self.loop)
+        self.services = Services(
+            loop=self.loop,
+            appender=self.appender,
+            clock=clock,
+            ids=SystemIds(),
+            lanes={name: Lane(executor, Slots(executor.capacity)) for name, executor in executors.items()},
+            resources=ResourcePool(resources, needs),
+            actor=actor(),
+            inline_bytes=settings.payload_inline_bytes,
+            max_bytes=settings.payload_max_bytes,
+        )
+        self._thread.start()
+
+    @property
+    def owner(self) -> str:
+        """The id under which this process owns runs."""
+        return self.heartbeat.owner.id
+
+    def call(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run a coroutine on the engine's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def close(self) -> None:
+        """Close resources, leave the store, stop the loop. Runs still driven are left for the next owner."""
+        if self.loop.is_closed():
+            return
+        with contextlib.suppress(TimeoutError):
+            self.call(self._close()).result(CLOSE_S)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(CLOSE_S)
+        self.appender.close()
+        self.heartbeat.close()
+        self.store.close()
+
+    async def _close(self) -> None:
+        for driver in list(self.drivers.values()):
+            driver.lose(Fenced("the app was closed while the run was under way", hint="run it again to go on"))
+        for executor in self._executors.values():
+            executor.close()
+        await self.services.resources.close()
+
+    def _fenced(self) -> None:
+        """This process may own nothing any more (B2): called by the heartbeat's thread."""
+        error = Fenced(
+            "this process could not reach the store in time and may no longer drive its runs",
+            hint="see what kept the store from answering; run or resume again to go on",
+        )
+        self.loop.call_soon_threadsafe(lambda: [driver.lose(error) for driver in list(self.drivers.values())])
+
+    def _run_loop(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+        finally:
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            self.loop.close()

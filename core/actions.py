@@ -1,0 +1,35 @@
+"""What `decide` answers: actions the engine may take now. Each has one consequence in the log (D8)."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from .agenda import Kind
+
+
+class Action(NamedTuple):
+    """One enabled action on one node of the plan.
+
+    ========== ============================ =======================================================
+    kind       on                           consequence
+    ========== ============================ =======================================================
+    Start      an atom                      TaskStarted, or TaskFailed where its body could not start
+    StartRound a flow with a retry          RoundStarted, or RetryDecided(error) where `value` raised
+    AskRetry   a drained scope              RetryDecided
+    RevertScope a scope whose retry said so ScopeReverting
+    Revert     a standing atom              RevertStarted, or TaskReverted where there is nothing to call
+    ResetScope a reverted scope             ScopeReset
+    End        the run                      RunSucceeded, RunReverted or RunFailed
+    ========== ============================ =======================================================
+    """
+
+    kind: Kind
+    node: int
+
+
+class Wait(NamedTuple):
+    """A node that waits for ``until_us``. No consequence: that the timer fires is an event, a poll is none (F2)."""
+
+    node: int
+    until_us: int
+    why: Literal["backoff", "poll"]

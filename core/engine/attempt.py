@@ -1,0 +1,224 @@
+"""One call of a user's body: its arguments, its context, and how it ended.
+
+Runs wherever an executor puts it. Whatever the body does ends as one of three outcomes; nothing escapes (D7), not even
+`KeyboardInterrupt` or `SystemExit` out of a body nobody cancelled (B5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import traceback as tracebacks
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from logging import LoggerAdapter, getLogger
+from typing import Any, NamedTuple, Protocol
+
+from flowledger.core.context import RUNNING, TaskContext
+from flowledger.core.plan import Call, Node
+from flowledger.core.typed import Typed
+from flowledger.events.errors import NotReady, PayloadTooLarge, Permanent, UnserialisableResult
+from flowledger.events.facts import Phase
+from flowledger.events.failure import Failure, FailureKind
+
+MESSAGE_CHARS = 4_000
+TRACEBACK_CHARS = 16_000
+CAUSES = 5
+
+_LOG = getLogger("flowledger.task")
+
+
+class Returned(NamedTuple):
+    """The body returned; ``content`` is its result as JSON (b"null" for a revert)."""
+
+    content: bytes
+
+
+class Raised(NamedTuple):
+    """The body failed. ``again`` False: no further attempt may help. ``exception`` is kept in this process only."""
+
+    failure: Failure
+    again: bool
+    exception: BaseException | None
+
+
+class Unready(NamedTuple):
+    """The body said `NotReady`."""
+
+    retry_after_s: float
+    message: str
+
+
+Outcome = Returned | Raised | Unready
+
+
+class Attempt:
+    """What an executor is given."""
+
+    __slots__ = (
+        "_context", "arguments", "attempt", "call", "cancelled", "deadline_us", "key", "max_bytes", "node", "outcome",
+        "phase", "result", "retry_on", "run_id", "timed_out", "try_",
+    )  # fmt: skip
+
+    def __init__(
+        self, *, run_id: str, node: Node, phase: Phase, call: Call, try_: int, attempt: int, key: str,
+        arguments: dict[str, Any], result: Typed | None, retry_on: tuple[type[BaseException], ...],
+        deadline_us: int | None, outcome: str | None, cancelled: Callable[[], bool], max_bytes: int,
+    ) -> None:  # fmt: skip
+        self.run_id = run_id
+        self.node = node
+        self.phase = phase
+        self.call = call
+        self.try_ = try_
+        self.attempt = attempt
+        self.key = key
+        self.arguments = arguments
+        self.result = result
+        self.retry_on = retry_on
+        self.deadline_us = deadline_us
+        self.outcome = outcome
+        self.cancelled = cancelled
+        self.max_bytes = max_bytes
+        self.timed_out = False
+        self._context: TaskContext | None = None
+
+    @property
+    def context(self) -> TaskContext:
+        """What the body may ask about itself; made when first asked for."""
+        if self._context is None:
+            self._context = TaskContext(
+                run_id=self.run_id,
+                path=self.node.path,
+                attempt=self.attempt,
+                idempotency_key=self.key,
+                deadline=_at(self.deadline_us),
+                log=LoggerAdapter(_LOG, {"run": self.run_id, "path": self.node.path, "attempt": self.attempt}),
+                outcome=self.outcome,  # type: ignore[arg-type]
+                is_cancelled=lambda: self.timed_out or self.cancelled(),
+            )
+        return self._context
+
+    def run(self) -> Outcome:
+        """Call a sync body and wait for it."""
+        token = RUNNING.set(self._current)
+        try:
+            value = self.call.body(**self.arguments)
+            if inspect.isawaitable(value):  # a sync def that hands out a coroutine
+                value = asyncio.run(_awaited(value))
+            return self._returned(value)
+        except BaseException as error:  # noqa: BLE001 - rule B5: all of it is a failure of this attempt
+            return self._raised(error)
+        finally:
+            RUNNING.reset(token)
+
+    async def arun(self) -> Outcome:
+        """Await an async body."""
+        RUNNING.set(self._current)  # a task of its own: its context ends with it
+        try:
+            value = self.call.body(**self.arguments)
+            return self._returned(await value if inspect.isawaitable(value) else value)
+        except BaseException as error:  # noqa: BLE001 - rule B5
+            return self._raised(error)
+
+    def _current(self) -> TaskContext:
+        return self.context
+
+    def _returned(self, value: Any) -> Outcome:
+        if self.result is None:
+            return Returned(b"null")
+        try:
+            content = self.result.to_json(value)
+            self.result.load(content)  # what cannot be read back must not be written (C9)
+        except Exception as error:  # noqa: BLE001 - any user type's serialiser
+            what = f"{self.node.path}: the result does not fit its return annotation: {error}"
+            return self._unstorable(UnserialisableResult(what), error)
+        if len(content) > self.max_bytes:
+            size = f"{self.node.path}: the result has {len(content):,} bytes, the limit is {self.max_bytes:,}"
+            return self._unstorable(PayloadTooLarge(size), None)
+        return Returned(content)
+
+    def _unstorable(self, error: Exception, cause: Exception | None) -> Raised:
+        error.__cause__ = cause
+        return Raised(self.failure(error, "result"), again=False, exception=error)
+
+    def _raised(self, error: BaseException) -> Outcome:
+        if isinstance(error, NotReady) and self.phase == "execute":
+            return Unready(error.retry_after_s, str(error))
+        if self.timed_out:
+            return self.overdue(error)
+        if isinstance(error, Permanent):
+            return Raised(self.failure(error, "permanent"), again=False, exception=error)
+        again = not self.retry_on or isinstance(error, self.retry_on)
+        return Raised(self.failure(error, "error"), again=again, exception=error)
+
+    def overdue(self, error: BaseException | None = None) -> Raised:
+        """The outcome of an attempt that took longer than it may (C7)."""
+        raised = TimeoutError(f"{self.node.path}: no outcome within {self.call.timeout_s} s")
+        raised.__cause__ = error
+        return Raised(self.failure(raised, "timeout"), again=True, exception=raised)
+
+    def failure(self, error: BaseException, kind: FailureKind) -> Failure:
+        """What the log keeps of an exception."""
+        return failure_of(error, path=self.node.path, attempt=self.attempt, kind=kind)
+
+
+def failure_of(
+    error: BaseException, *, path: str, attempt: int = 0, kind: FailureKind = "error", depth: int = 0
+) -> Failure:
+    """An exception as a `Failure`: names and texts only, cut to what a log can bear."""
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return Failure(
+        path=path,
+        type=_type_name(error),
+        message=_printable(error)[:MESSAGE_CHARS],
+        traceback=_traceback(error) if depth == 0 else "",
+        attempt=attempt,
+        kind=kind,
+        cause=failure_of(cause, path=path, attempt=attempt, depth=depth + 1) if cause and depth < CAUSES else None,
+    )
+
+
+def _type_name(error: BaseException) -> str:
+    cls = type(error)
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _printable(error: BaseException) -> str:
+    try:
+        return str(error).encode("utf-8", "replace").decode()
+    except Exception:  # noqa: BLE001 - a user's __str__ may raise
+        return "(its message could not be read)"
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        text = "".join(tracebacks.format_exception(error))
+    except Exception:  # noqa: BLE001 - a user's __str__ may raise here too
+        return ""
+    return text[-TRACEBACK_CHARS:].encode("utf-8", "replace").decode()
+
+
+def _at(time_us: int | None) -> datetime | None:
+    return None if time_us is None else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)
+
+
+async def _awaited(value: Any) -> Any:
+    return await value
+
+
+class Executor(Protocol):
+    """Where bodies run. ``capacity`` is how many at once."""
+
+    capacity: int
+
+    def submit(self, attempt: Attempt, done: Callable[[Outcome], None]) -> None:
+        """Run the attempt; call ``done`` once, on the event loop (an inline executor: before this returns)."""
+        ...
+
+    def cancel(self, attempt: Attempt) -> None:
+        """Ask a running body to end: an async one is cancelled, a thread sees ``ctx.cancelled``."""
+        ...
+
+    def close(self) -> None:
+        """Take no more; what runs is left to end or to die with the process."""
+        ...

@@ -1,0 +1,328 @@
+"""Actions to events: what `decide` enables is performed, each action answered with its consequence (D8)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from flowledger.core import decide as deciding
+from flowledger.core.actions import Action
+from flowledger.core.evolve import ended
+from flowledger.core.flowing import may_start
+from flowledger.core.plan import RUN, Binding, Call, FromResource, Node, TaskSpec
+from flowledger.core.retry import Retry, Try
+from flowledger.core.typed import typed
+from flowledger.core.undoing import revert_lane
+from flowledger.core.values import key_of
+from flowledger.events import facts
+from flowledger.events.facts import Phase
+from flowledger.events.failure import Failure, FailureKind
+
+from .attempt import Attempt, failure_of
+from .settling import deadline_us, fail, fail_revert
+
+if TYPE_CHECKING:
+    from .run import RunDriver
+
+MAX_INTERRUPTIONS = 3  # C6, D5
+
+
+def perform_all(run: RunDriver) -> None:
+    """Perform everything enabled that there is room for, and what that enables, until nothing more can start."""
+    agenda = run.state.agenda
+    progress = True
+    while progress:
+        progress = False
+        for action in deciding.decide(run.plan, run.state, run.room()):
+            # an action performed a moment ago may have taken this one away (its scope fails)
+            if agenda.kind(action.node) == action.kind and _PERFORM[action.kind](run, action):
+                progress = True
+        if run.polls_due and run.state.status == "RUNNING":
+            _poll(run)
+
+
+def _start(run: RunDriver, action: Action) -> bool:
+    state, node = run.state, run.plan.nodes[action.node]
+    task = _task(node)
+    if state.states[node.number] == "INTERRUPTED" and _is_blamed(run, node, task):
+        return True
+    if not _fit(run, node, node.arguments):
+        return node.number in run.unfit and _fail_before_body(run, node, run.unfit.pop(node.number))
+    slots = run.slots(node.lane)
+    if not slots.take():
+        return False
+    attempt = _attempt(run, node, "execute", task.execute, node.arguments)
+    if attempt is None:
+        slots.give()
+        return True
+    event = facts.TaskStarted(
+        try_=attempt.try_,
+        attempt=attempt.attempt,
+        key=attempt.key,
+        code=task.code_version,
+        inputs=run.values.digest(node),
+    )
+    run.draft(node.number, event)
+    run.start_when_durable(attempt)
+    return True
+
+
+def _is_blamed(run: RunDriver, node: Node, task: TaskSpec) -> bool:
+    """An interrupted atom that is not run again: the task says so, or it has lost three processes (C6)."""
+    number = node.number
+    count = run.state.interruptions.get(number, 0)
+    if task.on_interrupt == "rerun" and count < MAX_INTERRUPTIONS:
+        return False
+    kind: FailureKind = "poison" if count >= MAX_INTERRUPTIONS else "interrupted"
+    message = f"the process running it was lost {count} time(s) in this try; its effect is unknown"
+    fail(run, node, Failure(path=node.path, type="Interrupted", message=message, kind=kind), final=True)
+    return True
+
+
+def _fit(run: RunDriver, node: Node, bindings: Sequence[Binding]) -> bool:
+    """Whether the atom's resources are there; if not, they are on their way (or could not be made: ``run.unfit``)."""
+    names = [binding.name for binding in bindings if isinstance(binding, FromResource)]
+    if not names or run.services.resources.has(names, run.run_id):
+        return True
+    if node.number not in run.unfit:
+        run.acquire(node.number, names)
+    return False
+
+
+def _fail_before_body(run: RunDriver, node: Node, failure: Failure) -> bool:
+    if run.plan.nodes[node.number].task is not None:
+        fail(run, node, failure, final=deciding.is_final_failure(run.plan, run.state, node.number, failure))
+    return True
+
+
+def resource_failure(run: RunDriver, number: int, error: BaseException) -> Failure:
+    """A resource could not be made: a failure of the atom that asked for it (D7, C9)."""
+    node = run.plan.nodes[number]
+    run.exceptions[node.path] = error
+    return failure_of(error, path=node.path, kind="resource")
+
+
+def _attempt(run: RunDriver, node: Node, phase: Phase, call: Call, bindings: tuple[Binding, ...]) -> Attempt | None:
+    """The next attempt, with its arguments; None if they could not be made (which has been recorded)."""
+    state, number = run.state, node.number
+    count = state.attempts[number] if phase == "execute" else state.revert_attempts.get(number, 0)
+    attempt = Attempt(
+        run_id=run.run_id,
+        node=node,
+        phase=phase,
+        call=call,
+        try_=state.tries[number],
+        attempt=count + 1,
+        key=key_of(run.run_id, state, node, phase),
+        arguments={},
+        result=_task(node).result if phase == "execute" else None,
+        retry_on=_task(node).retry_on if phase == "execute" else (),
+        deadline_us=deadline_us(run, node) if phase == "execute" else None,
+        outcome=None if phase == "execute" else _ended(run, number),
+        cancelled=_flag(run, node, phase),
+        max_bytes=run.services.max_bytes,
+    )
+    return attempt if _has_arguments(run, attempt, bindings) else None
+
+
+def _has_arguments(run: RunDriver, attempt: Attempt, bindings: tuple[Binding, ...]) -> bool:
+    node = attempt.node
+    outcome = None
+    if attempt.phase == "revert":
+        scope = run.state.revert_scope.get(node.number, RUN)
+        outcome = run.values.outcome_of(node, deciding.round_failures(run.state, scope))
+    try:
+        attempt.arguments = run.values.arguments(bindings, lambda: attempt.context, outcome)
+    except Exception as error:  # noqa: BLE001 - any user type's validator (D7)
+        run.exceptions[node.path] = error
+        failure = failure_of(error, path=node.path, kind="arguments")
+        if attempt.phase == "execute":
+            fail(run, node, failure, final=True)
+        else:
+            fail_revert(run, node, failure, attempt=attempt.attempt, final=True)
+        return False
+    return True
+
+
+def _flag(run: RunDriver, node: Node, phase: Phase) -> Callable[[], bool]:
+    """Whether a body should stop: its scope fails, or the run is not this process's any more."""
+    if phase == "revert":
+        return lambda: run.is_over
+    return lambda: run.is_over or not may_start(run.state, node.scope)
+
+
+def _ended(run: RunDriver, number: int) -> str:
+    return run.state.ended.get(number) or ended(run.state.states[number])
+
+
+# -- polls --------------------------------------------------------------------------------------
+
+
+def _poll(run: RunDriver) -> None:
+    """Call waiting polls that are due again: the same attempt goes on, without an event (F2)."""
+    for number in sorted(run.polls_due):
+        wait = run.state.due.get(number)
+        if wait is None or wait.why != "poll" or number in run.live:
+            run.polls_due.discard(number)
+            continue
+        node = run.plan.nodes[number]
+        limit = deadline_us(run, node)
+        if limit is not None and run.services.clock.now_us() >= limit:
+            run.polls_due.discard(number)
+            fail(run, node, _overdue(node, run), final=True)
+        elif _fit(run, node, node.arguments) and run.slots(node.lane).take():
+            run.polls_due.discard(number)
+            _poll_again(run, node)
+        elif number in run.unfit:
+            run.polls_due.discard(number)
+            _fail_before_body(run, node, run.unfit.pop(number))
+
+
+def _poll_again(run: RunDriver, node: Node) -> None:
+    attempt = _attempt(run, node, "execute", _task(node).execute, node.arguments)
+    if attempt is None:
+        run.slots(node.lane).give()
+        return
+    attempt.attempt -= 1  # no new attempt
+    run.start_when_durable(attempt)
+
+
+def _overdue(node: Node, run: RunDriver) -> Failure:
+    message = f"not ready after {run.state.polls.get(node.number, 0)} polls: the deadline of {_task(node).deadline_s} s is over"
+    return Failure(
+        path=node.path, type="TimeoutError", message=message, kind="deadline", attempt=run.state.attempts[node.number]
+    )
+
+
+# -- reverts ------------------------------------------------------------------------------------
+
+
+def _revert(run: RunDriver, action: Action) -> bool:
+    state, node = run.state, run.plan.nodes[action.node]
+    call = _task(node).revert
+    if _drained_poll_runs(run):
+        return False
+    if call is None:
+        run.draft(node.number, facts.TaskReverted(try_=state.tries[node.number], attempt=0))
+        return True
+    if state.revert_interruptions.get(node.number, 0) >= MAX_INTERRUPTIONS:
+        message = "the process reverting it was lost three times"
+        failure = Failure(path=node.path, type="Interrupted", message=message, kind="poison")
+        fail_revert(run, node, failure, attempt=state.revert_attempts.get(node.number, 0), final=True)
+        return True
+    return _call_revert(run, node, call)
+
+
+def _call_revert(run: RunDriver, node: Node, call: Call) -> bool:
+    if not _fit(run, node, node.revert_arguments):
+        if node.number not in run.unfit:
+            return False
+        failure = run.unfit.pop(node.number)
+        fail_revert(run, node, failure, attempt=run.state.revert_attempts.get(node.number, 0) + 1)
+        return True
+    slots = run.slots(revert_lane(node))
+    if not slots.take():
+        return False
+    attempt = _attempt(run, node, "revert", call, node.revert_arguments)
+    if attempt is None:
+        slots.give()
+        return True
+    run.draft(node.number, facts.RevertStarted(try_=attempt.try_, attempt=attempt.attempt, key=attempt.key))
+    run.start_when_durable(attempt)
+    return True
+
+
+def _drained_poll_runs(run: RunDriver) -> bool:
+    """A poll that drained while its body ran (the log cannot know): its scope waits for that body (C7)."""
+    return any(run.state.states[number] == "INTERRUPTED" for number in run.live)
+
+
+# -- scopes -------------------------------------------------------------------------------------
+
+
+def _start_round(run: RunDriver, action: Action) -> bool:
+    node, retry = _retry(run, action.node)
+    history = _history(run, action.node, retry)
+    number = run.state.rounds.get(action.node, 0) + 1
+    try:
+        value = typed(retry.value_type, where=f"retry of {node.path}").to_json(retry.value(history))
+    except Exception as error:  # noqa: BLE001 - the retry is the user's code (D7)
+        _erred(run, node, number, error, ())
+        return True
+    run.draft(action.node, facts.RoundStarted(round=number, value=facts.Raw(value)))
+    return True
+
+
+def _ask_retry(run: RunDriver, action: Action) -> bool:
+    if _drained_poll_runs(run):
+        return False
+    node, retry = _retry(run, action.node)
+    number = run.state.rounds[action.node]
+    failures = deciding.round_failures(run.state, action.node)
+    try:
+        history = _history(run, action.node, retry)
+        history[-1] = Try(history[-1].value, failures)
+        decision = retry.on_failure(history)
+        if decision not in ("RETRY", "REVERT", "REVERT_ALL"):
+            raise ValueError(f"on_failure answered {decision!r}, not RETRY, REVERT or REVERT_ALL")
+        delay = retry.backoff.delay_s(number, run.services.ids.random()) if decision == "RETRY" else 0.0
+    except Exception as error:  # noqa: BLE001 - D7
+        _erred(run, node, number, error, failures)
+        return True
+    event = facts.RetryDecided(round=number, decision=decision, failures=failures, backoff_s=delay)
+    run.draft(action.node, event)
+    return True
+
+
+def _erred(run: RunDriver, node: Node, number: int, error: Exception, failures: tuple[Failure, ...]) -> None:
+    run.exceptions[node.path] = error
+    failure = failure_of(error, path=node.path, kind="retry")
+    run.draft(node.number, facts.RetryDecided(round=number, decision="REVERT", failures=failures, error=failure))
+
+
+def _history(run: RunDriver, scope: int, retry: Retry[Any]) -> list[Try[Any]]:
+    value_type = typed(retry.value_type, where="retry")
+    return [Try(value_type.load(bytes(past.value)), past.failures) for past in run.state.history.get(scope, ())]
+
+
+def _revert_scope(run: RunDriver, action: Action) -> bool:
+    if _drained_poll_runs(run):
+        return False
+    run.draft(action.node, facts.ScopeReverting(round=run.state.rounds.get(action.node, 0)))
+    return True
+
+
+def _reset_scope(run: RunDriver, action: Action) -> bool:
+    delay_s = run.state.backoff_s.get(action.node, 0.0)
+    until = run.services.clock.now_us() + round(delay_s * 1e6) if delay_s > 0 else None
+    run.draft(action.node, facts.ScopeReset(round=run.state.rounds[action.node], until=until))
+    return True
+
+
+def _end(run: RunDriver, action: Action) -> bool:
+    if _drained_poll_runs(run):
+        return False
+    run.draft(RUN, deciding.ending(run.plan, run.state))
+    return True
+
+
+_PERFORM: dict[str, Callable[[RunDriver, Action], bool]] = {
+    "Start": _start,
+    "StartRound": _start_round,
+    "AskRetry": _ask_retry,
+    "RevertScope": _revert_scope,
+    "Revert": _revert,
+    "ResetScope": _reset_scope,
+    "End": _end,
+}
+
+
+def _task(node: Node) -> TaskSpec:
+    assert node.task is not None
+    return node.task
+
+
+def _retry(run: RunDriver, number: int) -> tuple[Node, Retry[Any]]:
+    node = run.plan.nodes[number]
+    assert node.retry is not None
+    return node, node.retry

@@ -1,0 +1,192 @@
+"""Outcomes to events: what a body ended with, and what that means for its atom (C4–C9, F2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowledger.core import decide as deciding
+from flowledger.core.plan import Node
+from flowledger.core.undoing import revert_lane
+from flowledger.events import facts
+from flowledger.events.failure import Failure
+
+from .attempt import Attempt, Executor, Outcome, Raised, Returned, Unready
+
+if TYPE_CHECKING:
+    from .run import RunDriver
+
+POLL_LOG_US = 60_000_000  # a poll is written down when it begins to wait, then at most once a minute (F2)
+GRACE_S = 30.0  # what a thread that has seen its flag may still take (C7)
+
+
+def lane_of(attempt: Attempt) -> str:
+    """The lane an attempt runs in: a revert may be async where its execute is not."""
+    return attempt.node.lane if attempt.phase == "execute" else revert_lane(attempt.node)
+
+
+def settle(run: RunDriver, attempt: Attempt, outcome: Outcome) -> None:
+    """Turn an outcome into its event."""
+    number = attempt.node.number
+    if run.live.get(number) is not attempt:
+        _ignore(run, attempt, outcome)
+        return
+    del run.live[number]
+    if isinstance(outcome, Raised) and outcome.exception is not None:
+        run.exceptions[attempt.node.path] = outcome.exception
+    if attempt.phase == "revert":
+        _settle_revert(run, attempt, outcome)
+    elif run.state.states[number] not in ("RUNNING", "WAITING"):
+        _ignore(run, attempt, outcome)  # a poll whose scope drained while its body ran
+    else:
+        _settle_execute(run, attempt, outcome)
+
+
+def _ignore(run: RunDriver, attempt: Attempt, outcome: Outcome) -> None:
+    if isinstance(outcome, Unready):
+        return
+    event = facts.OutcomeIgnored(
+        try_=attempt.try_,
+        attempt=attempt.attempt,
+        phase=attempt.phase,
+        outcome="succeeded" if isinstance(outcome, Returned) else "failed",
+    )
+    run.draft(attempt.node.number, event)
+
+
+def _settle_execute(run: RunDriver, attempt: Attempt, outcome: Outcome) -> None:
+    node = attempt.node
+    match outcome:
+        case Returned():
+            _succeed(run, attempt, outcome.content)
+        case Raised():
+            final = not outcome.again or deciding.is_final_failure(run.plan, run.state, node.number, outcome.failure)
+            fail(run, node, outcome.failure, final=final, attempt=attempt.attempt)
+        case Unready():
+            _wait(run, attempt, outcome)
+
+
+def _succeed(run: RunDriver, attempt: Attempt, content: bytes) -> None:
+    moved = run.drafts.move_out(content) if len(content) > run.services.inline_bytes else None
+    if moved is not None:
+        run.moved[moved] = content
+    event = facts.TaskSucceeded(
+        try_=attempt.try_,
+        attempt=attempt.attempt,
+        result=facts.NULL if moved else facts.Raw(content),
+        moved=moved,
+        polls=_polls(run, attempt.node.number),
+    )
+    run.draft(attempt.node.number, event)
+
+
+def _polls(run: RunDriver, number: int) -> int:
+    """How often the body was called, for one that polled; 0 for one that did not."""
+    counted = run.poll_counts.pop(number, run.state.polls.get(number, 0))
+    return counted + 1 if counted else 0
+
+
+def _wait(run: RunDriver, attempt: Attempt, outcome: Unready) -> None:
+    state, number = run.state, attempt.node.number
+    now = run.services.clock.now_us()
+    until = now + round(max(0.0, outcome.retry_after_s) * 1e6)
+    limit = deadline_us(run, attempt.node)
+    if limit is not None:
+        until = min(until, max(limit, now))
+    logged = state.polls.get(number, 0)
+    # a count from an earlier attempt does not go on: the log knows what that one came to
+    polls = (logged if state.states[number] == "RUNNING" else run.poll_counts.get(number, logged)) + 1
+    run.poll_counts[number] = polls
+    wait = state.due.get(number)
+    if wait is not None and state.states[number] == "WAITING" and now - run.poll_logged_us.get(number, 0) < POLL_LOG_US:
+        run.set_timer(wait, at_us=until)
+        return
+    run.poll_logged_us[number] = now
+    event = facts.TaskWaiting(
+        try_=attempt.try_, attempt=attempt.attempt, until=until, polls=polls, message=outcome.message[:200]
+    )
+    run.draft(number, event)
+
+
+def fail(run: RunDriver, node: Node, failure: Failure, *, final: bool, attempt: int = 0) -> None:
+    """Record a failed attempt: the end of the try, or another attempt after the back-off."""
+    state, number = run.state, node.number
+    until: int | None = None
+    if not final and node.task is not None:
+        until = _again_at(run, node.task.execute.backoff.delay_s(
+            state.failure_counts.get(number, 0) + 1, run.services.ids.random()
+        ))  # fmt: skip
+        limit = deadline_us(run, node)
+        now = run.services.clock.now_us()
+        final = limit is not None and (until or now) >= limit
+    event = facts.TaskFailed(
+        try_=state.tries[number],
+        attempt=attempt,
+        failure=failure,
+        again=not final,
+        until=None if final else until,
+        polls=_polls(run, number),
+    )
+    run.draft(number, event)
+
+
+def _again_at(run: RunDriver, delay_s: float) -> int | None:
+    return run.services.clock.now_us() + round(delay_s * 1e6) if delay_s > 0 else None
+
+
+def _settle_revert(run: RunDriver, attempt: Attempt, outcome: Outcome) -> None:
+    if isinstance(outcome, Returned):
+        event = facts.TaskReverted(try_=attempt.try_, attempt=attempt.attempt)
+        run.draft(attempt.node.number, event)
+    elif isinstance(outcome, Raised):
+        final = None if outcome.again else True
+        fail_revert(run, attempt.node, outcome.failure, attempt=attempt.attempt, final=final)
+
+
+def fail_revert(run: RunDriver, node: Node, failure: Failure, *, attempt: int, final: bool | None = None) -> None:
+    """Record a failed revert; ``final`` None: as its own attempts say (D5)."""
+    state, number = run.state, node.number
+    call = node.task.revert if node.task is not None else None
+    failures = state.revert_failures.get(number, 0) + 1
+    if final is None:
+        final = call is None or failures >= call.attempts
+    until = None
+    if not final and call is not None:
+        until = _again_at(run, call.backoff.delay_s(failures, run.services.ids.random()))
+    event = facts.RevertFailed(try_=state.tries[number], attempt=attempt, failure=failure, again=not final, until=until)
+    run.draft(number, event)
+
+
+# -- limits -------------------------------------------------------------------------------------
+
+
+def deadline_us(run: RunDriver, node: Node) -> int | None:
+    """When all attempts and polls of the atom's try must be over; time spent suspended does not count (G2)."""
+    task = node.task
+    if task is None or task.deadline_s is None:
+        return None
+    first = run.state.first_started_us.get(node.number)
+    started = run.services.clock.now_us() - run.state.suspended_us if first is None else first
+    return started + run.state.suspended_us + round(task.deadline_s * 1e6)
+
+
+def watch(run: RunDriver, attempt: Attempt, executor: Executor) -> None:
+    """Set the attempt's time limit: what is shorter of its timeout and what is left of the deadline (C7)."""
+    limits = [] if attempt.call.timeout_s is None else [attempt.call.timeout_s]
+    if attempt.deadline_us is not None:
+        limits.append(max(0.0, (attempt.deadline_us - run.services.clock.now_us()) / 1e6))
+    if limits:
+        run.services.loop.call_later(min(limits), _time_out, run, attempt, executor)
+
+
+def _time_out(run: RunDriver, attempt: Attempt, executor: Executor) -> None:
+    if run.is_over or run.live.get(attempt.node.number) is not attempt:
+        return
+    attempt.timed_out = True
+    executor.cancel(attempt)
+    run.services.loop.call_later(GRACE_S, _give_up, run, attempt)
+
+
+def _give_up(run: RunDriver, attempt: Attempt) -> None:
+    """A thread that went on through its grace: the attempt is over, whatever it still does."""
+    if not run.is_over and run.live.get(attempt.node.number) is attempt:
+        run.outcome(attempt, attempt.overdue())

@@ -1,0 +1,255 @@
+"""The fold's way forward: what becomes ready when something is done, what stops when something fails, what a reset does.
+
+Part of `evolve`: nothing here is called from anywhere else but the fold.
+"""
+
+from __future__ import annotations
+
+from .agenda import CONTROL, Kind
+from .plan import RUN
+from .state import State
+from .states import ATOM, RUN_SCOPE, SCOPE
+
+# What a failing scope takes away from the nodes in it. Reverts stay: what has begun to be undone is undone (D1).
+_STOPPED: frozenset[Kind | None] = frozenset({"Start", "StartRound", "AskRetry", "RevertScope", "ResetScope"})
+
+
+# -- the agenda ---------------------------------------------------------------------------------
+
+
+def on_agenda(state: State, number: int, kind: Kind, lane: str = CONTROL) -> None:
+    """Enable an action, unless a scope around the node is failing (rule 4 of `core.states`)."""
+    scope = state.plan.nodes[number].scope
+    if number == RUN or may_start(state, scope):
+        state.agenda.add(number, kind, lane)
+        if number != RUN:
+            state.members.setdefault(scope, set()).add(number)
+
+
+def off_agenda(state: State, number: int) -> None:
+    """Nothing is enabled for the node any more."""
+    state.agenda.drop(number)
+    members = state.members.get(state.plan.nodes[number].scope)
+    if members is not None:
+        members.discard(number)
+
+
+def may_start(state: State, scope: int) -> bool:
+    """Whether the scope and every scope around it is RUNNING."""
+    states, nodes = state.states, state.plan.nodes
+    while scope != RUN:
+        if states[scope] != "RUNNING":
+            return False
+        scope = nodes[scope].scope
+    return states[RUN] == "RUNNING"
+
+
+# -- forward ------------------------------------------------------------------------------------
+
+
+def touch(state: State, number: int) -> None:
+    """Remember that the node, and so the flows around it, are no longer as they were at the start."""
+    nodes, touched = state.plan.nodes, state.touched
+    while number != RUN:
+        parent = nodes[number].parent
+        siblings = touched.get(parent)
+        if siblings is not None:
+            siblings.append(number)
+            return
+        touched[parent] = [number]
+        if nodes[parent].retry is not None:
+            return  # it was touched itself when its round began
+        number = parent
+
+
+def open_flow(state: State, flow: int) -> None:
+    """The flow's turn has come: its first children are ready; an empty flow is done."""
+    done: list[int] = []
+    ready: list[int] = []
+    _open(state, flow, done, ready)
+    _spread(state, done, ready)
+
+
+def node_done(state: State, number: int) -> None:
+    """The node is done: so may be its successors' waiting, its flow, the flows around it, the run."""
+    _spread(state, [number], [])
+
+
+def _spread(state: State, done: list[int], ready: list[int]) -> None:
+    """Follow what is done and what is ready until nothing more follows. A worklist: flows may nest deeply."""
+    while True:
+        if ready:
+            _ready(state, ready.pop(), done, ready)
+        elif done:
+            _done(state, done.pop(), done, ready)
+        else:
+            return
+
+
+def _open(state: State, flow: int, done: list[int], ready: list[int]) -> None:
+    children, blockers = state.plan.nodes[flow].children, state.blockers
+    if children:
+        ready.extend([child for child in children if blockers[child] == 0])
+        return
+    if flow != RUN and state.plan.nodes[flow].retry is None:
+        touch(state, flow)  # its successors' counters move: a reset must visit it
+    done.append(flow)
+
+
+def _ready(state: State, number: int, done: list[int], ready: list[int]) -> None:
+    node = state.plan.nodes[number]
+    if node.task is not None:
+        on_agenda(state, number, "Start", node.lane)
+    elif node.retry is not None:
+        on_agenda(state, number, "StartRound")
+    else:
+        _open(state, number, done, ready)
+
+
+def _done(state: State, number: int, done: list[int], ready: list[int]) -> None:
+    node = state.plan.nodes[number]
+    if node.task is None:
+        _flow_done(state, number)
+    if number == RUN:
+        return
+    blockers, open_children = state.blockers, state.open_children
+    for after in node.succs:
+        blockers[after] -= 1
+        if blockers[after] == 0:
+            ready.append(after)
+    open_children[node.parent] -= 1
+    if open_children[node.parent] == 0:
+        done.append(node.parent)
+
+
+def _flow_done(state: State, number: int) -> None:
+    node = state.plan.nodes[number]
+    if number == RUN:
+        if state.states[RUN] == "RUNNING":
+            state.states[RUN] = RUN_SCOPE["RUNNING"]["done"]
+            state.agenda.add(RUN, "End")
+    elif node.retry is not None and state.states[number] == "RUNNING":
+        state.states[number] = SCOPE["RUNNING"]["done"]
+        live = state.live_scopes.get(node.scope)
+        if live is not None:
+            live.discard(number)
+
+
+# -- failing and draining -----------------------------------------------------------------------
+
+
+def fail_scope(state: State, scope: int) -> None:
+    """Something in the scope failed for good: it drains (D1), and is settled once nothing runs in it."""
+    table = RUN_SCOPE if scope == RUN else SCOPE
+    if state.states[scope] == "RUNNING":
+        state.states[scope] = table["RUNNING"]["failing"]
+        _freeze(state, scope)
+    settle(state, scope)
+
+
+def _freeze(state: State, scope: int) -> None:
+    """Nothing starts any more in the scope and in the scopes inside; what waits there ends at once."""
+    stack = [scope]
+    while stack:
+        scope = stack.pop()
+        members = state.members.get(scope)
+        if members:
+            for number in [n for n in members if state.agenda.kind(n) in _STOPPED]:
+                off_agenda(state, number)
+        for number in state.waiting.pop(scope, ()):
+            end_wait(state, number)
+        for inner in state.live_scopes.get(scope, ()):
+            state.due.pop(inner, None)  # a back-off between rounds
+            stack.append(inner)
+
+
+def end_wait(state: State, number: int) -> None:
+    """A waiting atom whose scope drains."""
+    state.due.pop(number, None)
+    state.states[number] = ATOM["WAITING"]["drained"]
+
+
+def busier(state: State, scope: int) -> None:
+    """One more body, busy scope or revert in the scope."""
+    nodes, busy = state.plan.nodes, state.busy
+    while True:
+        busy[scope] = count = busy.get(scope, 0) + 1
+        if count > 1 or scope == RUN:
+            return
+        scope = nodes[scope].scope
+
+
+def calmer(state: State, scope: int) -> None:
+    """One less; a failing scope in which nothing is left is settled."""
+    nodes, busy = state.plan.nodes, state.busy
+    while True:
+        busy[scope] -= 1
+        if busy[scope]:
+            return
+        settle(state, scope)
+        if scope == RUN:
+            return
+        scope = nodes[scope].scope
+
+
+def settle(state: State, scope: int) -> None:
+    """A drained scope is asked; the drained run answers by its on_failure, or ends if a revert has failed (D2, D3, D5)."""
+    if state.states[scope] != "DRAINING" or state.busy.get(scope):
+        return
+    if scope != RUN:
+        on_agenda(state, scope, "AskRetry")
+    elif state.broken or state.on_failure == "stop":
+        state.agenda.add(RUN, "End")
+    else:
+        state.agenda.add(RUN, "RevertScope")
+
+
+# -- reset --------------------------------------------------------------------------------------
+
+
+def reset_below(state: State, scope: int) -> None:
+    """All of the scope is as it was before its first round, in the next try; only what was touched is visited."""
+    stack = [scope]
+    while stack:
+        flow = stack.pop()
+        state.open_children[flow] = len(state.plan.nodes[flow].children)
+        _forget_scope(state, flow)
+        for child in state.touched.pop(flow, ()):
+            _reset_blockers(state, child)
+            if state.plan.nodes[child].is_atom:
+                _reset_atom(state, child)
+                continue
+            if state.plan.nodes[child].retry is not None:
+                _reset_inner_scope(state, child)
+            stack.append(child)
+
+
+def _reset_blockers(state: State, number: int) -> None:
+    nodes, blockers = state.plan.nodes, state.blockers
+    blockers[number] = len(nodes[number].preds)
+    for after in nodes[number].succs:
+        blockers[after] = len(nodes[after].preds)
+
+
+def _forget_scope(state: State, flow: int) -> None:
+    for per_scope in (state.failed, state.waiting, state.members, state.live_scopes, state.busy, state.open_reverts):
+        per_scope.pop(flow, None)
+
+
+def _reset_inner_scope(state: State, scope: int) -> None:
+    state.states[scope] = SCOPE[state.states[scope]]["reset"]
+    off_agenda(state, scope)
+    for per_scope in (state.rounds, state.history, state.retry_errors, state.backoff_s, state.due):
+        per_scope.pop(scope, None)
+
+
+def _reset_atom(state: State, number: int) -> None:
+    state.states[number] = ATOM[state.states[number]]["reset"]
+    state.tries[number] += 1
+    state.attempts[number] = 0
+    for per_atom in (
+        state.results, state.failures, state.failure_counts, state.known_failures, state.interruptions, state.polls,
+        state.first_started_us, state.ended, state.revert_attempts, state.revert_errors, state.revert_failures,
+        state.revert_interruptions, state.revert_scope, state.due,
+    ):  # fmt: skip
+        per_atom.pop(number, None)

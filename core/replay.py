@@ -1,0 +1,157 @@
+"""Is a recorded run still a run of today's code? (D8, E8)
+
+A log is *valid* if each consequence in it was enabled just before it, with the same input digest, and nothing enabled is
+missing at the end. `check` folds the log as the engine does and asks `decide` before each event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from flowledger.events import facts
+from flowledger.events.envelope import Envelope
+from flowledger.events.errors import Nondeterminism, PlanDiffers
+from flowledger.events.facts import Event
+
+from .agenda import Kind
+from .decide import decide, ending, round_failures, suspended
+from .evolve import evolve
+from .plan import Plan
+from .state import State
+from .values import Values
+
+# What an event must have been enabled as. Events that are not here are nobody's consequence: outcomes, timers, people.
+_CONSEQUENCES: dict[type[Event], Kind] = {
+    facts.RoundStarted: "StartRound",
+    facts.ScopeReverting: "RevertScope",
+    facts.ScopeReset: "ResetScope",
+    facts.TaskStarted: "Start",
+    facts.RevertStarted: "Revert",
+    facts.RunSucceeded: "End",
+    facts.RunReverted: "End",
+    facts.RunFailed: "End",
+}
+
+
+def check(plan: Plan, envelopes: Iterable[Envelope], *, moved: dict[str, bytes] | None = None) -> State:
+    """Fold a log, checking that each event was due. Returns the state it leads to. Makes no call to user code.
+
+    Raises:
+        Nondeterminism: at the first event that was not; ``version`` names it.
+    """
+    state = State(plan)
+    values = Values(plan, state, moved=moved or {}, resource=lambda name: None)
+    for envelope in envelopes:
+        number = plan.by_path.get(envelope.path)
+        if number is None:
+            raise Nondeterminism(
+                f"event {envelope.version} {envelope.type}: the plan has no {envelope.path!r}", version=envelope.version
+            )
+        _check_due(plan, state, number, envelope, values)
+        evolve(state, number, envelope.event, envelope.time_us)
+    return state
+
+
+def check_complete(plan: Plan, state: State) -> None:
+    """Raise `Nondeterminism` if a run that is final left something enabled undone, or a body running."""
+    if state.status in ("SUCCEEDED", "REVERTED", "FAILED") and (state.running or len(state.agenda)):
+        left = [(kind, plan.nodes[number].path) for number, kind in state.agenda]
+        raise Nondeterminism(
+            f"the log ends, but there is more to do: {left or sorted(state.running)}", version=state.version
+        )
+
+
+def _check_due(plan: Plan, state: State, number: int, envelope: Envelope, values: Values) -> None:
+    event = envelope.event
+    kind = _CONSEQUENCES.get(type(event)) or _conditional(state, number, event)
+    if kind is not None:
+        enabled = state.agenda.kind(number)
+        if enabled != kind or state.status not in ("RUNNING", "SUSPENDING"):
+            raise _not_due(state, envelope, f"{kind} was not enabled there (enabled: {enabled or 'nothing'})")
+    match event:
+        case facts.TaskStarted():
+            digest = values.digest(plan.nodes[number])
+            if digest != event.inputs:
+                raise _not_due(state, envelope, f"its inputs digest is {digest}, recorded {event.inputs}")
+        case facts.RetryDecided():
+            if event.failures != (failures := round_failures(state, number)):
+                raise _not_due(state, envelope, f"the round's failures are {[f.path for f in failures]}")
+        case facts.RunSucceeded() | facts.RunReverted() | facts.RunFailed():
+            if event != (expected := ending(plan, state)):
+                raise _not_due(state, envelope, f"the run ends with {type(expected).__name__}")
+        case facts.RunSuspended():
+            if not suspended(state):
+                raise _not_due(state, envelope, "bodies are still running, or nobody asked")
+        case _:
+            pass
+
+
+def _conditional(state: State, number: int, event: Event) -> Kind | None:
+    """Events that are a consequence only in some states of their node."""
+    now = state.states[number]
+    match event:
+        case facts.RetryDecided():
+            return "AskRetry" if now == "DRAINING" else "StartRound"
+        case facts.TaskReverted(attempt=0):
+            return "Revert"
+        case facts.TaskFailed() if now in ("PENDING", "INTERRUPTED"):
+            return "Start"
+        case facts.RevertFailed() if number not in state.running:
+            return "Revert"
+        case _:
+            return None
+
+
+def _not_due(state: State, envelope: Envelope, why: str) -> Nondeterminism:
+    where = envelope.path or "the run"
+    return Nondeterminism(
+        f"event {envelope.version} {envelope.type} of {where} was not due: {why}", version=envelope.version
+    )
+
+
+def decisions(plan: Plan, state: State) -> list[tuple[str, str]]:
+    """What `decide` says, by path: for comparing two folds."""
+    return [(action.kind, plan.nodes[action.node].path) for action in decide(plan, state)]
+
+
+# -- plans --------------------------------------------------------------------------------------
+
+
+def check_same_plan(plan: Plan, envelopes: Sequence[Envelope], *, recorded: Callable[[str], bytes | None]) -> None:
+    """Refuse to go on with a run under another plan than the one it has history for (E8).
+
+    Raises:
+        PlanDiffers: with the paths that were added, removed or changed.
+    """
+    fingerprint = next((e.event.fingerprint for e in envelopes if isinstance(e.event, facts.RunStarted)), None)
+    if fingerprint is None or fingerprint == plan.fingerprint:
+        return
+    raise PlanDiffers(
+        f"run {envelopes[0].run_id} was started with another plan than today's code builds:\n"
+        + _difference(recorded(fingerprint), plan.document),
+        hint="go on with the code the run was started with, or begin a new run under another key",
+    )
+
+
+def _difference(old: bytes | None, new: bytes) -> str:
+    """The two plan documents, compared by path."""
+    if old is None:
+        return "  (the recorded plan is not in the store)"
+    before, after = _by_path(old), _by_path(new)
+    lines = [f"  - {path}" for path in before if path not in after]
+    lines += [f"  + {path}" for path in after if path not in before]
+    for path, node in before.items():
+        other = after.get(path, node)
+        lines += [
+            f"  ~ {path}: {name} was {node.get(name)!r}, is {other.get(name)!r}"
+            for name in sorted({*node, *other})
+            if name != "number" and node.get(name) != other.get(name)
+        ]
+    return "\n".join(lines[:20]) or "  (the same parts, in another order or under other settings)"
+
+
+def _by_path(document: bytes) -> dict[str, dict[str, Any]]:
+    return {node["path"]: node for node in msgspec.json.decode(document)["nodes"]}

@@ -1,0 +1,142 @@
+"""The state of a run: what the fold of its events says, and the counters that make each step cheap.
+
+`evolve` alone changes it; everyone else reads. Per-node facts are lists indexed by node number or, where few nodes have
+them, dicts. Counters are kept so that an event touches only its neighbours:
+
+- ``blockers[n]``         siblings before n that are not done
+- ``open_children[f]``    children of flow f that are not done
+- ``standing[n]``         atom: 1 while it must be undone; flow: how many children have something standing
+- ``standing_succs[n]``   siblings after n in which something stands: n cannot be undone before them (D4)
+- ``busy[s]``             bodies that run directly in scope s, plus scopes inside that are busy, plus its own revert
+- ``open_reverts[s]``     reverts enabled or running that belong to the revert of scope s
+- ``touched[f]``          children of flow f that are not as they were at the start (what a reset must visit)
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from flowledger.events.facts import NULL, OnFailure, RunSubmitted
+from flowledger.events.failure import Failure
+from flowledger.events.store import Direction, RunStatus
+
+from .actions import Wait
+from .agenda import Agenda
+from .plan import RUN, Plan
+
+Ended = Literal["succeeded", "failed", "unknown"]
+
+
+class Result(NamedTuple):
+    """A stored result: its JSON, or the digest under which it was moved to a payload row."""
+
+    content: msgspec.Raw
+    moved: str | None = None
+
+
+class Round(NamedTuple):
+    """One pass of a retry's scope: its value and, once decided, the failures that ended it."""
+
+    value: msgspec.Raw
+    failures: tuple[Failure, ...] = ()
+
+
+class State:
+    """The folded state of one run under one plan. Made empty; `evolve` fills it."""
+
+    __slots__ = (
+        "agenda", "attempts", "backoff_s", "blockers", "broken", "busy", "claimed_by", "direction", "due", "ended",
+        "epoch", "failed", "failure_counts", "failures", "first_started_us", "history", "interruptions", "known_failures",
+        "live_scopes", "members", "on_failure",
+        "open_children", "open_reverts", "plan", "polls", "results", "retry_errors", "revert_attempts",
+        "revert_errors", "revert_failures", "revert_interruptions", "revert_scope", "rounds", "running", "standing", "standing_succs",
+        "started", "states", "status", "submitted", "suspended_at_us", "suspended_us", "time_us", "touched", "tries",
+        "version", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, plan: Plan) -> None:
+        nodes = plan.nodes
+        count = len(nodes)
+        self.plan = plan
+        self.version = 0
+        self.time_us = 0
+        self.epoch = 0
+        self.claimed_by = ""
+        self.submitted: RunSubmitted | None = None
+        self.started = False
+        self.status: RunStatus = "PENDING"
+        self.direction: Direction = "FORWARD"
+        self.on_failure: OnFailure = plan.on_failure  # as RunStarted says (D3)
+        self.broken = False  # a revert failed for good (D5)
+        self.suspended_at_us: int | None = None
+        self.suspended_us = 0  # all suspensions so far: deadlines do not count them (G2)
+        # per node
+        self.states: list[str] = ["PENDING"] * count
+        self.tries: list[int] = [1] * count
+        self.attempts: list[int] = [0] * count
+        self.blockers: list[int] = [len(node.preds) for node in nodes]
+        self.open_children: list[int] = [len(node.children) for node in nodes]
+        self.standing: list[int] = [0] * count
+        self.standing_succs: list[int] = [0] * count
+        self.touched: dict[int, list[int]] = {}
+        # per atom, where there is something to say
+        self.results: dict[int, Result] = {}
+        self.failures: dict[int, Failure] = {}  # the last one
+        self.failure_counts: dict[int, int] = {}  # in this try
+        self.known_failures: dict[int, int] = {}  # of these, the ones whose effect is known: not timed out (C5)
+        self.interruptions: dict[int, int] = {}  # in this try
+        self.polls: dict[int, int] = {}
+        self.first_started_us: dict[int, int] = {}  # in this try, less what was suspended before
+        self.revert_attempts: dict[int, int] = {}
+        self.revert_failures: dict[int, int] = {}
+        self.revert_errors: dict[int, Failure] = {}  # the last one
+        self.revert_interruptions: dict[int, int] = {}
+        self.revert_scope: dict[int, int] = {}  # the scope whose revert an enabled or running revert belongs to
+        self.ended: dict[int, Ended] = {}  # how execute had ended when its revert began
+        self.running: set[int] = set()  # bodies that run, as far as the log says
+        self.due: dict[int, Wait] = {}
+        # per scope
+        self.rounds: dict[int, int] = {}
+        self.history: dict[int, list[Round]] = {}
+        self.retry_errors: dict[int, Failure] = {}
+        self.backoff_s: dict[int, float] = {}  # what the last answer said
+        self.failed: dict[int, set[int]] = {}  # atoms FAILED in this round, by nearest scope
+        self.waiting: dict[int, set[int]] = {}  # atoms WAITING, by nearest scope
+        self.members: dict[int, set[int]] = {}  # nodes on the agenda, by nearest scope
+        self.live_scopes: dict[int, set[int]] = {}  # scopes inside that are neither PENDING nor DONE
+        self.busy: dict[int, int] = {}
+        self.open_reverts: dict[int, int] = {}
+        self.agenda = Agenda()
+
+    @property
+    def scope_state(self) -> str:
+        """The state of the run as the outermost scope."""
+        return self.states[RUN]
+
+    def dump(self) -> bytes:
+        """The state as canonical JSON: equal states give equal bytes, on any machine and hash seed (D8)."""
+        return msgspec.json.encode(self._plain(), order="sorted")
+
+    def _plain(self) -> dict[str, Any]:
+        plain: dict[str, Any] = {}
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if name in ("plan", "agenda"):
+                continue
+            plain[name] = _sorted(value)
+        plain["agenda"] = list(self.agenda)
+        return plain
+
+
+def _sorted(value: Any) -> Any:
+    """Sets as sorted lists, integer keys as text: nothing is left that could come out in another order."""
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if isinstance(value, dict):
+        return {str(key): _sorted(item) for key, item in value.items()}
+    return value
+
+
+EMPTY_RESULT = Result(NULL)

@@ -1,0 +1,156 @@
+"""Arguments out of the log: where each value comes from, as bytes, and as what the body is handed.
+
+A body always gets what a resumed run would give it: the value read back from its stored bytes, its own copy. So a result
+that does not survive the log is found on the first run, not on the first crash, and bodies cannot change it for others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from flowledger.core.attempts import idempotency_key
+from flowledger.core.plan import (
+    RUN,
+    Binding,
+    FromContext,
+    FromInput,
+    FromNode,
+    FromOutcome,
+    FromResource,
+    FromRound,
+    Given,
+    Node,
+    Plan,
+)
+from flowledger.core.state import State
+from flowledger.events.errors import InternalError
+from flowledger.events.facts import Phase
+from flowledger.events.failure import Failure
+
+
+class Values:
+    """Reads a run's symbols. ``moved`` holds the contents of payload rows by digest, ``resource`` finds live objects."""
+
+    def __init__(self, plan: Plan, state: State, *, moved: dict[str, bytes], resource: Callable[[str], Any]) -> None:
+        self._plan = plan
+        self._state = state
+        self._moved = moved
+        self._resource = resource
+        self._inputs: Mapping[str, msgspec.Raw] | None = None
+
+    # -- bytes
+
+    def content(self, number: int) -> bytes:
+        """The result of a node as JSON: an atom's own, a flow's `returns`, or the list of its children's."""
+        node = self._plan.nodes[number]
+        if node.is_atom:
+            result = self._state.results.get(number)
+            if result is None:
+                return b"null"
+            return self._moved[result.moved] if result.moved else bytes(result.content)
+        if node.gathers:
+            return b"[" + b",".join([self.content(child) for child in node.children]) + b"]"
+        return b"null" if node.returns is None else self.content(node.returns)
+
+    def inputs(self) -> Mapping[str, msgspec.Raw]:
+        """The run's inputs as submitted, each as JSON."""
+        if self._inputs is None:
+            submitted = self._state.submitted
+            if submitted is None:
+                raise InternalError("a run without RunSubmitted has no inputs")
+            content = self._moved[submitted.moved] if submitted.moved else bytes(submitted.inputs)
+            self._inputs = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
+        return self._inputs
+
+    def digest(self, node: Node) -> str:
+        """The digest of an atom's inputs, over the providers' stored bytes in parameter order (C10)."""
+        if not node.arguments:
+            return ""
+        hashed = sha256()
+        for binding in node.arguments:
+            source = self._digested(binding)
+            hashed.update(b"%d:%d:" % (len(binding.argument), len(source)))
+            hashed.update(binding.argument.encode())
+            hashed.update(source)
+        return hashed.hexdigest()[:32]
+
+    def _digested(self, binding: Binding) -> bytes:
+        match binding:
+            case Given():
+                return binding.digest.encode()
+            case FromNode():
+                return self.content(binding.node) + b"|" + str(binding.item).encode()
+            case FromInput():
+                return bytes(self.inputs()[binding.name])
+            case FromRound():
+                return bytes(self._state.history[binding.scope][-1].value)
+            case FromResource():
+                return binding.name.encode()
+            case _:
+                return b""
+
+    # -- values
+
+    def arguments(
+        self, bindings: tuple[Binding, ...], context: Callable[[], Any], outcome: Callable[[FromOutcome], Any] | None
+    ) -> dict[str, Any]:
+        """The keyword arguments of a body; raises whatever a conversion raises."""
+        return {binding.argument: self._value(binding, context, outcome) for binding in bindings}
+
+    def _value(self, binding: Binding, context: Callable[[], Any], outcome: Callable[[FromOutcome], Any] | None) -> Any:
+        match binding:
+            case FromNode():
+                return self._from_node(binding)
+            case Given():
+                return binding.typed.load(binding.content)
+            case FromInput():
+                return binding.typed.load(bytes(self.inputs()[binding.name]))
+            case FromRound():
+                return binding.typed.load(bytes(self._state.history[binding.scope][-1].value))
+            case FromResource():
+                return self._resource(binding.name)
+            case FromContext():
+                return context()
+            case FromOutcome():
+                return None if outcome is None else outcome(binding)
+
+    def _from_node(self, binding: FromNode) -> Any:
+        value = binding.typed.load(self.content(binding.node))
+        if binding.item is not None:
+            value = _item(value, binding.item)
+        return value if binding.into is None else binding.into.validate(value)
+
+    def outcome_of(self, node: Node, failures: tuple[Failure, ...]) -> Callable[[FromOutcome], Any]:
+        """What a revert may ask about how its execute ended (E4): ``result``, ``failure``, ``failures``."""
+
+        def answer(binding: FromOutcome) -> Any:
+            if binding.what == "failures":
+                return list(failures)
+            if binding.what == "failure":
+                return None if node.number in self._state.results else self._state.failures.get(node.number)
+            if node.number not in self._state.results or node.task is None:
+                return None
+            value = node.task.result.load(self.content(node.number))
+            return value if binding.item is None else _item(value, binding.item)
+
+        return answer
+
+    def result(self) -> Any:
+        """The run's result through the root's return type."""
+        return self._plan.returns.load(self.content(self._plan.nodes[RUN].children[0]))
+
+
+def _item(value: Any, item: int | str) -> Any:
+    if isinstance(item, int) or isinstance(value, Mapping):
+        return value[item]
+    return getattr(value, item)
+
+
+def key_of(run_id: str, state: State, node: Node, phase: Phase) -> str:
+    """The idempotency key of the next attempt (C5)."""
+    failures = state.known_failures if phase == "execute" else state.revert_failures
+    return idempotency_key(run_id, node.path, state.tries[node.number], phase, failures.get(node.number, 0))
