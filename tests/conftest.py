@@ -17,5 +17,5 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's `FLOWLEDGER_DATABASE_URL` must never be what a test writes to."""
     for name in list(os.environ):
-        if name.startswith("FLOWLEDGER_") and name != "FLOWLEDGER_CRASH_CORPUS":
+        if name.startswith("FLOWLEDGER_"):
             monkeypatch.delenv(name)
