@@ -53,7 +53,9 @@ class FromInput:
 class FromNode:
     """The result of another node, or one item of it (``item``: index or field name; None: all of it).
 
-    ``typed`` is the provider's type; ``into`` the argument's, where it differs and must be applied on top.
+    ``node`` is an atom or a flow that gathers (a flow with `returns` is followed to its end), or a flow without a
+    result, which gives null. ``typed`` reads the stored JSON: the argument's type, or with an ``item`` the provider's;
+    ``into`` (only with an ``item``) is the argument's type, where it differs and must be applied to the item.
     """
 
     argument: str
@@ -139,7 +141,7 @@ class Node:
 
     ``scope`` is the number of the nearest retry scope *around* it: a flow with a retry, or `RUN`. A flow with a retry
     is itself a scope; its own ``scope`` is the next one outwards. ``preds`` and ``succs`` are siblings.
-    ``returns`` (flows): the number of the child or deeper node whose result is the flow's, or None.
+    ``returns`` (flows): the number of the atom or gathering flow, however deep, whose result is the flow's, or None.
     """
 
     number: int

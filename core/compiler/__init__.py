@@ -1,0 +1,107 @@
+"""From a placed flow to a plan: number the nodes, gather the symbols, bind the arguments, fix the fingerprint.
+
+    tree.py       nested parts → numbered nodes with names and paths
+    symbols.py    bottom-up: results and exports of flows
+    binding.py    in plan order: arguments and edges (scopes.py: what a name means; links.py: edges of a graph)
+    root.py       what a run is a run of, and how it is built again
+
+Everything that can be wrong with a flow is found here, before anything is written. The cost is linear in atoms and edges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flowledger.core.document import describe, differences, read_document
+from flowledger.core.parts import Atom, Flow, Part
+from flowledger.core.plan import Plan
+from flowledger.core.registry import Registry
+from flowledger.core.resource import check_needs
+from flowledger.core.typed import Typed
+from flowledger.events.errors import FactoryNotPure
+from flowledger.events.facts import OnFailure
+
+from .binding import Binder
+from .root import Entry, entry, inputs_of, rebuild
+from .symbols import gather_symbols, typed_of
+from .tree import grow
+
+__all__ = ["Entry", "check_pure", "compile", "entry", "inputs_of", "rebuild"]
+
+
+def compile(  # noqa: A001 - the word for it
+    part: Part[Any], registry: Registry, *, executor: str | None = None, on_failure: OnFailure | None = None
+) -> Plan:
+    """The plan of a flow, or of a bound task. ``executor`` and ``on_failure`` override what the definitions say.
+
+    Raises:
+        DefinitionError: something is wrong with the flow; the message names the line and what to do.
+    """
+    root = entry(part, registry)
+    draft = grow(part, root.name, registry, executor)
+    gather_symbols(draft)
+    binder = Binder(draft, root.inputs)
+    binder.bind_all()
+    mode = on_failure or root.on_failure
+    fingerprint, document = describe(draft.nodes, root.factory, mode)
+    return Plan(
+        factory=root.factory,
+        nodes=draft.nodes,
+        by_path={node.path: node.number for node in draft.nodes},
+        inputs=_input_types(root, part),
+        returns=typed_of(draft, 1),
+        resources=_resources(registry, binder.resources),
+        on_failure=mode,
+        fingerprint=fingerprint,
+        document=document,
+        without_revert=tuple(
+            node.path
+            for node, atom in zip(draft.nodes, draft.atoms, strict=True)
+            if atom is not None and atom.definition.lacks_revert
+        ),
+    )
+
+
+def check_pure(build: Callable[[], Part[Any]], registry: Registry) -> Plan:
+    """Compile what ``build`` makes, twice, and compare.
+
+    Raises:
+        FactoryNotPure: the two plans differ; the message says where.
+    """
+    first, second = compile(build(), registry), compile(build(), registry)
+    if first.fingerprint != second.fingerprint:
+        lines = differences(read_document(first.document), read_document(second.document))
+        raise FactoryNotPure("\n  ".join([f"{first.factory} built two different plans from the same inputs:", *lines[:5]]))
+    return first
+
+
+def _input_types(root: Entry, part: Part[Any]) -> dict[str, Typed]:
+    if isinstance(part, Flow) or not root.config:
+        return {name: value.typed for name, value in root.inputs.items()}
+    atom: Atom[Any] = part.atom()
+    fields = inputs_of_config(atom)
+    return {**fields, **{name: value.typed for name, value in root.inputs.items()}}
+
+
+def inputs_of_config(atom: Atom[Any]) -> dict[str, Typed]:
+    """The fields of a task class that is a root: they travel as inputs."""
+    from flowledger.core.task import TaskClass
+    from flowledger.core.typed import typed
+
+    owner = atom.definition.owner
+    assert isinstance(owner, TaskClass)
+    return {name: typed(annotation, where=f"field `{name}` of {owner.name}") for name, annotation in owner.fields.items()}
+
+
+def _resources(registry: Registry, used: set[str]) -> frozenset[str]:
+    """The resources the atoms use, and those these need."""
+    found: set[str] = set()
+    ahead = sorted(used)
+    while ahead:
+        name = ahead.pop()
+        if name not in found:
+            found.add(name)
+            check_needs(registry.resources, registry.resource_needs, name)
+            ahead.extend(registry.resource_needs(name).values())
+    return frozenset(found)

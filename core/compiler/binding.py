@@ -1,0 +1,269 @@
+"""Step 3, in plan order: what each argument of each atom is bound to, and the edges that follows from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flowledger.core.annotations import can_hold, can_take_object
+from flowledger.core.bound import type_name
+from flowledger.core.parts import Atom, Flow, Part
+from flowledger.core.plan import (
+    RUN,
+    Binding,
+    FromContext,
+    FromInput,
+    FromNode,
+    FromResource,
+    FromRound,
+    Given,
+    Node,
+)
+from flowledger.core.resource import Resource
+from flowledger.core.retry import Retry
+from flowledger.core.signature import Parameter
+from flowledger.core.source import shown
+from flowledger.core.symbols import Named, Symbol
+from flowledger.core.typed import typed
+from flowledger.events.errors import CyclicFlow, DefinitionError, MissingSymbol, SymbolTypeMismatch
+
+from .draft import Draft
+from .missing import missing_symbol, says_nothing_of_order
+from .scopes import Input, Round, Scope, Source, outwards
+from .symbols import Provider, annotation_of, find_placed, target_of, typed_of
+
+
+class Binder:
+    """Goes through the nodes once, keeping for each flow what can be seen at the place it has got to."""
+
+    def __init__(self, draft: Draft, inputs: Mapping[str, Given]) -> None:
+        self.draft = draft
+        self.inputs = {name: Input(value, False) for name, value in inputs.items()}
+        self.scopes: dict[int, Scope] = {}
+        self.resources: set[str] = set()
+        self._fits: set[tuple[int, int]] = set()
+
+    def bind_all(self) -> None:
+        """Fill the bindings of all atoms and the edges of all graphs."""
+        from .reverting import bind_revert
+
+        nodes = self.draft.nodes
+        self.scopes[RUN] = Scope(self.draft, nodes[RUN], None, ())
+        for node in nodes[1:]:
+            scope = self.scopes[node.parent]
+            scope.enter(self.draft, node)
+            atom = self.draft.atoms[node.number]
+            if atom is None:
+                self.scopes[node.number] = Scope(self.draft, node, scope, self._inputs_of(node))
+                continue
+            parameters = atom.definition.signature.parameters
+            if parameters or atom.bound:
+                node.arguments = self._arguments(node, atom, parameters)
+            if atom.definition.revert is not None:
+                node.revert_arguments = bind_revert(self, node, atom)
+        for scope in self.scopes.values():
+            if scope.links is not None:
+                scope.links.close()
+
+    def _inputs_of(self, node: Node) -> tuple[Mapping[str, Input], ...]:
+        flow = self.draft.parts[node.number]
+        assert isinstance(flow, Flow)
+        calls = flow.calls[::-1]  # the innermost is the nearest
+        if node.parent != RUN:
+            return tuple({name: Input(value, True) for name, value in call.inputs.items()} for call in calls)
+        return (*({n: Input(v, True) for n, v in call.inputs.items()} for call in calls[:-1]), self.inputs)
+
+    # -- one atom -------------------------------------------------------------------------------
+
+    def _arguments(
+        self, node: Node, atom: Atom[Any], parameters: tuple[Parameter, ...]
+    ) -> tuple[Binding, ...]:
+        bound = atom.bound
+        found: list[Binding] = []
+        for parameter in parameters:
+            value = bound.get(parameter.name) if bound else None
+            if value is None:
+                binding = self.by_name(node, parameter, parameter.name)
+            elif isinstance(value, Given):
+                binding = self._input_or(value, node)
+            else:
+                binding = self._by_hand(node, parameter, value)
+            if binding is not None:
+                found.append(binding)
+        if len(bound) > len(parameters) or any(name not in atom.definition.signature.by_name for name in bound):
+            found.extend(self._extra(node, atom))
+        return tuple(found)
+
+    def _extra(self, node: Node, atom: Atom[Any]) -> list[Binding]:
+        """What was bound to names that only ``**kwargs`` takes."""
+        found: list[Binding] = []
+        for name, value in atom.bound.items():
+            if name not in atom.definition.signature.by_name:
+                parameter = Parameter(name, Any, None, name)
+                found.append(value if isinstance(value, Given) else self._by_hand(node, parameter, value))
+        return found
+
+    def _input_or(self, value: Given, node: Node) -> Binding:
+        """A bound value; where the atom is the run's root, its bound values are the run's inputs."""
+        return value if node.parent != RUN else FromInput(value.argument, value.argument, value.typed)
+
+    def by_name(self, node: Node, parameter: Parameter, name: str) -> Binding | None:
+        """What an argument nobody bound gets: by annotation, by name, or its default (None).
+
+        Raises:
+            MissingSymbol, AmbiguousSymbol, SymbolTypeMismatch
+        """
+        if parameter.is_context:
+            return FromContext(parameter.name)
+        source = self.find(node, name)
+        if source is not None:
+            return self._from(node, parameter, source)
+        task = node.task
+        resource = self.draft.registry.find_resource(name, None if task is None else task.name)
+        if resource is not None:
+            return self._from_resource(node, parameter, resource)
+        if parameter.required or name != parameter.name:
+            raise missing_symbol(self, node, parameter, name)
+        return None
+
+    def find(self, node: Node, name: str) -> Source | None:
+        """The nearest provider of a name; in a graph this makes an edge."""
+        for scope in outwards(self.scopes[node.parent]):
+            found = scope.own(name, node.path)
+            if found is not None:
+                return found
+        return None
+
+    # -- by hand --------------------------------------------------------------------------------
+
+    def _by_hand(self, node: Node, parameter: Parameter, value: Symbol[Any]) -> Binding:
+        if isinstance(value, Part):
+            return self._from(node, parameter, self._placed(node, parameter, value))
+        if isinstance(value, Named):
+            binding = self.by_name(node, parameter, value.name)
+            assert binding is not None
+            return binding
+        if isinstance(value, Resource):
+            name = self.draft.registry.name_of_resource(value)
+            if name is None:
+                raise MissingSymbol(
+                    f"{self.where(node)}: `{parameter.name}` is bound to the resource {value.where}, "
+                    f"which is not in the app {self.draft.registry.name}",
+                    hint="include the app it is defined in",
+                )
+            return self._from_resource(node, parameter, name)
+        if isinstance(value, Retry):
+            return self._from(node, parameter, self._round(node, parameter, value))
+        raise DefinitionError(f"{self.where(node)}: `{parameter.name}` cannot be bound to {value!r}")
+
+    def _round(self, node: Node, parameter: Parameter, retry: Retry[Any]) -> Round:
+        for scope in outwards(self.scopes[node.parent]):
+            if scope.node.retry is retry:
+                return Round(scope.node.number, retry.value_type)
+        raise MissingSymbol(
+            f"{self.where(node)}: `{parameter.name}` is bound to a retry ({type(retry).__name__}) "
+            "that is not the retry of a flow around it",
+            hint="hand the same object to the flow: linear(…, retry=that)",
+        )
+
+    def _placed(self, node: Node, parameter: Parameter, part: Part[Any]) -> Provider:
+        draft = self.draft
+        flow = node.parent
+        found = find_placed(draft, part, flow)
+        while found is None and flow != RUN:
+            flow = draft.nodes[flow].parent
+            found = find_placed(draft, part, flow)
+        if found is None:
+            raise MissingSymbol(
+                f"{self.where(node)}: `{parameter.name}` is bound to {said(part)}, which is not placed in this flow",
+                hint="place it; .named(…) and .as_(…) give copies: bind the copy that you placed",
+            )
+        self._order(node, parameter, flow, found)
+        target = target_of(draft, found)
+        return Provider(target, None, annotation_of(draft, target))
+
+    def _order(self, node: Node, parameter: Parameter, flow: int, found: int) -> None:
+        """See to it that the provider runs first, or refuse."""
+        draft = self.draft
+        before, after = draft.child_towards(flow, found), draft.child_towards(flow, node.number)
+        what = f"{self.where(node)}: `{parameter.name}` is bound to {draft.nodes[found].path}"
+        if before == after:
+            raise CyclicFlow(f"{what}, which it is a part of", hint="bind it to a part that ends before this one")
+        scope = self.scopes[flow]
+        if scope.links is not None:
+            scope.links.add(before, after, f"`{parameter.name}`")
+        elif scope.names is None:
+            raise says_nothing_of_order(what, scope.node)
+        elif before > after:
+            raise MissingSymbol(f"{what}, which runs later", hint="in linear(…), place the provider before its consumer")
+
+    # -- bindings -------------------------------------------------------------------------------
+
+    def _from(self, node: Node, parameter: Parameter, source: Source) -> Binding:
+        if isinstance(source, Provider):
+            self._check(node, parameter, source.annotation, source)
+            return self._from_node(parameter, source)
+        if isinstance(source, Round):
+            self._check(node, parameter, source.annotation, source)
+            annotation = parameter.annotation if parameter.annotated else source.annotation
+            return FromRound(parameter.name, source.scope, typed(annotation, where=parameter.where))
+        value = source.value
+        self._check(node, parameter, value.typed.annotation, source)
+        typed_ = parameter.typed if parameter.annotated else value.typed
+        if source.nested:
+            return Given(parameter.name, value.content, value.digest, typed_)
+        return FromInput(parameter.name, value.argument, typed_)
+
+    def _from_node(self, parameter: Parameter, source: Provider) -> FromNode:
+        provider = typed_of(self.draft, source.node)
+        if source.item is None:
+            return FromNode(parameter.name, source.node, None, parameter.typed if parameter.annotated else provider)
+        differs = parameter.annotated and parameter.annotation != source.annotation
+        return FromNode(parameter.name, source.node, source.item, provider, parameter.typed if differs else None)
+
+    def _from_resource(self, node: Node, parameter: Parameter, name: str) -> FromResource:
+        resource = self.draft.registry.resources[name]
+        if parameter.annotated and not can_take_object(resource.annotation, parameter.annotation):
+            raise SymbolTypeMismatch(
+                f"{self.where(node)}: {parameter.name}: {type_name(resource.annotation)} → "
+                f"{type_name(parameter.annotation)}, from the resource {resource.where}",
+                hint="nothing else has this name: is a part missing that provides it?",
+            )
+        self.resources.add(name)
+        return FromResource(parameter.name, name)
+
+    def _check(self, node: Node, parameter: Parameter, annotation: Any, source: Source) -> None:
+        key = (id(parameter), id(annotation))
+        if key in self._fits:
+            return
+        if parameter.annotated and not can_hold(annotation, parameter.annotation):
+            raise SymbolTypeMismatch(
+                f"{self.where(node)}: {parameter.name}: {type_name(annotation)} → "
+                f"{type_name(parameter.annotation)}, from {self.origin(source)}",
+                hint="change one of the annotations, or bind the argument to something else",
+            )
+        self._fits.add(key)
+
+    # -- words ----------------------------------------------------------------------------------
+
+    def where(self, node: Node) -> str:
+        """An atom in messages: its path, and the line that placed it or defined it."""
+        return f"{node.path} ({shown(self.draft.place_of(node.number))})"
+
+    def origin(self, source: Source) -> str:
+        """A source in messages."""
+        if isinstance(source, Provider):
+            atom = self.draft.atoms[source.node]
+            path = self.draft.nodes[source.node].path
+            return path if atom is None else f"{path} ({shown(atom.definition.place)})"
+        if isinstance(source, Round):
+            return f"the retry of {self.draft.nodes[source.scope].path}"
+        return f"the input `{source.value.argument}`"
+
+
+def said(part: Part[Any]) -> str:
+    """A part in messages."""
+    if isinstance(part, Flow):
+        return f"the flow made at {shown(part.place)}"
+    atom = part.atom()
+    return f"`{atom.definition.name}` ({shown(atom.place)})"

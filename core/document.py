@@ -1,0 +1,203 @@
+"""A plan as JSON, for readers that have no code; and its fingerprint (rule E8).
+
+The document is an object: ``factory``, ``on_failure``, ``fingerprint``, ``tasks`` (by name: whether it has a revert or
+is read only) and ``nodes``, by number. Of a node what is left out is empty: see `DocumentNode`. Values bound by hand
+appear as digests only.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from flowledger.events.errors import DefinitionError
+from flowledger.events.facts import OnFailure
+
+from .plan import (
+    Binding,
+    FromContext,
+    FromInput,
+    FromNode,
+    FromOutcome,
+    FromResource,
+    FromRound,
+    Given,
+    Node,
+)
+from .retry import Retry
+
+Value = list[Any]  # a binding in short: [argument, where from, which]
+
+
+class DocumentRetry(msgspec.Struct, frozen=True, kw_only=True):
+    """A retry: its class and arguments."""
+
+    kind: str
+    arguments: msgspec.Raw
+
+
+class DocumentNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One node; ``scope`` and ``parent`` are numbers of nodes, ``config`` is the configuration of a task class.
+
+    ``values``: each argument with where it comes from: ["node_id", "given", digest], ["size", "input", name],
+    ["id", "node", path] or ["id", "node", path, item], ["n", "retry", path], ["cloud", "resource", name],
+    ["ctx", "context"].
+    """
+
+    number: int
+    path: str
+    name: str
+    pattern: str
+    parent: int
+    scope: int = 0
+    preds: list[int] = []
+    task: str = ""
+    provides: str | tuple[str, ...] | None = None
+    retry: DocumentRetry | None = None
+    returns: int | None = None
+    values: list[Value] = []
+    revert_values: list[Value] = []
+    config: msgspec.Raw | None = None
+
+
+class DocumentTask(msgspec.Struct, frozen=True, kw_only=True):
+    """What is the same for all atoms of a task."""
+
+    revert: bool
+    read_only: bool
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan as it is kept."""
+
+    factory: str
+    on_failure: str
+    fingerprint: str
+    tasks: dict[str, DocumentTask]
+    nodes: list[DocumentNode]
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=lambda value: _plain(value))
+_DECODER = msgspec.json.Decoder(Document)
+
+
+def describe(nodes: list[Node], factory: str, on_failure: OnFailure) -> tuple[str, bytes]:
+    """The fingerprint of a plan and its document."""
+    documented = [_node(node, nodes) for node in nodes]
+    fingerprint = sha256(_ENCODER.encode([_identity(node, nodes) for node in documented])).hexdigest()
+    tasks = {
+        node.task.name: DocumentTask(revert=node.task.revert is not None, read_only=node.task.read_only)
+        for node in nodes
+        if node.task is not None
+    }
+    document = Document(
+        factory=factory, on_failure=on_failure, fingerprint=fingerprint, tasks=tasks, nodes=documented
+    )
+    return fingerprint, _ENCODER.encode(document)
+
+
+def read_document(content: bytes) -> Document:
+    """A document that was kept."""
+    return _DECODER.decode(content)
+
+
+def differences(old: Document, new: Document) -> list[str]:
+    """What of E8 differs between two plans, one line each, in plan order: for the message of `PlanDiffers`."""
+    olds, news = ({n.path: (n, d) for n in d.nodes} for d in (old, new))
+    lines = [f"- {path}" for path in olds if path not in news]
+    for path, (node, _) in news.items():
+        if path not in olds:
+            lines.append(f"+ {path}")
+            continue
+        before, after = _identity(olds[path][0], old.nodes), _identity(node, new.nodes)
+        lines.extend(
+            f"~ {path}: {field} was {_text(b)}, is {_text(a)}"
+            for field, b, a in zip(_IDENTITY, before, after, strict=True)
+            if b != a
+        )
+    return lines
+
+
+_IDENTITY = ("path", "pattern", "task", "scope", "predecessors", "retry", "values", "returns", "config")
+
+
+def _identity(node: DocumentNode, nodes: Any) -> tuple[Any, ...]:
+    """What rule E8 counts, with paths instead of numbers: numbers shift when something is added in front.
+
+    Reverts are bodies: adding one where it was missing must not keep a run from going on.
+    """
+    preds = [nodes[n].path for n in node.preds] if node.preds else ()
+    returns = None if node.returns is None else nodes[node.returns].path
+    return (
+        node.path, node.pattern, node.task, nodes[node.scope].path, preds, node.retry, node.values, returns,
+        node.config,
+    )  # fmt: skip
+
+
+def _node(node: Node, nodes: list[Node]) -> DocumentNode:
+    task = node.task
+    return DocumentNode(
+        number=node.number,
+        path=node.path,
+        name=node.name,
+        pattern=node.pattern,
+        parent=node.parent,
+        scope=node.scope,
+        preds=node.preds,
+        task="" if task is None else task.name,
+        provides=node.provides,
+        retry=None if node.retry is None else _retry(node.retry, node.path),
+        returns=node.returns,
+        values=[_value(b, nodes) for b in node.arguments] if node.arguments else [],
+        revert_values=[_value(b, nodes) for b in node.revert_arguments] if node.revert_arguments else [],
+        config=msgspec.Raw(task.config) if task is not None and task.config else None,
+    )
+
+
+def _value(binding: Binding, nodes: list[Node]) -> Value:
+    match binding:
+        case Given():
+            return [binding.argument, "given", binding.digest]
+        case FromInput():
+            return [binding.argument, "input", binding.name]
+        case FromNode():
+            path = nodes[binding.node].path
+            return [binding.argument, "node", path] if binding.item is None else [binding.argument, "node", path, binding.item]
+        case FromRound():
+            return [binding.argument, "retry", nodes[binding.scope].path]
+        case FromResource():
+            return [binding.argument, "resource", binding.name]
+        case FromContext():
+            return [binding.argument, "context"]
+        case FromOutcome():
+            return [binding.argument, "outcome", binding.what, binding.item]
+
+
+def _retry(retry: Retry[Any], path: str) -> DocumentRetry:
+    arguments = {name: value for name, value in sorted(vars(retry).items()) if not name.startswith("_")}
+    try:
+        content = _ENCODER.encode(arguments)
+    except TypeError as error:
+        raise DefinitionError(
+            f"the retry of {path} ({type(retry).__name__}) has an argument that cannot be written down: {error}",
+            hint="keep live objects in attributes that start with an underscore",
+        ) from error
+    return DocumentRetry(kind=type(retry).__qualname__, arguments=msgspec.Raw(content))
+
+
+def _plain(value: Any) -> Any:
+    """Values of retries that msgspec does not know: a few that have one clear form, no others."""
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, range):
+        return list(value)
+    model_dump = getattr(value, "model_dump", None)
+    if model_dump is not None:
+        return model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _text(value: Any) -> str:
+    return _ENCODER.encode(value).decode()

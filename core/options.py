@@ -1,0 +1,152 @@
+"""How often and how long a task may run: the options of `@app.task` and of `.revert`, checked where they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from flowledger.events.errors import DefinitionError, NotSupported
+
+from .backoff import NO_BACKOFF, Backoff, Seconds, backoff, seconds
+from .names import Provides, part_name, provides_names
+from .plan import OnInterrupt
+
+Executor = Literal["inline", "threads", "processes"]
+
+# option → the values that come with a later version, and what serves today
+_LATER: Mapping[str, tuple[frozenset[Any], str]] = {
+    "transactional": (frozenset({True}), "make the body idempotent with ctx.idempotency_key"),
+    "on_interrupt": (frozenset({"hold"}), 'use "fail", and `resume` after looking'),
+    "executor": (frozenset({"processes"}), 'use "threads"'),
+}
+_LATER_AT_ALL = {"queue": "bodies run in this process", "priority": "atoms start in plan order"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOptions:
+    """The options execute and revert have in common."""
+
+    attempts: int = 1
+    backoff: Backoff = NO_BACKOFF
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskOptions:
+    """All that `@app.task` can be told."""
+
+    provides: Provides | None = None
+    name: str | None = None
+    label: str | None = None
+    call: CallOptions = CallOptions()
+    retry_on: tuple[type[BaseException], ...] = (Exception,)
+    deadline_s: float | None = None
+    on_interrupt: OnInterrupt = "rerun"
+    read_only: bool = False
+    executor: Literal["inline", "threads"] | None = None
+
+
+def call_options(
+    where: str, *, attempts: int = 1, backoff: Backoff | Seconds = NO_BACKOFF, timeout: Seconds | None = None
+) -> CallOptions:
+    """Checked options of a call; ``where`` names the definition for the error."""
+    return CallOptions(
+        attempts=_count(attempts, where),
+        backoff=as_backoff(backoff, where),
+        timeout_s=_duration(timeout, "timeout", where),
+    )
+
+
+def task_options(
+    where: str,
+    *,
+    provides: Provides | None = None,
+    name: str | None = None,
+    label: str | None = None,
+    attempts: int = 1,
+    backoff: Backoff | Seconds = NO_BACKOFF,
+    retry_on: type[Exception] | tuple[type[Exception], ...] = (Exception,),
+    timeout: Seconds | None = None,
+    deadline: Seconds | None = None,
+    on_interrupt: Literal["rerun", "fail", "hold"] = "rerun",
+    read_only: bool = False,
+    executor: Executor | None = None,
+    **later: Any,
+) -> TaskOptions:
+    """Checked options of a task.
+
+    Raises:
+        DefinitionError: a value that makes no sense.
+        NotSupported: an option, or a value of one, that comes with a later version.
+    """
+    _refuse_later({"on_interrupt": on_interrupt, "executor": executor, **later}, where)
+    return TaskOptions(
+        provides=provides_names(provides, f"{where}: provides"),
+        name=None if name is None else part_name(name, where),
+        label=label,
+        call=call_options(where, attempts=attempts, backoff=backoff, timeout=timeout),
+        retry_on=_exceptions(retry_on, where),
+        deadline_s=_duration(deadline, "deadline", where),
+        on_interrupt=_one_of("on_interrupt", on_interrupt, ("rerun", "fail"), where),
+        read_only=read_only,
+        executor=_one_of("executor", executor, ("inline", "threads", None), where),
+    )
+
+
+def as_backoff(value: Backoff | Seconds, where: str) -> Backoff:
+    """``value`` as a back-off, refusing a negative wait."""
+    try:
+        result = backoff(value)
+    except (TypeError, ValueError) as error:
+        raise DefinitionError(f"{where}: backoff={value!r} is neither a back-off nor a duration") from error
+    if result.first_s < 0:
+        raise DefinitionError(f"{where}: backoff={value!r} is negative")
+    return result
+
+
+def _refuse_later(options: Mapping[str, Any], where: str) -> None:
+    for option, value in options.items():
+        if option in _LATER_AT_ALL and value is not None:
+            raise NotSupported(f"{where}: {option}= is not part of this version", hint=_LATER_AT_ALL[option])
+        values, instead = _LATER.get(option, (frozenset(), ""))
+        if value in values:
+            raise NotSupported(f"{where}: {option}={value!r} is not part of this version", hint=instead)
+        if option not in _LATER and option not in _LATER_AT_ALL:
+            raise DefinitionError(f"{where}: there is no option {option}=")
+
+
+def _count(attempts: int, where: str) -> int:
+    if not isinstance(attempts, int) or attempts < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DefinitionError(
+            f"{where}: attempts={attempts!r} is not a number from 1", hint="attempts=1 means no retry"
+        )
+    return attempts
+
+
+def _duration(value: Seconds | None, option: str, where: str) -> float | None:
+    if value is None:
+        return None
+    try:
+        result = seconds(value)
+    except (TypeError, ValueError) as error:
+        raise DefinitionError(
+            f"{where}: {option}={value!r} is not a duration", hint="seconds or a timedelta"
+        ) from error
+    if not result > 0:
+        raise DefinitionError(f"{where}: {option}={value!r} leaves no time")
+    return result
+
+
+def _exceptions(value: Any, where: str) -> tuple[type[BaseException], ...]:
+    classes = value if isinstance(value, tuple) else (value,)
+    for cls in classes:  # pyright: ignore[reportUnknownVariableType]
+        if not (isinstance(cls, type) and issubclass(cls, BaseException)):
+            raise DefinitionError(f"{where}: retry_on={cls!r} is not an exception class")
+    return classes  # pyright: ignore[reportUnknownVariableType]
+
+
+def _one_of(option: str, value: Any, allowed: tuple[Any, ...], where: str) -> Any:
+    if value not in allowed:
+        raise DefinitionError(f"{where}: {option}={value!r} is not one of {', '.join(map(repr, allowed))}")
+    return value

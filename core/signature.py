@@ -1,0 +1,110 @@
+"""What a callable asks for and returns, with its annotations resolved.
+
+Annotations are resolved when they are first needed (binding or compiling), not at decoration: a class defined further
+down the module is fine by then.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, get_type_hints
+
+from flowledger.events.errors import DefinitionError, UnresolvedAnnotation
+
+from .context import TaskContext
+from .source import Place, shown
+from .typed import Typed, typed
+
+EMPTY: Any = inspect.Parameter.empty
+
+
+class Parameter:
+    """One argument: ``annotation`` is `Any` where there is none, ``default`` is `EMPTY` where there is none."""
+
+    def __init__(self, name: str, annotation: Any, default: Any, where: str) -> None:
+        self.name = name
+        self.annotated = annotation is not EMPTY
+        self.annotation = annotation if self.annotated else Any
+        self.default = default
+        self.required = default is EMPTY
+        self.where = where
+        self.is_context = _is_context(annotation)
+
+    @functools.cached_property
+    def typed(self) -> Typed:
+        """How its values are read and written. Only for arguments that hold values: resources have no JSON.
+
+        Raises:
+            UnserialisableType: pydantic cannot do that.
+        """
+        return typed(self.annotation, where=self.where)
+
+
+class Signature:
+    """The arguments of a callable in order, what it returns, and whether it takes ``**kwargs``."""
+
+    def __init__(self, parameters: tuple[Parameter, ...], returns: Any, takes_any: bool) -> None:
+        self.parameters = parameters
+        self.by_name: Mapping[str, Parameter] = {p.name: p for p in parameters}
+        self.returns = returns
+        self.takes_any = takes_any
+
+
+def _is_context(annotation: Any) -> bool:
+    return annotation is TaskContext or TaskContext in getattr(annotation, "__args__", ())
+
+
+def check_shape(body: Callable[..., Any], what: str, *, variable_keywords: bool) -> list[inspect.Parameter]:
+    """The parameters of ``body``, if all of them can be filled by name; ``what`` names it for the error.
+
+    Raises:
+        DefinitionError: positional-only, ``*args``, or (unless allowed) ``**kwargs``.
+    """
+    parameters = list(inspect.signature(body).parameters.values())
+    for p in parameters:
+        if p.kind is p.POSITIONAL_ONLY or p.kind is p.VAR_POSITIONAL or (p.kind is p.VAR_KEYWORD > variable_keywords):
+            star = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
+            raise DefinitionError(
+                f"{what}: argument `{star}{p.name}` cannot be filled by name",
+                hint="use ordinary arguments: values are found by their names",
+            )
+    return parameters
+
+
+def signature(body: Callable[..., Any], name: str, place: Place, locals_: Mapping[str, Any] | None = None) -> Signature:
+    """The signature of ``body``. ``locals_``: the names around a definition that is nested in a function.
+
+    Raises:
+        UnresolvedAnnotation: an annotation names something that does not exist at run time.
+    """
+    hints = _hints(body, name, place, locals_)
+    raw = inspect.signature(body).parameters.values()
+    plain = tuple(
+        Parameter(p.name, hints.get(p.name, EMPTY), p.default, f"argument `{p.name}` of {name} ({shown(place)})")
+        for p in raw
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    )
+    return Signature(plain, hints.get("return", EMPTY), any(p.kind is p.VAR_KEYWORD for p in raw))
+
+
+def _hints(body: Callable[..., Any], name: str, place: Place, locals_: Mapping[str, Any] | None) -> dict[str, Any]:
+    target = inspect.unwrap(getattr(body, "__func__", body))
+    try:
+        return get_type_hints(target, localns=dict(locals_) if locals_ else None, include_extras=True)
+    except NameError as error:
+        culprit = next((a for a, h in _raw(target).items() if isinstance(h, str) and _mentions(h, error.name)), "?")
+        raise UnresolvedAnnotation(
+            f"argument `{culprit}` of {name} ({shown(place)}): {error.name!r} does not exist at run time"
+            if culprit != "return"
+            else f"what {name} ({shown(place)}) returns: {error.name!r} does not exist at run time"
+        ) from error
+
+
+def _raw(body: Callable[..., Any]) -> Mapping[str, Any]:
+    return getattr(body, "__annotations__", {})
+
+
+def _mentions(annotation: str, name: str | None) -> bool:
+    return name is not None and name in annotation

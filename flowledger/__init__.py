@@ -1,0 +1,181 @@
+"""flowledger: workflows that finish or are undone, with every step kept as an event.
+
+What people import. Nothing behind it is loaded before it is used: `import flowledger` costs next to nothing, and the
+parts that need a database are imported by the first run. Everything in `__all__` is public, the rest is not.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .adapters.app import App
+    from .adapters.run import Run
+    from .adapters.settings import Settings
+    from .core.backoff import Backoff, constant, exponential
+    from .core.context import TaskContext
+    from .core.factory import FlowFactory
+    from .core.parts import Atom, Flow, Link, Part
+    from .core.patterns import graph, linear, link, unordered
+    from .core.resource import Resource
+    from .core.retry import Retry, Times, Try
+    from .core.symbols import Symbol, symbol
+    from .core.task import AsyncFunctionTask, FunctionTask, Task
+    from .events.errors import (
+        AmbiguousSymbol,
+        CyclicFlow,
+        DefinitionError,
+        DuplicateName,
+        FactoryNotPure,
+        Fenced,
+        FlowledgerError,
+        FlowNotRegistered,
+        IllegalRequest,
+        InputError,
+        IntegrityError,
+        InternalError,
+        KeyConflict,
+        KeyTaken,
+        MissingSymbol,
+        Nondeterminism,
+        NotImportable,
+        NotLive,
+        NotReady,
+        NotSupported,
+        PayloadError,
+        PayloadTooLarge,
+        Permanent,
+        PlacedInsideTask,
+        PlanDiffers,
+        ProvidesMismatch,
+        Refused,
+        ReservedName,
+        RunCancelled,
+        RunFailed,
+        RunNotFound,
+        RunOwned,
+        RunReverted,
+        RunSuspended,
+        RunUnsuccessful,
+        SchemaTooNew,
+        SchemaTooOld,
+        StoreError,
+        StoreUnavailable,
+        SymbolTypeMismatch,
+        Tampered,
+        UnknownArgument,
+        UnresolvedAnnotation,
+        UnserialisableResult,
+        UnserialisableType,
+        VersionConflict,
+    )
+    from .events.failure import Failure
+
+__version__ = "0.1.0"
+
+# where each name lives
+_HOMES = {
+    "adapters.app": ("App",),
+    "adapters.run": ("Run",),
+    "adapters.settings": ("Settings",),
+    "core.backoff": ("Backoff", "constant", "exponential"),
+    "core.context": ("TaskContext",),
+    "core.factory": ("FlowFactory",),
+    "core.parts": ("Atom", "Flow", "Link", "Part"),
+    "core.patterns": ("graph", "linear", "link", "unordered"),
+    "core.resource": ("Resource",),
+    "core.retry": ("Retry", "Times", "Try"),
+    "core.symbols": ("Symbol", "symbol"),
+    "core.task": ("AsyncFunctionTask", "FunctionTask", "Task"),
+    "events.failure": ("Failure",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AmbiguousSymbol",
+    "App",
+    "AsyncFunctionTask",
+    "Atom",
+    "Backoff",
+    "CyclicFlow",
+    "DefinitionError",
+    "DuplicateName",
+    "FactoryNotPure",
+    "Failure",
+    "Fenced",
+    "Flow",
+    "FlowFactory",
+    "FlowNotRegistered",
+    "FlowledgerError",
+    "FunctionTask",
+    "IllegalRequest",
+    "InputError",
+    "IntegrityError",
+    "InternalError",
+    "KeyConflict",
+    "KeyTaken",
+    "Link",
+    "MissingSymbol",
+    "Nondeterminism",
+    "NotImportable",
+    "NotLive",
+    "NotReady",
+    "NotSupported",
+    "Part",
+    "PayloadError",
+    "PayloadTooLarge",
+    "Permanent",
+    "PlacedInsideTask",
+    "PlanDiffers",
+    "ProvidesMismatch",
+    "Refused",
+    "ReservedName",
+    "Resource",
+    "Retry",
+    "Run",
+    "RunCancelled",
+    "RunFailed",
+    "RunNotFound",
+    "RunOwned",
+    "RunReverted",
+    "RunSuspended",
+    "RunUnsuccessful",
+    "SchemaTooNew",
+    "SchemaTooOld",
+    "Settings",
+    "StoreError",
+    "StoreUnavailable",
+    "Symbol",
+    "SymbolTypeMismatch",
+    "Tampered",
+    "Task",
+    "TaskContext",
+    "Times",
+    "Try",
+    "UnknownArgument",
+    "UnresolvedAnnotation",
+    "UnserialisableResult",
+    "UnserialisableType",
+    "VersionConflict",
+    "__version__",
+    "constant",
+    "exponential",
+    "graph",
+    "linear",
+    "link",
+    "symbol",
+    "unordered",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME.get(name, 'events.errors')}", __name__), name)
+    globals()[name] = value  # found once; the next access does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
