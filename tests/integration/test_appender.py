@@ -135,6 +135,7 @@ def test_a_lone_run_has_one_commit_per_append_either_way(sqlite: SqliteStore, in
     # Given
     run = new_run(sqlite)
     before = sqlite.commits
+    committers: list[int] = []
 
     async def scenario() -> None:
         appender = GroupAppender(sqlite, asyncio.get_running_loop(), in_place_s=in_place_s)
@@ -145,8 +146,10 @@ def test_a_lone_run_has_one_commit_per_append_either_way(sqlite: SqliteStore, in
         appender.close()
         assert appender.commits == 30
 
-    asyncio.run(scenario())
+    with failpoint.armed("append.after_commit", 30, lambda: committers.append(threading.get_ident())):
+        asyncio.run(scenario())
     assert sqlite.commits - before == 30
+    assert (committers == [threading.get_ident()]) == (in_place_s > 0)
     assert len(sqlite.read(run.run_id)) == 31
 
 
