@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from flowledger.core.compiler import compile as compile_part
-from flowledger.core.compiler import submission
+from flowledger.core.compiler import entry
 from flowledger.core.context import refuse_inside_body
 from flowledger.core.engine.run import Observer, RunDriver
 from flowledger.core.parts import Part
@@ -111,7 +111,7 @@ class App(Registry):
         executor: InlineOrThreads | None = None,
         observe: Observer | None = None,
     ) -> Run[T]:
-        """`run` without the check; ``observe`` is told of all the run's events, on the engine's thread, when durable."""
+        """`run` without the check; ``observe`` is told of all its events, once durable, on the engine's thread."""
         wish = self._wish(part, key=key, tags=tags, on_failure=on_failure, executor=executor)
         runtime = self.runtime
         return self._drive(lambda started: driving.run(runtime, self, wish, started, observe))
@@ -245,9 +245,9 @@ class App(Registry):
                 f"executor={executor!r} is not part of this version", hint='use "threads" (the default) or "inline"'
             )
         plan = compile_part(part, self, executor=executor)
-        factory, inputs = submission(part, self)
+        root = entry(part, self)
         return Wish(
-            part=part, plan=plan, factory=factory, inputs=inputs, key=key, tags=dict(tags or {}),
+            part=part, plan=plan, factory=root.factory, inputs=root.inputs_json(), key=key, tags=dict(tags or {}),
             on_failure=on_failure or plan.on_failure, executor=executor,
         )  # fmt: skip
 

@@ -75,8 +75,10 @@ class Run(Generic[T]):
     @property
     def failures(self) -> tuple[Failure, ...]:
         """What failed for good, in plan order; failed reverts last."""
-        state = self._load().state
-        return (*round_failures(state, RUN), *(failure for _, failure in sorted(state.revert_errors.items())))
+        loaded = self._load()
+        state, by_path = loaded.state, loaded.plan.by_path
+        failed = [state.failures.get(by_path[failure.path], failure) for failure in round_failures(state, RUN)]
+        return (*failed, *(failure for _, failure in sorted(state.revert_errors.items())))
 
     def check(self) -> None:
         """Raise `RunUnsuccessful` (with ``__cause__`` where this process saw the exception) unless SUCCEEDED."""
@@ -114,7 +116,8 @@ class Run(Generic[T]):
         """
         preview = self._app.preview_revert(self.id)
         if not dry_run:
-            self._loaded = self._app.revert_run(self.id, reason=reason)._loaded
+            self._app.revert_run(self.id, reason=reason)
+            self._loaded = None  # it has more history now
         return preview
 
     # -- inside

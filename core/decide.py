@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec.structs import replace
+
 from flowledger.events import facts
 from flowledger.events.facts import Event
 from flowledger.events.failure import Failure
@@ -54,7 +56,10 @@ def ending(plan: Plan, state: State) -> Event:
 
 
 def round_failures(state: State, scope: int) -> tuple[Failure, ...]:
-    """All failures of the scope's present round, in plan order: what its retry is asked about (D2)."""
+    """All failures of the scope's present round, in plan order: what its retry is asked about (D2).
+
+    Without their tracebacks: these are in the log already, with each `TaskFailed`.
+    """
     found: list[tuple[int, Failure]] = []
     stack = [scope]
     while stack:
@@ -63,7 +68,7 @@ def round_failures(state: State, scope: int) -> tuple[Failure, ...]:
         if number in state.retry_errors:
             found.append((number, state.retry_errors[number]))
         stack.extend(state.live_scopes.get(number, ()))
-    return tuple(failure for _, failure in sorted(found, key=lambda pair: pair[0]))
+    return tuple(replace(failure, traceback="") for _, failure in sorted(found, key=lambda pair: pair[0]))
 
 
 def is_final_failure(plan: Plan, state: State, number: int, failure: Failure) -> bool:

@@ -1,15 +1,12 @@
 """Is a recorded run still a run of today's code? (D8, E8)
 
-A log is *valid* if each consequence in it was enabled just before it, with the same input digest, and nothing enabled is
-missing at the end. `check` folds the log as the engine does and asks `decide` before each event.
+A log is *valid* if each consequence in it was enabled just before it, with the same input digest, and nothing enabled
+is missing at the end. `check` folds the log as the engine does and asks `decide` before each event.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
-
-import msgspec
 
 from flowledger.events import facts
 from flowledger.events.envelope import Envelope
@@ -18,6 +15,7 @@ from flowledger.events.facts import Event
 
 from .agenda import Kind
 from .decide import decide, ending, round_failures, suspended
+from .document import differences, read_document
 from .evolve import evolve
 from .plan import Plan
 from .state import State
@@ -129,29 +127,13 @@ def check_same_plan(plan: Plan, envelopes: Sequence[Envelope], *, recorded: Call
     fingerprint = next((e.event.fingerprint for e in envelopes if isinstance(e.event, facts.RunStarted)), None)
     if fingerprint is None or fingerprint == plan.fingerprint:
         return
+    document = recorded(fingerprint)
+    lines = ["the recorded plan is not in the store"]
+    if document is not None:
+        lines = differences(read_document(document), read_document(plan.document)) or ["the order of the parts"]
     raise PlanDiffers(
-        f"run {envelopes[0].run_id} was started with another plan than today's code builds:\n"
-        + _difference(recorded(fingerprint), plan.document),
+        "\n  ".join(
+            [f"run {envelopes[0].run_id} was started with another plan than today's code builds:", *lines[:20]]
+        ),
         hint="go on with the code the run was started with, or begin a new run under another key",
     )
-
-
-def _difference(old: bytes | None, new: bytes) -> str:
-    """The two plan documents, compared by path."""
-    if old is None:
-        return "  (the recorded plan is not in the store)"
-    before, after = _by_path(old), _by_path(new)
-    lines = [f"  - {path}" for path in before if path not in after]
-    lines += [f"  + {path}" for path in after if path not in before]
-    for path, node in before.items():
-        other = after.get(path, node)
-        lines += [
-            f"  ~ {path}: {name} was {node.get(name)!r}, is {other.get(name)!r}"
-            for name in sorted({*node, *other})
-            if name != "number" and node.get(name) != other.get(name)
-        ]
-    return "\n".join(lines[:20]) or "  (the same parts, in another order or under other settings)"
-
-
-def _by_path(document: bytes) -> dict[str, dict[str, Any]]:
-    return {node["path"]: node for node in msgspec.json.decode(document)["nodes"]}

@@ -1,7 +1,8 @@
 """Arguments out of the log: where each value comes from, as bytes, and as what the body is handed.
 
-A body always gets what a resumed run would give it: the value read back from its stored bytes, its own copy. So a result
-that does not survive the log is found on the first run, not on the first crash, and bodies cannot change it for others.
+A body always gets what a resumed run would give it: the value read back from its stored bytes, its own copy. So a
+result that does not survive the log is found on the first run, not on the first crash, and no body can change it for
+others.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from flowledger.events.failure import Failure
 
 
 class Values:
-    """Reads a run's symbols. ``moved`` holds the contents of payload rows by digest, ``resource`` finds live objects."""
+    """Reads a run's symbols. ``moved``: contents of payload rows by digest; ``resource``: finds a live object."""
 
     def __init__(self, plan: Plan, state: State, *, moved: dict[str, bytes], resource: Callable[[str], Any]) -> None:
         self._plan = plan

@@ -191,8 +191,11 @@ def _printable(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException) -> str:
+    frames = error.__traceback__
+    if frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next  # our own call of the body tells nobody anything
     try:
-        text = "".join(tracebacks.format_exception(error))
+        text = "".join(tracebacks.format_exception(type(error), error, frames))
     except Exception:  # noqa: BLE001 - a user's __str__ may raise here too
         return ""
     return text[-TRACEBACK_CHARS:].encode("utf-8", "replace").decode()

@@ -1,7 +1,7 @@
 """The next append of a run: events folded as they are drafted, encoded, and linked into the chain.
 
-Folding a draft before it is acknowledged decides only what else rides in the same append; nothing acts on it, and if the
-append is refused the folded state is thrown away with the driver (A1).
+Folding a draft before it is acknowledged decides only what else rides in the same append; nothing acts on it, and if
+the append is refused the folded state is thrown away with the driver (A1).
 """
 
 from __future__ import annotations

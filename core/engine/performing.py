@@ -188,7 +188,8 @@ def _poll_again(run: RunDriver, node: Node) -> None:
 
 
 def _overdue(node: Node, run: RunDriver) -> Failure:
-    message = f"not ready after {run.state.polls.get(node.number, 0)} polls: the deadline of {_task(node).deadline_s} s is over"
+    polls = run.poll_counts.get(node.number, run.state.polls.get(node.number, 0))
+    message = f"not ready after {polls} polls: the deadline of {_task(node).deadline_s:g} s is over"
     return Failure(
         path=node.path, type="TimeoutError", message=message, kind="deadline", attempt=run.state.attempts[node.number]
     )
@@ -262,9 +263,7 @@ def _ask_retry(run: RunDriver, action: Action) -> bool:
     try:
         history = _history(run, action.node, retry)
         history[-1] = Try(history[-1].value, failures)
-        decision = retry.on_failure(history)
-        if decision not in ("RETRY", "REVERT", "REVERT_ALL"):
-            raise ValueError(f"on_failure answered {decision!r}, not RETRY, REVERT or REVERT_ALL")
+        decision = _checked(retry.on_failure(history))
         delay = retry.backoff.delay_s(number, run.services.ids.random()) if decision == "RETRY" else 0.0
     except Exception as error:  # noqa: BLE001 - D7
         _erred(run, node, number, error, failures)
@@ -272,6 +271,13 @@ def _ask_retry(run: RunDriver, action: Action) -> bool:
     event = facts.RetryDecided(round=number, decision=decision, failures=failures, backoff_s=delay)
     run.draft(action.node, event)
     return True
+
+
+def _checked(decision: Any) -> facts.Decision:
+    if decision not in ("RETRY", "REVERT", "REVERT_ALL"):
+        raise ValueError(f"on_failure answered {decision!r}, not RETRY, REVERT or REVERT_ALL")
+    answer: facts.Decision = decision
+    return answer
 
 
 def _erred(run: RunDriver, node: Node, number: int, error: Exception, failures: tuple[Failure, ...]) -> None:

@@ -73,7 +73,7 @@ class ResourcePool:
         for name, close in reversed(self._closers.pop(scope, [])):
             try:
                 await close()
-            except Exception:  # the run's outcome is settled; say it, and close the rest
+            except Exception:  # noqa: BLE001 - the run's outcome is settled; say it, and close the rest
                 _LOG.exception("closing resource %s failed", name)
         if any(key[0] == scope for key in self._live):
             self._live = {key: value for key, value in self._live.items() if key[0] != scope}

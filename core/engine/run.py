@@ -1,8 +1,8 @@
 """`RunDriver`: drives one run. Outcomes, timers and requests come in; events go out; bodies start once that is durable.
 
-One turn: take in what has happened since the last append, ask `decide`, perform what there is room for, append all of it
-as one commit, and when that is acknowledged start the bodies whose start it holds. A straight line therefore costs one
-commit per task: TaskSucceeded(k) and TaskStarted(k+1) ride together (DESIGN §5).
+One turn: take in what has happened since the last append, ask `decide`, perform what there is room for, append all of
+it as one commit, and when that is acknowledged start the bodies whose start it holds. A straight line therefore costs
+one commit per task: TaskSucceeded(k) and TaskStarted(k+1) ride together (DESIGN §5).
 
 Everything here runs on the engine's event loop; bodies run elsewhere and report through `outcome`.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -150,7 +151,7 @@ class RunDriver:
                 if monotonic() > until:
                     self.services.loop.call_soon(self.advance)
                     break
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a bug of ours must end the run here, not hang it
             self.lose(_internal(error))
         finally:
             self._turning = False
@@ -217,10 +218,8 @@ class RunDriver:
 
     def _tell(self, envelopes: list[Envelope]) -> None:
         for observer in self._observers:
-            try:
+            with suppress(Exception):  # an observer can never disturb a run
                 observer(envelopes)
-            except Exception:  # noqa: BLE001, S110 - an observer can never disturb a run
-                pass
 
     # -- bodies ---------------------------------------------------------------------------------
 
@@ -260,9 +259,12 @@ class RunDriver:
             if name == "inline":
                 continue
             if lane.slots.free == 0 and self.state.agenda.first({name: 1}):
-                lane.slots.wait(self, lambda: self.services.loop.call_soon(self.advance))
+                lane.slots.wait(self, self._wake)
             else:
                 lane.slots.pass_on()
+
+    def _wake(self) -> None:
+        self.services.loop.call_soon(self.advance)
 
     # -- time -----------------------------------------------------------------------------------
 

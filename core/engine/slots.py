@@ -1,4 +1,4 @@
-"""How many bodies may run at once in one lane, shared among all runs of a process (C1: a start needs a slot in hand)."""
+"""How many bodies may run at once in one lane, shared among all runs of a process (C1: a start needs a slot)."""
 
 from __future__ import annotations
 
