@@ -7,6 +7,7 @@ import atexit
 import contextlib
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
+from functools import partial
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -262,7 +263,8 @@ class App(Registry):
 
 def _suspend(runtime: Runtime, drivers: list[RunDriver], reason: str) -> None:
     for driver in drivers:
-        runtime.loop.call_soon_threadsafe(lambda d=driver: d.request("suspend", reason=reason, actor=actor()))
+        request = partial(driver.request, "suspend", reason=reason, actor=actor())
+        runtime.loop.call_soon_threadsafe(request)
 
 
 def _interruptible(future: Future[Loaded], suspend: Callable[[], None]) -> Loaded:

@@ -277,14 +277,19 @@ async def _claimed(runtime: Runtime, registry: Registry, stream: Stream, plan: P
         )
     try:
         loaded = await _in_thread(runtime, lambda: load(runtime, registry, stream, plan=plan))
-        if loaded.state.version != claim.version or loaded.head != claim.head_hash:
-            raise IntegrityError(
-                f"run {stream.run_id}: the stream says version {claim.version}, the log has {loaded.state.version}"
-            )
+        _check_head(loaded, claim)
     except BaseException:
         await _in_thread(runtime, lambda: store.release(stream.run_id, epoch=claim.epoch))
         raise
     return loaded, claim
+
+
+def _check_head(loaded: Loaded, claim: Claim) -> None:
+    """The stream row and the log must end alike: a tail cut off shows here (A8)."""
+    if loaded.state.version != claim.version or loaded.head != claim.head_hash:
+        raise IntegrityError(
+            f"run {loaded.run_id}: the stream says version {claim.version}, the log has {loaded.state.version}"
+        )
 
 
 def _taken_up(runtime: Runtime, loaded: Loaded, claim: Claim, observe: Observer | None) -> RunDriver:

@@ -1,4 +1,4 @@
-"""The fold's way forward: what becomes ready when something is done, what stops when something fails, what a reset does.
+"""The fold's way forward: what becomes ready when something is done, what stops when it fails, what a reset does.
 
 Part of `evolve`: nothing here is called from anywhere else but the fold.
 """
@@ -193,7 +193,7 @@ def calmer(state: State, scope: int) -> None:
 
 
 def settle(state: State, scope: int) -> None:
-    """A drained scope is asked; the drained run answers by its on_failure, or ends if a revert has failed (D2, D3, D5)."""
+    """A drained scope is asked (D2); the drained run answers by its on_failure, or ends if a revert failed (D3, D5)."""
     if state.states[scope] != "DRAINING" or state.busy.get(scope):
         return
     if scope != RUN:

@@ -48,12 +48,11 @@ class State:
 
     __slots__ = (
         "agenda", "attempts", "backoff_s", "blockers", "broken", "busy", "claimed_by", "direction", "due", "ended",
-        "epoch", "failed", "failure_counts", "failures", "first_started_us", "history", "interruptions", "known_failures",
-        "live_scopes", "members", "on_failure",
-        "open_children", "open_reverts", "plan", "polls", "results", "retry_errors", "revert_attempts",
-        "revert_errors", "revert_failures", "revert_interruptions", "revert_scope", "rounds", "running", "standing", "standing_succs",
-        "started", "states", "status", "submitted", "suspended_at_us", "suspended_us", "time_us", "touched", "tries",
-        "version", "waiting",
+        "epoch", "failed", "failure_counts", "failures", "first_started_us", "history", "interruptions",
+        "known_failures", "live_scopes", "members", "on_failure", "open_children", "open_reverts", "plan", "polls",
+        "results", "retry_errors", "revert_attempts", "revert_errors", "revert_failures", "revert_interruptions",
+        "revert_scope", "rounds", "running", "standing", "standing_succs", "started", "states", "status", "submitted",
+        "suspended_at_us", "suspended_us", "time_us", "touched", "tries", "version", "waiting",
     )  # fmt: skip
 
     def __init__(self, plan: Plan) -> None:

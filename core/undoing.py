@@ -58,9 +58,8 @@ def _spread(state: State, number: int, scope: int) -> None:
         if nodes[number].is_atom:
             _enable(state, number, scope)
             continue
-        for child in state.touched.get(number, ()):
-            if state.standing[child] and standing_succs[child] == 0:
-                stack.append(child)
+        touched = state.touched.get(number, ())
+        stack.extend([child for child in touched if state.standing[child] and standing_succs[child] == 0])
 
 
 def _enable(state: State, number: int, scope: int) -> None:
