@@ -90,7 +90,7 @@ async def _made(resource: Resource[Any], arguments: dict[str, Any]) -> tuple[Any
         case "generator":
             generator = resource.make(**arguments)
             value = await asyncio.to_thread(_first, generator)
-            return value, lambda: asyncio.to_thread(_rest, generator)
+            return value, lambda: _close_generator(generator)
         case "async_generator":
             async_generator = resource.make(**arguments)
             return await anext(async_generator), lambda: _async_rest(async_generator)
@@ -98,6 +98,16 @@ async def _made(resource: Resource[Any], arguments: dict[str, Any]) -> tuple[Any
 
 def _first(generator: Any) -> Any:
     return next(generator)
+
+
+async def _close_generator(generator: Any) -> None:
+    try:
+        await asyncio.to_thread(_rest, generator)
+    except RuntimeError:
+        if generator.gi_frame is None:  # it ran, and this came out of it
+            raise
+        # The interpreter is about to exit and threads take no more work; the loop has nothing else to do by then.
+        _rest(generator)
 
 
 def _rest(generator: Any) -> None:
