@@ -7,12 +7,13 @@ a lucky value might be turned into: `str` is never `int`, though "3" could be pa
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import enum
 import pathlib
 import uuid
-from collections.abc import Iterable, Mapping, Set as AbstractSet
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NewType, TypeVar, Union, get_args, get_origin
@@ -20,12 +21,21 @@ from typing import Annotated, Any, Literal, NewType, TypeVar, Union, get_args, g
 from pydantic import BaseModel, RootModel
 from typing_extensions import TypeAliasType, is_typeddict
 
+from .typed import is_class
+
 Kind = Literal["any", "null", "boolean", "integer", "number", "string", "array", "object", "scalar"]
 
 _SCALARS: tuple[type, ...] = (
-    datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID, pathlib.PurePath, bytes, complex,
+    dt.date, dt.time, dt.timedelta, decimal.Decimal, uuid.UUID, pathlib.PurePath, bytes, complex,
 )  # fmt: skip
-_PLAIN: Mapping[Any, Kind] = {bool: "boolean", int: "integer", float: "number", str: "string", NoneType: "null", None: "null"}
+_PLAIN: Mapping[Any, Kind] = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    NoneType: "null",
+    None: "null",
+}
 # a provider of the first kind can be a value of any of these
 _ACCEPTED: Mapping[Kind, frozenset[Kind]] = {
     "null": frozenset({"null"}),
@@ -91,9 +101,9 @@ def _one_can_hold(provided: Any, wanted: Any) -> bool:
     common = any(k in to_kinds for kind in from_kinds for k in _ACCEPTED[kind])
     if not common:
         return False
-    if from_kinds == {"array"}:
+    if from_kinds == frozenset[Kind]({"array"}):
         return _items_can_hold(provided, wanted)
-    if from_kinds == {"object"}:
+    if from_kinds == frozenset[Kind]({"object"}):
         return _fields_can_hold(provided, wanted)
     return True
 
@@ -104,13 +114,13 @@ def _kinds(annotation: Any) -> frozenset[Kind]:
     origin = get_origin(annotation)
     if origin is Literal:
         return frozenset[Kind](_PLAIN.get(type(v), "any") for v in get_args(annotation))
-    cls = origin or annotation
-    if not isinstance(cls, type):
+    cls: object = origin or annotation
+    if not is_class(cls):
         return frozenset[Kind]({"null"} if cls is None else {"any"})
     return frozenset[Kind]({_kind_of_class(cls)})
 
 
-def _kind_of_class(cls: type) -> Kind:
+def _kind_of_class(cls: type[Any]) -> Kind:
     plain = _PLAIN.get(cls)
     if plain is not None:
         return plain
@@ -135,8 +145,9 @@ def _items_can_hold(provided: Any, wanted: Any) -> bool:
         return True
     if len(mine) > 1 and len(theirs) > 1 and len(mine) != len(theirs):
         return False
-    pairs = zip(mine * len(theirs) if len(mine) == 1 else mine, theirs * len(mine) if len(theirs) == 1 else theirs)
-    return all(_can_hold(m, t) for m, t in pairs)
+    length = max(len(mine), len(theirs))
+    mine, theirs = (items * length if len(items) == 1 else items for items in (mine, theirs))
+    return all(_can_hold(m, t) for m, t in zip(mine, theirs, strict=True))
 
 
 def _items(annotation: Any) -> tuple[Any, ...] | None:

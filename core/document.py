@@ -79,7 +79,19 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     nodes: list[DocumentNode]
 
 
-_ENCODER = msgspec.json.Encoder(enc_hook=lambda value: _plain(value))
+def _plain(value: Any) -> Any:
+    """Values of retries that msgspec does not know: a few that have one clear form, no others."""
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, range):
+        return list(value)
+    model_dump = getattr(value, "model_dump", None)
+    if model_dump is not None:
+        return model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_plain)
 _DECODER = msgspec.json.Decoder(Document)
 
 
@@ -92,9 +104,7 @@ def describe(nodes: list[Node], factory: str, on_failure: OnFailure) -> tuple[st
         for node in nodes
         if node.task is not None
     }
-    document = Document(
-        factory=factory, on_failure=on_failure, fingerprint=fingerprint, tasks=tasks, nodes=documented
-    )
+    document = Document(factory=factory, on_failure=on_failure, fingerprint=fingerprint, tasks=tasks, nodes=documented)
     return fingerprint, _ENCODER.encode(document)
 
 
@@ -164,7 +174,11 @@ def _value(binding: Binding, nodes: list[Node]) -> Value:
             return [binding.argument, "input", binding.name]
         case FromNode():
             path = nodes[binding.node].path
-            return [binding.argument, "node", path] if binding.item is None else [binding.argument, "node", path, binding.item]
+            return (
+                [binding.argument, "node", path]
+                if binding.item is None
+                else [binding.argument, "node", path, binding.item]
+            )
         case FromRound():
             return [binding.argument, "retry", nodes[binding.scope].path]
         case FromResource():
@@ -185,18 +199,6 @@ def _retry(retry: Retry[Any], path: str) -> DocumentRetry:
             hint="keep live objects in attributes that start with an underscore",
         ) from error
     return DocumentRetry(kind=type(retry).__qualname__, arguments=msgspec.Raw(content))
-
-
-def _plain(value: Any) -> Any:
-    """Values of retries that msgspec does not know: a few that have one clear form, no others."""
-    if isinstance(value, type):
-        return f"{value.__module__}.{value.__qualname__}"
-    if isinstance(value, range):
-        return list(value)
-    model_dump = getattr(value, "model_dump", None)
-    if model_dump is not None:
-        return model_dump(mode="json")
-    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def _text(value: Any) -> str:

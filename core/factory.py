@@ -72,8 +72,8 @@ def build(definition: FactoryDefinition, args: tuple[Any, ...], kwargs: Mapping[
     inputs = _inputs(definition, args, kwargs, what, place)
     values = {name: g.typed.load(g.content) for name, g in inputs.items()}
     label = None if definition.label is None else labelled(definition.label, values, definition.where)
-    flow = definition.body(**values)
-    if not isinstance(flow, Flow):
+    flow: Flow[Any] = definition.body(**values)
+    if not isinstance(flow, Flow):  # pyright: ignore[reportUnnecessaryIsInstance] - nobody has checked that
         raise DefinitionError(
             f"{definition.where} returned {type_name(type(flow))}, not a flow",
             hint="return linear(…) or another pattern",

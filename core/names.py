@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from string import Formatter
-from typing import Any
+from typing import Any, cast
 
 from flowledger.events.errors import DefinitionError, ReservedName
 
@@ -47,7 +47,7 @@ def provides_names(provides: object, where: str) -> Provides | None:
         raise DefinitionError(
             f"{where}: {provides!r} is neither a name nor a tuple of names", hint='write "a" or ("a", "b")'
         )
-    names = tuple(symbol_name(name, where) for name in provides)  # pyright: ignore[reportUnknownVariableType]
+    names = tuple(symbol_name(name, where) for name in cast("tuple[object, ...]", provides))
     if len(set(names)) < len(names):
         raise DefinitionError(f"{where}: {names!r} holds a name twice")
     return names

@@ -1,4 +1,4 @@
-"""How often and how long a task may run: the options of `@app.task` and of `.revert`, checked where they are written."""
+"""How often and how long a task may run: the options of `@app.task` and `.revert`, checked where they are written."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _refuse_later(options: Mapping[str, Any], where: str) -> None:
 
 
 def _count(attempts: int, where: str) -> int:
-    if not isinstance(attempts, int) or attempts < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if type(attempts) is not int or attempts < 1:
         raise DefinitionError(
             f"{where}: attempts={attempts!r} is not a number from 1", hint="attempts=1 means no retry"
         )
@@ -139,11 +139,17 @@ def _duration(value: Seconds | None, option: str, where: str) -> float | None:
 
 
 def _exceptions(value: Any, where: str) -> tuple[type[BaseException], ...]:
-    classes = value if isinstance(value, tuple) else (value,)
-    for cls in classes:  # pyright: ignore[reportUnknownVariableType]
+    classes = _as_tuple(value)
+    for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, BaseException)):
             raise DefinitionError(f"{where}: retry_on={cls!r} is not an exception class")
-    return classes  # pyright: ignore[reportUnknownVariableType]
+    return classes
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    many: tuple[Any, ...] = ()
+    many += value if isinstance(value, tuple) else (value,)
+    return many
 
 
 def _one_of(option: str, value: Any, allowed: tuple[Any, ...], where: str) -> Any:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from .names import Provides, part_name, provides_names
 from .source import Place, caller, shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, TypeVar, overload
 
@@ -15,6 +16,7 @@ from .retry import Retry
 from .source import Place, caller, shown
 from .symbols import Symbol
 from .task import Task
+from .typed import is_class
 
 T = TypeVar("T")
 
@@ -96,11 +98,11 @@ def _check_retry(retry: Any, where: str) -> None:
 
 
 def _said(part: Any) -> str:
-    return part.__name__ if isinstance(part, type) else repr(part)
+    return part.__name__ if is_class(part) else repr(part)
 
 
 def _hint(part: Any) -> str:
-    if isinstance(part, type) and issubclass(part, Task):
+    if is_class(part) and issubclass(part, Task):
         return f"place an instance: {part.__name__}()"
     if isinstance(part, FlowFactory):
         return f"call it with its inputs: {part.name}(…)"
@@ -108,8 +110,8 @@ def _hint(part: Any) -> str:
         return "links belong in graph(…)"
     if isinstance(part, Symbol):
         return "it is a value: bind it to an argument"
-    if callable(part):
-        return "register it first: @app.task"
-    if hasattr(part, "close") and hasattr(part, "cr_code"):
+    if inspect.iscoroutine(part):
         part.close()  # or Python warns of a coroutine never awaited, which hides this error
+    if inspect.isroutine(part):
+        return "register it first: @app.task"
     return "calling a task runs it; place it bare or with .bind(…)"

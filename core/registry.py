@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
+from types import FrameType
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
 from flowledger.events.errors import DefinitionError, DuplicateName
 from flowledger.events.facts import OnFailure
@@ -19,6 +20,7 @@ from .parts import Flow
 from .resource import Lifetime, Resource
 from .source import Place, defined_at, shown
 from .task import AsyncFunctionTask, FunctionTask, Task, TaskClass
+from .typed import is_class
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -105,7 +107,7 @@ class Registry:
             checked = task_options(where, **options)
             return (
                 self._task_class(given, checked, around)
-                if isinstance(given, type)
+                if is_class(given)
                 else (self._function_task(given, checked, where, around))
             )
 
@@ -138,7 +140,8 @@ class Registry:
                 _name(name, given, where), given, place, label=label, on_failure=on_failure, around=_around(given)
             )
             self._add(self.flows, definition.name, definition)
-            return FlowFactory(definition)
+            factory: FlowFactory[..., Any] = FlowFactory(definition)
+            return factory
 
         return register if factory is None else register(factory)
 
@@ -215,10 +218,11 @@ class Registry:
         check_arguments(body, where)
         definition = TaskDefinition(_name(options.name, body, where), body, options, _place(body), around=around)
         self._add(self.tasks, definition.name, definition)
-        return (AsyncFunctionTask if inspect.iscoroutinefunction(body) else FunctionTask)(definition)
+        kind: Any = AsyncFunctionTask if inspect.iscoroutinefunction(body) else FunctionTask
+        return kind(definition)
 
     def _task_class(self, cls: type[Any], options: TaskOptions, around: Around | None) -> type[Any]:
-        if not issubclass(cls, Task):
+        if not issubclass(cls, cast("Any", Task)):
             raise DefinitionError(f"@{self.name}.task: {cls.__name__} is not a Task", hint="class X(Task[…])")
         name = part_name(options.name or cls.__name__, f"@{self.name}.task")
         found = TaskClass(name, cls, options, defined_at(cls), around)
@@ -262,7 +266,7 @@ def _around(body: Any) -> Around | None:
     """The names around a definition inside a function: annotations may mean them and nothing else keeps them."""
     if "<locals>" not in getattr(body, "__qualname__", ""):
         return None
-    frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     while frame is not None and frame.f_globals.get("__name__") != body.__module__:
         frame = frame.f_back
     return None if frame is None else dict(frame.f_locals)

@@ -64,7 +64,7 @@ class Resource(Symbol[T]):
         return f"{self.name} ({shown(self.place)})"
 
     @contextmanager
-    def override(self, value: T) -> Iterator[T]:
+    def override(self, value: T) -> Generator[T]:
         """While this is open, everybody gets ``value`` instead; nothing is made or closed. For tests."""
         standing = Override(value)
         self._overrides.append(standing)

@@ -14,7 +14,7 @@ from flowledger.events.errors import ProvidesMismatch
 
 from .bound import type_name
 from .names import did_you_mean
-from .typed import Typed, typed
+from .typed import Typed, is_class, typed
 
 Item = tuple[int | str, Typed]  # an index, or the name of a field, and its type
 
@@ -76,14 +76,16 @@ def _field(fields: dict[str, tuple[int | str, Any]], name: str, annotation: Any,
 
 def _fields(annotation: Any) -> dict[str, tuple[int | str, Any]] | None:
     """Field name → (how to reach it, type); None where the type has no fields."""
-    cls = get_origin(annotation) or annotation
-    if not isinstance(cls, type):
+    cls: object = get_origin(annotation) or annotation
+    if not is_class(cls):
         return None
     if issubclass(cls, BaseModel):
         return {n: (n, f.annotation) for n, f in cls.model_fields.items()}
-    if issubclass(cls, tuple) and hasattr(cls, "_fields"):  # a named tuple
+    named: tuple[str, ...] = getattr(cls, "_fields", ())
+    hints: dict[str, Any]
+    if named:  # a named tuple
         hints = get_type_hints(cls, include_extras=True)
-        return {n: (i, hints.get(n, Any)) for i, n in enumerate(cls._fields)}  # pyright: ignore
+        return {n: (i, hints.get(n, Any)) for i, n in enumerate(named)}
     if dataclasses.is_dataclass(cls) or is_typeddict(cls):
         hints = get_type_hints(cls, include_extras=True)
         names = [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else list(hints)

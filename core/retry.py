@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 from flowledger.events.facts import Decision
 from flowledger.events.failure import Failure
 
-from .backoff import NO_BACKOFF, Backoff, Seconds, backoff as as_backoff
+from .backoff import NO_BACKOFF, Backoff, Seconds
+from .backoff import backoff as as_backoff
 from .symbols import Symbol
 
 V = TypeVar("V")

@@ -65,7 +65,7 @@ def check_shape(body: Callable[..., Any], what: str, *, variable_keywords: bool)
     parameters = list(inspect.signature(body).parameters.values())
     for p in parameters:
         if p.kind is p.POSITIONAL_ONLY or p.kind is p.VAR_POSITIONAL or (p.kind is p.VAR_KEYWORD > variable_keywords):
-            star = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
+            star = "*" if p.kind is p.VAR_POSITIONAL else "**" if p.kind is p.VAR_KEYWORD else ""
             raise DefinitionError(
                 f"{what}: argument `{star}{p.name}` cannot be filled by name",
                 hint="use ordinary arguments: values are found by their names",

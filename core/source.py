@@ -14,7 +14,8 @@ NOWHERE: Place = ("?", 0)
 
 def caller(depth: int = 0) -> Place:
     """The line that called the function this is used in; ``depth`` more frames out."""
-    frame = sys._getframe(depth + 2)  # pyright: ignore[reportPrivateUsage] - inspect.stack() reads the files: 1000x
+    # not inspect.stack(): that reads the files of all frames, a thousand times slower
+    frame = sys._getframe(depth + 2)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return frame.f_code.co_filename, frame.f_lineno
 
 

@@ -56,7 +56,7 @@ class Each(Generic[P, R]):
                 f"{what} at {shown(place)}: a list that is known only at run time is not part of this version",
                 hint="make the list an input of the flow",
             )
-        if isinstance(items, str | bytes) or not isinstance(items, Iterable):  # pyright: ignore
+        if isinstance(items, str | bytes) or not isinstance(items, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError(f"{what} at {shown(place)}: {items!r} is not a list of items", field="items")
         return Flow("each", self._many(items, same, what, place), place)
 
@@ -67,7 +67,7 @@ class Each(Generic[P, R]):
         raise NotImplementedError
 
 
-class BoundTask(Part[R], Each[P, R]):
+class BoundTask(Part[R], Each[P, R], Generic[P, R]):
     """What function tasks have in common. Placed bare, all its arguments are found by name."""
 
     __slots__ = ("__dict__", "_bare", "definition", "given_name", "given_provides")
@@ -103,7 +103,7 @@ class BoundTask(Part[R], Each[P, R]):
     def bind(self: BoundTask[Concatenate[A, B, Q], R], a: A, b: B, /, **rest: Any) -> Atom[R]: ...
     @overload
     def bind(self, **by_name: Any) -> Atom[R]: ...
-    def bind(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def bind(self: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
         """Place the task with some arguments given: values (validated here) or symbols; the rest comes by name.
 
         Raises:
@@ -164,30 +164,33 @@ class BoundTask(Part[R], Each[P, R]):
             raise UnknownArgument(f"{what} at {shown(place)}: {self.name} has no first argument left for the items")
         atoms: list[Atom[Any]] = []
         for item in items:
-            value = item if isinstance(item, Symbol) else given(first.name, first.typed, item, what, place)
-            bound: dict[str, Bound] = {first.name: value, **shared}
+            bound: dict[str, Bound] = {first.name: item, **shared}
+            if not isinstance(item, Symbol):
+                bound[first.name] = given(first.name, first.typed, item, what, place)
             atoms.append(Atom(definition, bound, place, _label(definition, bound)))
         return tuple(atoms)
 
 
-class FunctionTask(BoundTask[P, R]):
+class FunctionTask(BoundTask[P, R], Generic[P, R]):
     """A function that was registered as a task."""
 
     __slots__ = ()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the body: plain Python."""
-        return self.definition.body(*args, **kwargs)
+        result: R = self.definition.body(*args, **kwargs)
+        return result
 
 
-class AsyncFunctionTask(BoundTask[P, R]):
+class AsyncFunctionTask(BoundTask[P, R], Generic[P, R]):
     """An async function that was registered as a task."""
 
     __slots__ = ()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Make the body's coroutine: plain Python."""
-        return self.definition.body(*args, **kwargs)
+        coroutine: Coroutine[Any, Any, R] = self.definition.body(*args, **kwargs)
+        return coroutine
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, eq_default=False)
@@ -242,9 +245,9 @@ class TaskClass:
         )
         self.around = around
         self._configured: dict[bytes, TaskDefinition] = {}
-        if cls.execute is Task.execute:
+        if cast("Any", cls).execute is cast("Any", Task).execute:
             raise DefinitionError(f"{name} ({shown(place)}) has no execute", hint="write `def execute(self, …)`")
-        check_arguments(functools.partial(cls.execute, None), f"{name}.execute ({shown(place)})")
+        check_arguments(functools.partial(cast("Any", cls).execute, None), f"{name}.execute ({shown(place)})")
 
     @functools.cached_property
     def fields(self) -> Mapping[str, Any]:
@@ -259,7 +262,7 @@ class TaskClass:
             found = TaskDefinition(
                 self.name, task.execute, self.options, self.place, config=config, owner=self, around=self.around
             )
-            if self.cls.revert is not Task.revert:
+            if cast("Any", self.cls).revert is not cast("Any", Task).revert:
                 found.set_revert(task.revert, call_options(self.name), self.place)
             self._configured[config] = found
         return found
@@ -272,7 +275,7 @@ def task_class(task: Task[Any] | type[Task[Any]]) -> TaskClass:
         DefinitionError: it was not.
     """
     cls = task if isinstance(task, type) else type(task)
-    found = vars(cls).get("__flowledger__")
+    found: TaskClass | None = vars(cls).get("__flowledger__")
     if found is None:
         raise DefinitionError(
             f"{cls.__name__} ({shown(defined_at(cls))}) is not registered", hint="put @app.task on the class"

@@ -5,7 +5,7 @@
     binding.py    in plan order: arguments and edges (scopes.py: what a name means; links.py: edges of a graph)
     root.py       what a run is a run of, and how it is built again
 
-Everything that can be wrong with a flow is found here, before anything is written. The cost is linear in atoms and edges.
+Everything that can be wrong with a flow is found here, before anything is written. Linear in atoms and edges.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from flowledger.core.parts import Atom, Flow, Part
 from flowledger.core.plan import Plan
 from flowledger.core.registry import Registry
 from flowledger.core.resource import check_needs
-from flowledger.core.typed import Typed
-from flowledger.events.errors import FactoryNotPure
+from flowledger.core.task import TaskClass
+from flowledger.core.typed import Typed, typed
+from flowledger.events.errors import FactoryNotPure, NotSupported
 from flowledger.events.facts import OnFailure
 
 from .binding import Binder
+from .draft import Executor
 from .root import Entry, entry, inputs_of, rebuild
 from .symbols import gather_symbols, typed_of
 from .tree import grow
@@ -39,7 +41,7 @@ def compile(  # noqa: A001 - the word for it
         DefinitionError: something is wrong with the flow; the message names the line and what to do.
     """
     root = entry(part, registry)
-    draft = grow(part, root.name, registry, executor)
+    draft = grow(part, root.name, registry, _executor(executor))
     gather_symbols(draft)
     binder = Binder(draft, root.inputs)
     binder.bind_all()
@@ -63,6 +65,15 @@ def compile(  # noqa: A001 - the word for it
     )
 
 
+def _executor(name: str | None) -> Executor | None:
+    match name:
+        case None | "inline" | "threads":
+            return name
+        case _:
+            pass
+    raise NotSupported(f"executor={name!r} is not part of this version", hint='use "threads" (the default) or "inline"')
+
+
 def check_pure(build: Callable[[], Part[Any]], registry: Registry) -> Plan:
     """Compile what ``build`` makes, twice, and compare.
 
@@ -72,26 +83,25 @@ def check_pure(build: Callable[[], Part[Any]], registry: Registry) -> Plan:
     first, second = compile(build(), registry), compile(build(), registry)
     if first.fingerprint != second.fingerprint:
         lines = differences(read_document(first.document), read_document(second.document))
-        raise FactoryNotPure("\n  ".join([f"{first.factory} built two different plans from the same inputs:", *lines[:5]]))
+        raise FactoryNotPure(
+            "\n  ".join([f"{first.factory} built two different plans from the same inputs:", *lines[:5]])
+        )
     return first
 
 
 def _input_types(root: Entry, part: Part[Any]) -> dict[str, Typed]:
     if isinstance(part, Flow) or not root.config:
         return {name: value.typed for name, value in root.inputs.items()}
-    atom: Atom[Any] = part.atom()
-    fields = inputs_of_config(atom)
-    return {**fields, **{name: value.typed for name, value in root.inputs.items()}}
+    return {**_field_types(part.atom()), **{name: value.typed for name, value in root.inputs.items()}}
 
 
-def inputs_of_config(atom: Atom[Any]) -> dict[str, Typed]:
+def _field_types(atom: Atom[Any]) -> dict[str, Typed]:
     """The fields of a task class that is a root: they travel as inputs."""
-    from flowledger.core.task import TaskClass
-    from flowledger.core.typed import typed
-
     owner = atom.definition.owner
     assert isinstance(owner, TaskClass)
-    return {name: typed(annotation, where=f"field `{name}` of {owner.name}") for name, annotation in owner.fields.items()}
+    return {
+        name: typed(annotation, where=f"field `{name}` of {owner.name}") for name, annotation in owner.fields.items()
+    }
 
 
 def _resources(registry: Registry, used: set[str]) -> frozenset[str]:

@@ -29,6 +29,7 @@ from flowledger.events.errors import CyclicFlow, DefinitionError, MissingSymbol,
 
 from .draft import Draft
 from .missing import missing_symbol, says_nothing_of_order
+from .reverting import bind_revert
 from .scopes import Input, Round, Scope, Source, outwards
 from .symbols import Provider, annotation_of, find_placed, target_of, typed_of
 
@@ -45,8 +46,6 @@ class Binder:
 
     def bind_all(self) -> None:
         """Fill the bindings of all atoms and the edges of all graphs."""
-        from .reverting import bind_revert
-
         nodes = self.draft.nodes
         self.scopes[RUN] = Scope(self.draft, nodes[RUN], None, ())
         for node in nodes[1:]:
@@ -75,9 +74,7 @@ class Binder:
 
     # -- one atom -------------------------------------------------------------------------------
 
-    def _arguments(
-        self, node: Node, atom: Atom[Any], parameters: tuple[Parameter, ...]
-    ) -> tuple[Binding, ...]:
+    def _arguments(self, node: Node, atom: Atom[Any], parameters: tuple[Parameter, ...]) -> tuple[Binding, ...]:
         bound = atom.bound
         found: list[Binding] = []
         for parameter in parameters:
@@ -195,7 +192,9 @@ class Binder:
         elif scope.names is None:
             raise says_nothing_of_order(what, scope.node)
         elif before > after:
-            raise MissingSymbol(f"{what}, which runs later", hint="in linear(…), place the provider before its consumer")
+            raise MissingSymbol(
+                f"{what}, which runs later", hint="in linear(…), place the provider before its consumer"
+            )
 
     # -- bindings -------------------------------------------------------------------------------
 

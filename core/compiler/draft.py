@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from flowledger.core.parts import Atom, Flow, Part
 from flowledger.core.plan import Node
 from flowledger.core.registry import Registry
 from flowledger.core.source import Place
 
+Executor = Literal["inline", "threads"]  # where sync bodies run; inline: the async ones too
+
 
 @dataclass(slots=True)
 class Draft:
-    """``parts[n]`` is what node ``n`` was made from (None: the run), ``atoms[n]`` how it is called where it is a task."""
+    """``parts[n]`` is what node ``n`` was made from (None: the run), ``atoms[n]`` the same where it is a task."""
 
     registry: Registry
-    executor: str | None
+    executor: Executor | None
     nodes: list[Node]
     parts: list[Part[Any] | None] = field(default_factory=list[Part[Any] | None])
     atoms: list[Atom[Any] | None] = field(default_factory=list[Atom[Any] | None])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 
 from flowledger.core.parts import Flow
 from flowledger.core.plan import Node
@@ -86,7 +87,7 @@ class Links:
     def _cycle(self, cycle: list[int]) -> CyclicFlow:
         nodes = self._draft.nodes
         steps = [nodes[cycle[0]].name]
-        for before, after in zip(cycle, cycle[1:], strict=False):
+        for before, after in pairwise(cycle):
             steps.append(f"{nodes[after].name} (waits for {self._edges.get((before, after), 'a value')})")
         return CyclicFlow(
             f"the parts of {self._node.path} ({shown(self._place)}) wait for each other: {' → '.join(steps)}",

@@ -26,13 +26,13 @@ def missing_symbol(binder: Binder, node: Node, parameter: Parameter, name: str) 
     renamed = f" (bound to symbol({name!r}))" if name != parameter.name else ""
     seen = _visible(binder, node)
     unseen = _unseen(binder, node, name)
-    line = (
-        f"{binder.where(node)}: argument `{parameter.name}`{renamed} of {atom.definition.where} has no provider"
-    )
+    line = f"{binder.where(node)}: argument `{parameter.name}`{renamed} of {atom.definition.where} has no provider"
     parts = [line + (f": {unseen}" if unseen else "")]
     parts.extend(f"  {title}: {_list(names)}" for title, names in seen.items())
     everything = [n for names in seen.values() for n in names]
-    hint = did_you_mean(name, everything) or f"bind({parameter.name}=…), or place a part with provides={name!r} before it"
+    hint = (
+        did_you_mean(name, everything) or f"bind({parameter.name}=…), or place a part with provides={name!r} before it"
+    )
     return MissingSymbol("\n".join(parts), hint=hint)
 
 

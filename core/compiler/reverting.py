@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from flowledger.core.annotations import can_hold
 from flowledger.core.bound import given, type_name
@@ -10,10 +10,12 @@ from flowledger.core.parts import Atom
 from flowledger.core.plan import Binding, FromOutcome, Node
 from flowledger.core.signature import Parameter, Signature
 from flowledger.core.source import shown
-from flowledger.events.errors import MissingSymbol, SymbolTypeMismatch
+from flowledger.events.errors import SymbolTypeMismatch
 
-from .binding import Binder
 from .symbols import exports_of
+
+if TYPE_CHECKING:
+    from .binding import Binder
 
 _OUTCOMES: tuple[Literal["result", "failure", "failures"], ...] = ("result", "failure", "failures")
 
@@ -34,9 +36,7 @@ def _rest(signature: Signature, had: dict[str, Binding]) -> list[Binding]:
     return rest + [binding for name, binding in had.items() if name not in signature.by_name]
 
 
-def _one(
-    binder: Binder, node: Node, atom: Atom[Any], had: dict[str, Binding], parameter: Parameter
-) -> Binding | None:
+def _one(binder: Binder, node: Node, atom: Atom[Any], had: dict[str, Binding], parameter: Parameter) -> Binding | None:
     name = parameter.name
     for what in _OUTCOMES:
         if name == what:
@@ -71,9 +71,8 @@ def _own_item(binder: Binder, node: Node, atom: Atom[Any], parameter: Parameter)
 
 def _default(binder: Binder, node: Node, executes: Parameter, parameter: Parameter) -> Binding | None:
     """Execute ran with its default: revert gets the same value (D4), though its own default may be another."""
-    if executes.default is parameter.default or executes.default == parameter.default:
+    if executes.default is parameter.default:
         return None
-    revert = node.path
-    if executes.required:  # cannot be: a required argument has a binding or was refused
-        raise MissingSymbol(f"{revert}: `{parameter.name}` has no value")
-    return given(executes.name, executes.typed, executes.default, f"default of {node.name}", binder.draft.place_of(node.number))
+    return given(
+        executes.name, executes.typed, executes.default, f"default of {node.name}", binder.draft.place_of(node.number)
+    )

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 from pydantic import ValidationError
 
-from flowledger.core.bound import input_error, type_name
+from flowledger.core.bound import bind_arguments, input_error
 from flowledger.core.definition import FactoryDefinition, TaskDefinition
 from flowledger.core.factory import build, missing_input
 from flowledger.core.names import did_you_mean
 from flowledger.core.parts import Atom, Flow, Part, json_object
 from flowledger.core.plan import Given
 from flowledger.core.registry import Registered, Registry
-from flowledger.core.signature import Parameter
+from flowledger.core.signature import Parameter, signature
 from flowledger.core.source import NOWHERE, shown
 from flowledger.core.task import Task, TaskClass
-from flowledger.core.typed import typed
 from flowledger.events.errors import DefinitionError, FlowNotRegistered, InputError
 from flowledger.events.facts import OnFailure
 
@@ -141,18 +141,12 @@ def _task_inputs(registry: Registry, name: str, definition: Registered) -> Mappi
     if isinstance(definition, TaskDefinition):
         parameters = definition.signature.parameters
     else:
-        from flowledger.core.signature import signature
-
         plain = signature(definition.cls.execute, name, definition.place, definition.around).parameters
         parameters = (*_fields(definition), *(p for p in plain if p.name != "self"))
-    return {
-        p.name: p for p in parameters if not p.is_context and registry.find_resource(p.name, name) is None
-    }
+    return {p.name: p for p in parameters if not p.is_context and registry.find_resource(p.name, name) is None}
 
 
 def _fields(definition: TaskClass) -> list[Parameter]:
-    import inspect
-
     constructor = inspect.signature(definition.cls).parameters
     return [
         Parameter(name, annotation, constructor[name].default, f"field `{name}` of {definition.name}")
@@ -165,8 +159,6 @@ def _rebuilt_task(
 ) -> Part[Any]:
     loaded = _loaded(values, _task_inputs(registry, name, definition), name)
     if isinstance(definition, TaskDefinition):
-        from flowledger.core.bound import bind_arguments
-
         return Atom(definition, bind_arguments(definition.signature, (), loaded, name, NOWHERE), NOWHERE)
     fields = definition.fields
     task: Task[Any] = definition.cls(**{n: v for n, v in loaded.items() if n in fields})
@@ -183,9 +175,7 @@ def _object(inputs: bytes, name: str) -> Mapping[str, msgspec.Raw]:
         ) from error  # fmt: skip
 
 
-def _loaded(
-    values: Mapping[str, msgspec.Raw], parameters: Mapping[str, Parameter], name: str
-) -> dict[str, Any]:
+def _loaded(values: Mapping[str, msgspec.Raw], parameters: Mapping[str, Parameter], name: str) -> dict[str, Any]:
     for field in values:
         if field not in parameters:
             raise InputError(
@@ -207,6 +197,3 @@ def _one(parameter: Parameter, content: bytes, name: str) -> Any:
         return parameter.typed.load(content)
     except ValidationError as error:
         raise input_error(parameter.name, parameter.typed, error, name, None) from error
-
-
-__all__ = ["Entry", "entry", "inputs_of", "rebuild", "type_name", "typed"]

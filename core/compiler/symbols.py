@@ -6,7 +6,6 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Union
 
-from flowledger.core.bound import type_name
 from flowledger.core.definition import Export
 from flowledger.core.parts import Flow, Part
 from flowledger.core.plan import Node
@@ -32,7 +31,7 @@ class Provider(NamedTuple):
 def gather_symbols(draft: Draft) -> None:
     """Fill `returns`, the result types and the exports of all flows. Children come after parents, so: backwards."""
     for node in reversed(draft.nodes):
-        if node.pattern == "task" or node.pattern == "run":
+        if node.pattern in {"task", "run"}:
             continue
         flow = draft.parts[node.number]
         assert isinstance(flow, Flow)
@@ -122,7 +121,7 @@ def _list_of(draft: Draft, node: Node) -> Any:
                 return list[Any]
     if not kinds or any(_depth(kind) >= _DEEPEST for kind in kinds):
         return list[Any]
-    return list[Union[tuple(kinds)]]  # noqa: UP007 - a runtime value
+    return list[Union[tuple(kinds)]]  # type: ignore[misc]  # noqa: UP007 - a runtime value
 
 
 def _depth(annotation: Any) -> int:
@@ -165,8 +164,3 @@ def _unique(draft: Draft, node: Node) -> dict[str, Provider]:
     for name in twice:
         del found[name]
     return found
-
-
-def described(annotation: Any) -> str:
-    """A type as a person would write it."""
-    return type_name(annotation)

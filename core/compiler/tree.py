@@ -1,4 +1,4 @@
-"""Step 1: from nested parts to numbered nodes with names and paths. No recursion: flows may nest as deep as they like."""
+"""Step 1: from nested parts to numbered nodes with names and paths. No recursion: flows nest as deep as they like."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flowledger.core.parts import Atom, Flow, Part
 from flowledger.core.plan import RUN, Lane, Node, TaskSpec
 from flowledger.core.registry import Registry
 
-from .draft import Draft
+from .draft import Draft, Executor
 from .naming import names
 
 Row = tuple[Part[Any], Atom[Any] | None, str]
@@ -27,12 +27,12 @@ class _Level:
         self.prefix = f"{node.path}/"
 
 
-def grow(root: Part[Any], name: str, registry: Registry, executor: str | None) -> Draft:
-    """All nodes of the plan; ``name`` is the root's. Edges inside linear flows are there, the others are not yet."""
+def grow(root: Part[Any], root_name: str, registry: Registry, executor: Executor | None) -> Draft:
+    """All nodes of the plan. Edges inside linear flows are there, the others are not yet."""
     run = Node(number=RUN, path="", name="", pattern="run", parent=RUN, scope=RUN)
     draft = Draft(registry, executor, [run], [None], [None], [0])
     specs = _Specs(draft)
-    top = _Level(run, iter([(root, _atom(root), name)]), RUN)
+    top = _Level(run, iter([(root, _atom(root), root_name)]), RUN)
     top.prefix = ""
     levels = [top]
     while levels:
@@ -107,13 +107,13 @@ class _Specs:
         found = self._known.get(id(definition))
         if found is None:
             spec = definition.spec(self._draft.registry.name_of(definition.owner) or definition.name)
-            lane = (
-                "async" if spec.execute.is_async else self._draft.executor or definition.options.executor or "threads"
-            )
-            if self._draft.executor == "inline":
-                lane = "inline"
-            found = self._known[id(definition)] = (spec, lane)  # type: ignore[assignment]
+            found = self._known[id(definition)] = (spec, self._lane(spec, definition.options.executor))
         return found
+
+    def _lane(self, spec: TaskSpec, asked: Lane | None) -> Lane:
+        if self._draft.executor == "inline":
+            return "inline"
+        return "async" if spec.execute.is_async else self._draft.executor or asked or "threads"
 
 
 def _locate(draft: Draft) -> None:
