@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from flowledger.core.compiler import compile as compile_part
 from flowledger.core.compiler import entry
 from flowledger.core.context import refuse_inside_body
-from flowledger.core.engine.run import Observer, RunDriver
+from flowledger.core.engine.active import Observer
+from flowledger.core.engine.run import RunDriver
 from flowledger.core.parts import Part
 from flowledger.core.plan import Plan
 from flowledger.core.preview import Preview, preview_revert

@@ -14,7 +14,8 @@ from typing import Any, Literal
 from flowledger.core import replay
 from flowledger.core.compiler import compile as compile_part
 from flowledger.core.compiler import rebuild
-from flowledger.core.engine.run import Observer, RunDriver
+from flowledger.core.engine.active import Observer
+from flowledger.core.engine.run import RunDriver
 from flowledger.core.evolve import fold
 from flowledger.core.parts import Part
 from flowledger.core.plan import RUN, Plan

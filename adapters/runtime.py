@@ -15,8 +15,9 @@ from socket import gethostname
 from threading import Thread
 from typing import Any, TypeVar
 
+from flowledger.core.engine.active import Lane, Services
 from flowledger.core.engine.resources import ResourcePool
-from flowledger.core.engine.run import Lane, RunDriver, Services
+from flowledger.core.engine.run import RunDriver
 from flowledger.core.engine.slots import Slots
 from flowledger.core.resource import Resource
 from flowledger.events.errors import Fenced

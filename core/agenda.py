@@ -6,7 +6,7 @@ lane of ten thousand ready atoms costs nothing when only another lane has room.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 from typing import Literal
 
@@ -45,18 +45,22 @@ class Agenda:
         """All entries in plan order."""
         return iter(sorted((number, kind) for number, (kind, _) in self._entries.items()))
 
-    def first(self, room: Mapping[str, int]) -> list[tuple[int, Kind]]:
-        """The first entries in plan order, at most ``room[lane]`` of each lane ("control" entries always)."""
+    def first(self, room: Callable[[str], int]) -> list[tuple[int, Kind]]:
+        """The first entries in plan order, at most ``room(lane)`` of each lane ("control" entries always)."""
         if not self._entries:
             return []
         found: list[int] = []
         for lane in self._heaps:
-            limit = len(self._entries) if lane == CONTROL else room.get(lane, 0)
+            limit = len(self._entries) if lane == CONTROL else room(lane)
             if limit:
                 found += self._smallest(lane, limit)
         if len(found) > 1:
             found.sort()
         return [(number, self._entries[number][0]) for number in found]
+
+    def has(self, lane: str) -> bool:
+        """Whether something waits for room in this lane."""
+        return lane in self._heaps and bool(self._smallest(lane, 1))
 
     def _smallest(self, lane: str, count: int) -> list[int]:
         heap, entries = self._heaps[lane], self._entries

@@ -6,7 +6,7 @@ plan. Capacity and merging pick from it; the engine performs an action and answe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
@@ -19,8 +19,8 @@ from .plan import RUN, Plan
 from .state import State
 
 
-def decide(plan: Plan, state: State, room: Mapping[str, int] | None = None) -> list[Action]:
-    """The enabled actions in plan order; with ``room`` only the first so many of each lane.
+def decide(plan: Plan, state: State, room: Callable[[str], int] | None = None) -> list[Action]:
+    """The enabled actions in plan order; with ``room`` only the first ``room(lane)`` of each lane.
 
     Nothing is enabled in a run that is not RUNNING; one that is SUSPENDING may still end.
     """

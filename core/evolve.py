@@ -19,7 +19,7 @@ from . import flowing, undoing
 from .actions import Wait
 from .plan import RUN, Plan
 from .state import Ended, Result, Round, State
-from .states import ATOM, RUN_SCOPE, SCOPE, Table, trigger
+from .states import ATOM, PLAIN, RUN_SCOPE, SCOPE, Table, trigger
 from .states import RUN as RUN_TABLE
 
 Evolver = Callable[[State, int, Any, str], None]
@@ -55,7 +55,8 @@ def evolve(state: State, number: int, event: Event, time_us: int) -> None:
     """
     state.version += 1
     state.time_us = time_us
-    _EVOLVERS[type(event)](state, number, event, trigger(event))
+    cls = type(event)
+    _EVOLVERS[cls](state, number, event, PLAIN.get(cls) or trigger(event))
 
 
 def _step(state: State, number: int, table: Table, name: str) -> None:

@@ -29,7 +29,7 @@ from .plan import RUN, Plan
 Ended = Literal["succeeded", "failed", "unknown"]
 
 
-class Result(NamedTuple):
+class Result(msgspec.Struct, frozen=True, gc=False):
     """A stored result: its JSON, or the digest under which it was moved to a payload row."""
 
     content: msgspec.Raw

@@ -135,7 +135,10 @@ RUN: Table = {
 }
 
 
-_NAMES: dict[type[Event], str] = {cls: cls.__name__ for cls in facts.EVENTS}
+_TELLING = (facts.TaskFailed, facts.RevertFailed, facts.RetryDecided, facts.RequestAccepted)
+
+#: The events whose class alone is their trigger.
+PLAIN: dict[type[Event], str] = {cls: cls.__name__ for cls in facts.EVENTS if cls not in _TELLING}
 
 
 def trigger(event: Event) -> str:
@@ -150,4 +153,4 @@ def trigger(event: Event) -> str:
         case facts.RequestAccepted(kind=kind):
             return f"RequestAccepted{kind.capitalize()}"
         case _:
-            return _NAMES[type(event)]
+            return type(event).__name__

@@ -24,8 +24,8 @@ Phase = Literal["execute", "revert"]
 RequestKind = Literal["suspend", "revert"]
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of all facts."""
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Base of all facts. They hold no cycles, so the garbage collector need not look at them (``gc=False``)."""
 
     schema_version: ClassVar[int] = 1
     volatile: ClassVar[frozenset[str]] = frozenset()

@@ -20,7 +20,7 @@ FailureKind = Literal[
 ]
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One failed attempt.
 
     ``path`` is the atom's; ``type`` the exception's qualified name; ``traceback`` ends with the frame that raised;

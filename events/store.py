@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
+import msgspec
+
 from .envelope import StoredEvent
 from .errors import StoreError
 
@@ -55,8 +57,7 @@ class PlanRow(NamedTuple):
     document: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Append:
+class Append(msgspec.Struct, frozen=True, kw_only=True):
     """One run's next events. ``expected`` is the version before them, ``epoch`` the appender's.
 
     The stream row takes ``status``, ``direction``, ``wake_at_us`` (earliest due time), and the version and hash of the

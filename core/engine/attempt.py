@@ -16,7 +16,6 @@ from typing import Any, NamedTuple, Protocol
 
 from flowledger.core.context import RUNNING, TaskContext
 from flowledger.core.plan import Call, Node
-from flowledger.core.typed import Typed
 from flowledger.events.errors import NotReady, PayloadTooLarge, Permanent, UnserialisableResult
 from flowledger.events.facts import Phase
 from flowledger.events.failure import Failure, FailureKind
@@ -52,33 +51,46 @@ class Unready(NamedTuple):
 Outcome = Returned | Raised | Unready
 
 
+class Host(Protocol):
+    """What an attempt asks of the run it belongs to."""
+
+    run_id: str
+
+    @property
+    def max_bytes(self) -> int:
+        """The largest result, in bytes."""
+        ...
+
+    def is_cancelled(self, node: Node, phase: Phase) -> bool:
+        """Whether the body should stop."""
+        ...
+
+    def deadline_us(self, node: Node) -> int | None:
+        """When all attempts of the atom's try must be over."""
+        ...
+
+    def ended(self, number: int) -> str:
+        """In a revert: how execute ended."""
+        ...
+
+
 class Attempt:
     """What an executor is given."""
 
     __slots__ = (
-        "_context", "arguments", "attempt", "call", "cancelled", "deadline_us", "key", "max_bytes", "node", "outcome",
-        "phase", "result", "retry_on", "run_id", "timed_out", "try_",
+        "_context", "_host", "arguments", "attempt", "call", "deadline_us", "key", "node", "phase", "timed_out", "try_"
     )  # fmt: skip
 
-    def __init__(
-        self, *, run_id: str, node: Node, phase: Phase, call: Call, try_: int, attempt: int, key: str,
-        arguments: dict[str, Any], result: Typed | None, retry_on: tuple[type[BaseException], ...],
-        deadline_us: int | None, outcome: str | None, cancelled: Callable[[], bool], max_bytes: int,
-    ) -> None:  # fmt: skip
-        self.run_id = run_id
+    def __init__(self, host: Host, node: Node, phase: Phase, call: Call, try_: int, attempt: int, key: str) -> None:
+        self._host = host
         self.node = node
         self.phase = phase
         self.call = call
         self.try_ = try_
         self.attempt = attempt
         self.key = key
-        self.arguments = arguments
-        self.result = result
-        self.retry_on = retry_on
-        self.deadline_us = deadline_us
-        self.outcome = outcome
-        self.cancelled = cancelled
-        self.max_bytes = max_bytes
+        self.arguments: dict[str, Any] = {}
+        self.deadline_us = host.deadline_us(node) if phase == "execute" else None
         self.timed_out = False
         self._context: TaskContext | None = None
 
@@ -86,24 +98,28 @@ class Attempt:
     def context(self) -> TaskContext:
         """What the body may ask about itself; made when first asked for."""
         if self._context is None:
+            node, run_id = self.node, self._host.run_id
             self._context = TaskContext(
-                run_id=self.run_id,
-                path=self.node.path,
+                run_id=run_id,
+                path=node.path,
                 attempt=self.attempt,
                 idempotency_key=self.key,
                 deadline=_at(self.deadline_us),
-                log=LoggerAdapter(_LOG, {"run": self.run_id, "path": self.node.path, "attempt": self.attempt}),
-                outcome=self.outcome,  # type: ignore[arg-type]
-                is_cancelled=lambda: self.timed_out or self.cancelled(),
+                log=LoggerAdapter(_LOG, {"run": run_id, "path": node.path, "attempt": self.attempt}),
+                outcome=self._host.ended(node.number) if self.phase == "revert" else None,  # type: ignore[arg-type]
+                is_cancelled=self._is_cancelled,
             )
         return self._context
+
+    def _is_cancelled(self) -> bool:
+        return self.timed_out or self._host.is_cancelled(self.node, self.phase)
 
     def run(self) -> Outcome:
         """Call a sync body and wait for it."""
         token = RUNNING.set(self._current)
         try:
             value = self.call.body(**self.arguments)
-            if inspect.isawaitable(value):  # a sync def that hands out a coroutine
+            if value is not None and inspect.isawaitable(value):  # a sync def that hands out a coroutine
                 value = asyncio.run(_awaited(value))
             return self._returned(value)
         except BaseException as error:  # noqa: BLE001 - rule B5: all of it is a failure of this attempt
@@ -124,16 +140,17 @@ class Attempt:
         return self.context
 
     def _returned(self, value: Any) -> Outcome:
-        if self.result is None:
+        task = self.node.task
+        if task is None or self.phase == "revert":
             return Returned(b"null")
         try:
-            content = self.result.to_json(value)
-            self.result.load(content)  # what cannot be read back must not be written (C9)
+            content = task.result.to_json(value)
+            task.result.load(content)  # what cannot be read back must not be written (C9)
         except Exception as error:  # noqa: BLE001 - any user type's serialiser
             what = f"{self.node.path}: the result does not fit its return annotation: {error}"
             return self._unstorable(UnserialisableResult(what), error)
-        if len(content) > self.max_bytes:
-            size = f"{self.node.path}: the result has {len(content):,} bytes, the limit is {self.max_bytes:,}"
+        if len(content) > self._host.max_bytes:
+            size = f"{self.node.path}: the result has {len(content):,} bytes, the limit is {self._host.max_bytes:,}"
             return self._unstorable(PayloadTooLarge(size), None)
         return Returned(content)
 
@@ -148,7 +165,9 @@ class Attempt:
             return self.overdue(error)
         if isinstance(error, Permanent):
             return Raised(self.failure(error, "permanent"), again=False, exception=error)
-        again = not self.retry_on or isinstance(error, self.retry_on)
+        task = self.node.task
+        retry_on = task.retry_on if task is not None and self.phase == "execute" else ()
+        again = not retry_on or isinstance(error, retry_on)
         return Raised(self.failure(error, "error"), again=again, exception=error)
 
     def overdue(self, error: BaseException | None = None) -> Raised:

@@ -14,7 +14,7 @@ from flowledger.core.ports import Clock
 from flowledger.core.state import State
 from flowledger.events.chain import link
 from flowledger.events.codec import encode
-from flowledger.events.envelope import Envelope, StoredEvent
+from flowledger.events.envelope import StoredEvent
 from flowledger.events.facts import Event
 from flowledger.events.store import FINAL, Append, NewStream, PayloadRow, PlanRow
 
@@ -32,7 +32,6 @@ class Drafts:
         self.epoch = epoch
         self._expected = state.version
         self._events: list[StoredEvent] = []
-        self._facts: list[Event] = []
         self._payloads: list[PayloadRow] = []
         self._plan: PlanRow | None = None
         self._create: NewStream | None = None
@@ -53,7 +52,6 @@ class Drafts:
         version = state.version
         self.head = link(self.head, self._run_key, version, type_, cls.schema_version, path, time_us, who, payload)
         self._events.append(StoredEvent(version, type_, cls.schema_version, path, time_us, who, payload, self.head))
-        self._facts.append(event)
 
     def move_out(self, content: bytes) -> str:
         """Keep a large value beside the events; returns the digest that stands for it."""
@@ -69,8 +67,8 @@ class Drafts:
         """The append carries the plan's document."""
         self._plan = plan
 
-    def take(self) -> tuple[Append, list[Envelope]]:
-        """The append, and its events as envelopes; what comes after is drafted for the next one."""
+    def take(self) -> Append:
+        """What has been drafted, as one append; what comes after is drafted for the next."""
         state = self._state
         status = state.status
         append = Append(
@@ -86,10 +84,6 @@ class Drafts:
             payloads=self._payloads,
             plan=self._plan,
         )
-        envelopes = [
-            Envelope(self._run_id, e.version, e.path, e.time_us, e.actor, fact, e.hash)
-            for e, fact in zip(self._events, self._facts, strict=True)
-        ]
         self._expected = state.version
-        self._events, self._facts, self._payloads, self._plan, self._create = [], [], [], None, None
-        return append, envelopes
+        self._events, self._payloads, self._plan, self._create = [], [], None, None
+        return append

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flowledger.core import decide as deciding
 from flowledger.core.actions import Action
-from flowledger.core.evolve import ended
-from flowledger.core.flowing import may_start
 from flowledger.core.plan import RUN, Binding, Call, FromResource, Node, TaskSpec
 from flowledger.core.retry import Retry, Try
 from flowledger.core.typed import typed
@@ -18,22 +16,20 @@ from flowledger.events import facts
 from flowledger.events.facts import Phase
 from flowledger.events.failure import Failure, FailureKind
 
+from .active import ActiveRun
 from .attempt import Attempt, failure_of
-from .settling import deadline_us, fail, fail_revert
-
-if TYPE_CHECKING:
-    from .run import RunDriver
+from .settling import fail, fail_revert
 
 MAX_INTERRUPTIONS = 3  # C6, D5
 
 
-def perform_all(run: RunDriver) -> None:
+def perform_all(run: ActiveRun) -> None:
     """Perform everything enabled that there is room for, and what that enables, until nothing more can start."""
     agenda = run.state.agenda
     progress = True
-    while progress:
+    while progress and len(agenda):
         progress = False
-        for action in deciding.decide(run.plan, run.state, run.room()):
+        for action in deciding.decide(run.plan, run.state, run.room):
             # an action performed a moment ago may have taken this one away (its scope fails)
             if agenda.kind(action.node) == action.kind and _PERFORM[action.kind](run, action):
                 progress = True
@@ -41,7 +37,7 @@ def perform_all(run: RunDriver) -> None:
             _poll(run)
 
 
-def _start(run: RunDriver, action: Action) -> bool:
+def _start(run: ActiveRun, action: Action) -> bool:
     state, node = run.state, run.plan.nodes[action.node]
     task = _task(node)
     if state.states[node.number] == "INTERRUPTED" and _is_blamed(run, node, task):
@@ -67,7 +63,7 @@ def _start(run: RunDriver, action: Action) -> bool:
     return True
 
 
-def _is_blamed(run: RunDriver, node: Node, task: TaskSpec) -> bool:
+def _is_blamed(run: ActiveRun, node: Node, task: TaskSpec) -> bool:
     """An interrupted atom that is not run again: the task says so, or it has lost three processes (C6)."""
     number = node.number
     count = run.state.interruptions.get(number, 0)
@@ -79,54 +75,34 @@ def _is_blamed(run: RunDriver, node: Node, task: TaskSpec) -> bool:
     return True
 
 
-def _fit(run: RunDriver, node: Node, bindings: Sequence[Binding]) -> bool:
+def _fit(run: ActiveRun, node: Node, bindings: Sequence[Binding]) -> bool:
     """Whether the atom's resources are there; if not, they are on their way (or could not be made: ``run.unfit``)."""
     names = [binding.name for binding in bindings if isinstance(binding, FromResource)]
     if not names or run.services.resources.has(names, run.run_id):
         return True
     if node.number not in run.unfit:
-        run.acquire(node.number, names)
+        run.acquire(node, names)
     return False
 
 
-def _fail_before_body(run: RunDriver, node: Node, failure: Failure) -> bool:
+def _fail_before_body(run: ActiveRun, node: Node, failure: Failure) -> bool:
     if run.plan.nodes[node.number].task is not None:
         fail(run, node, failure, final=deciding.is_final_failure(run.plan, run.state, node.number, failure))
     return True
 
 
-def resource_failure(run: RunDriver, number: int, error: BaseException) -> Failure:
-    """A resource could not be made: a failure of the atom that asked for it (D7, C9)."""
-    node = run.plan.nodes[number]
-    run.exceptions[node.path] = error
-    return failure_of(error, path=node.path, kind="resource")
-
-
-def _attempt(run: RunDriver, node: Node, phase: Phase, call: Call, bindings: tuple[Binding, ...]) -> Attempt | None:
+def _attempt(run: ActiveRun, node: Node, phase: Phase, call: Call, bindings: tuple[Binding, ...]) -> Attempt | None:
     """The next attempt, with its arguments; None if they could not be made (which has been recorded)."""
     state, number = run.state, node.number
     count = state.attempts[number] if phase == "execute" else state.revert_attempts.get(number, 0)
-    attempt = Attempt(
-        run_id=run.run_id,
-        node=node,
-        phase=phase,
-        call=call,
-        try_=state.tries[number],
-        attempt=count + 1,
-        key=key_of(run.run_id, state, node, phase),
-        arguments={},
-        result=_task(node).result if phase == "execute" else None,
-        retry_on=_task(node).retry_on if phase == "execute" else (),
-        deadline_us=deadline_us(run, node) if phase == "execute" else None,
-        outcome=None if phase == "execute" else _ended(run, number),
-        cancelled=_flag(run, node, phase),
-        max_bytes=run.services.max_bytes,
-    )
+    attempt = Attempt(run, node, phase, call, state.tries[number], count + 1, key_of(run.run_id, state, node, phase))
     return attempt if _has_arguments(run, attempt, bindings) else None
 
 
-def _has_arguments(run: RunDriver, attempt: Attempt, bindings: tuple[Binding, ...]) -> bool:
+def _has_arguments(run: ActiveRun, attempt: Attempt, bindings: tuple[Binding, ...]) -> bool:
     node = attempt.node
+    if not bindings:
+        return True
     outcome = None
     if attempt.phase == "revert":
         scope = run.state.revert_scope.get(node.number, RUN)
@@ -144,21 +120,10 @@ def _has_arguments(run: RunDriver, attempt: Attempt, bindings: tuple[Binding, ..
     return True
 
 
-def _flag(run: RunDriver, node: Node, phase: Phase) -> Callable[[], bool]:
-    """Whether a body should stop: its scope fails, or the run is not this process's any more."""
-    if phase == "revert":
-        return lambda: run.is_over
-    return lambda: run.is_over or not may_start(run.state, node.scope)
-
-
-def _ended(run: RunDriver, number: int) -> str:
-    return run.state.ended.get(number) or ended(run.state.states[number])
-
-
 # -- polls --------------------------------------------------------------------------------------
 
 
-def _poll(run: RunDriver) -> None:
+def _poll(run: ActiveRun) -> None:
     """Call waiting polls that are due again: the same attempt goes on, without an event (F2)."""
     for number in sorted(run.polls_due):
         wait = run.state.due.get(number)
@@ -166,7 +131,7 @@ def _poll(run: RunDriver) -> None:
             run.polls_due.discard(number)
             continue
         node = run.plan.nodes[number]
-        limit = deadline_us(run, node)
+        limit = run.deadline_us(node)
         if limit is not None and run.services.clock.now_us() >= limit:
             run.polls_due.discard(number)
             fail(run, node, _overdue(node, run), final=True)
@@ -178,7 +143,7 @@ def _poll(run: RunDriver) -> None:
             _fail_before_body(run, node, run.unfit.pop(number))
 
 
-def _poll_again(run: RunDriver, node: Node) -> None:
+def _poll_again(run: ActiveRun, node: Node) -> None:
     attempt = _attempt(run, node, "execute", _task(node).execute, node.arguments)
     if attempt is None:
         run.slots(node.lane).give()
@@ -187,7 +152,7 @@ def _poll_again(run: RunDriver, node: Node) -> None:
     run.start_when_durable(attempt)
 
 
-def _overdue(node: Node, run: RunDriver) -> Failure:
+def _overdue(node: Node, run: ActiveRun) -> Failure:
     polls = run.poll_counts.get(node.number, run.state.polls.get(node.number, 0))
     message = f"not ready after {polls} polls: the deadline of {_task(node).deadline_s:g} s is over"
     return Failure(
@@ -198,7 +163,7 @@ def _overdue(node: Node, run: RunDriver) -> Failure:
 # -- reverts ------------------------------------------------------------------------------------
 
 
-def _revert(run: RunDriver, action: Action) -> bool:
+def _revert(run: ActiveRun, action: Action) -> bool:
     state, node = run.state, run.plan.nodes[action.node]
     call = _task(node).revert
     if _drained_poll_runs(run):
@@ -214,7 +179,7 @@ def _revert(run: RunDriver, action: Action) -> bool:
     return _call_revert(run, node, call)
 
 
-def _call_revert(run: RunDriver, node: Node, call: Call) -> bool:
+def _call_revert(run: ActiveRun, node: Node, call: Call) -> bool:
     if not _fit(run, node, node.revert_arguments):
         if node.number not in run.unfit:
             return False
@@ -233,7 +198,7 @@ def _call_revert(run: RunDriver, node: Node, call: Call) -> bool:
     return True
 
 
-def _drained_poll_runs(run: RunDriver) -> bool:
+def _drained_poll_runs(run: ActiveRun) -> bool:
     """A poll that drained while its body ran (the log cannot know): its scope waits for that body (C7)."""
     return any(run.state.states[number] == "INTERRUPTED" for number in run.live)
 
@@ -241,7 +206,7 @@ def _drained_poll_runs(run: RunDriver) -> bool:
 # -- scopes -------------------------------------------------------------------------------------
 
 
-def _start_round(run: RunDriver, action: Action) -> bool:
+def _start_round(run: ActiveRun, action: Action) -> bool:
     node, retry = _retry(run, action.node)
     history = _history(run, action.node, retry)
     number = run.state.rounds.get(action.node, 0) + 1
@@ -254,7 +219,7 @@ def _start_round(run: RunDriver, action: Action) -> bool:
     return True
 
 
-def _ask_retry(run: RunDriver, action: Action) -> bool:
+def _ask_retry(run: ActiveRun, action: Action) -> bool:
     if _drained_poll_runs(run):
         return False
     node, retry = _retry(run, action.node)
@@ -280,39 +245,39 @@ def _checked(decision: Any) -> facts.Decision:
     return answer
 
 
-def _erred(run: RunDriver, node: Node, number: int, error: Exception, failures: tuple[Failure, ...]) -> None:
+def _erred(run: ActiveRun, node: Node, number: int, error: Exception, failures: tuple[Failure, ...]) -> None:
     run.exceptions[node.path] = error
     failure = failure_of(error, path=node.path, kind="retry")
     run.draft(node.number, facts.RetryDecided(round=number, decision="REVERT", failures=failures, error=failure))
 
 
-def _history(run: RunDriver, scope: int, retry: Retry[Any]) -> list[Try[Any]]:
+def _history(run: ActiveRun, scope: int, retry: Retry[Any]) -> list[Try[Any]]:
     value_type = typed(retry.value_type, where="retry")
     return [Try(value_type.load(bytes(past.value)), past.failures) for past in run.state.history.get(scope, ())]
 
 
-def _revert_scope(run: RunDriver, action: Action) -> bool:
+def _revert_scope(run: ActiveRun, action: Action) -> bool:
     if _drained_poll_runs(run):
         return False
     run.draft(action.node, facts.ScopeReverting(round=run.state.rounds.get(action.node, 0)))
     return True
 
 
-def _reset_scope(run: RunDriver, action: Action) -> bool:
+def _reset_scope(run: ActiveRun, action: Action) -> bool:
     delay_s = run.state.backoff_s.get(action.node, 0.0)
     until = run.services.clock.now_us() + round(delay_s * 1e6) if delay_s > 0 else None
     run.draft(action.node, facts.ScopeReset(round=run.state.rounds[action.node], until=until))
     return True
 
 
-def _end(run: RunDriver, action: Action) -> bool:
+def _end(run: ActiveRun, action: Action) -> bool:
     if _drained_poll_runs(run):
         return False
     run.draft(RUN, deciding.ending(run.plan, run.state))
     return True
 
 
-_PERFORM: dict[str, Callable[[RunDriver, Action], bool]] = {
+_PERFORM: dict[str, Callable[[ActiveRun, Action], bool]] = {
     "Start": _start,
     "StartRound": _start_round,
     "AskRetry": _ask_retry,
@@ -328,7 +293,7 @@ def _task(node: Node) -> TaskSpec:
     return node.task
 
 
-def _retry(run: RunDriver, number: int) -> tuple[Node, Retry[Any]]:
+def _retry(run: ActiveRun, number: int) -> tuple[Node, Retry[Any]]:
     node = run.plan.nodes[number]
     assert node.retry is not None
     return node, node.retry

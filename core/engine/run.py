@@ -11,95 +11,56 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from time import monotonic
-from typing import Any
 
 from flowledger.core import decide as deciding
 from flowledger.core.actions import Wait
 from flowledger.core.plan import Plan
-from flowledger.core.ports import Appender, Clock, Ids
 from flowledger.core.state import State
-from flowledger.core.values import Values
 from flowledger.events import facts
+from flowledger.events.codec import opened
 from flowledger.events.envelope import Envelope
 from flowledger.events.errors import FlowledgerError, InternalError, StoreError
-from flowledger.events.facts import Event, RequestKind
-from flowledger.events.failure import Failure
-from flowledger.events.store import FINAL, AppendResult
+from flowledger.events.facts import RequestKind
+from flowledger.events.store import FINAL, Append, AppendResult
 
 from . import performing, settling
-from .attempt import Attempt, Executor, Outcome
-from .drafts import Drafts
-from .resources import ResourcePool
-from .slots import Slots
-
-Observer = Callable[[Sequence[Envelope]], None]
+from .active import ActiveRun, Observer, Services
+from .attempt import Attempt, Outcome
 
 TURN_S = 0.01  # how long a run may keep the loop to itself before others get a turn
 
 
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """One kind of executor with its slots."""
-
-    executor: Executor
-    slots: Slots
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
-    """What a process gives all its runs."""
-
-    loop: asyncio.AbstractEventLoop
-    appender: Appender
-    clock: Clock
-    ids: Ids
-    lanes: Mapping[str, Lane]
-    resources: ResourcePool
-    actor: str
-    inline_bytes: int
-    max_bytes: int
-
-
-class RunDriver:
+class RunDriver(ActiveRun):
     """Drives one run until it is final, suspended, or lost to this process.
 
     ``finished`` resolves with None, or with the error that took the run away from here (`Fenced`, `StoreUnavailable`).
     """
 
     def __init__(
-        self, services: Services, *, run_id: str, plan: Plan, state: State, head: bytes, epoch: int,
-        moved: dict[str, bytes], observe: Observer | None = None,
-    ) -> None:  # fmt: skip
-        self.services = services
-        self.run_id = run_id
-        self.plan = plan
-        self.state = state
-        self.drafts = Drafts(run_id, state, services.clock, actor=services.actor, head=head, epoch=epoch)
-        self.moved = moved
-        self.values = Values(plan, state, moved=moved, resource=self._resource)
+        self,
+        services: Services,
+        *,
+        run_id: str,
+        plan: Plan,
+        state: State,
+        head: bytes,
+        epoch: int,
+        moved: dict[str, bytes],
+        observe: Observer | None = None,
+    ) -> None:
+        super().__init__(services, run_id=run_id, plan=plan, state=state, head=head, epoch=epoch, moved=moved)
         self.finished: asyncio.Future[None] = services.loop.create_future()
-        self.exceptions: dict[str, BaseException] = {}  # by path, for __cause__ in this process
-        self.live: dict[int, Attempt] = {}  # bodies that run here, polls included
-        self.acquiring: set[int] = set()
-        self.unfit: dict[int, Failure] = {}  # atoms whose resources could not be made
-        self.polls_due: set[int] = set()
-        self.poll_counts: dict[int, int] = {}  # all polls of this try, also the ones between two lines of the log
-        self.poll_logged_us: dict[int, int] = {}
         self._observers: list[Observer] = [observe] if observe else []
-        self._inline = Slots(1)  # bodies of the inline lane run one at a time within a run (D8)
-        self._starting: list[Attempt] = []
         self._outcomes: deque[tuple[Attempt, Outcome]] = deque()
         self._fired: list[Wait] = []
         self._requests: list[tuple[RequestKind, str, str]] = []
         self._timers: dict[int, tuple[Wait, asyncio.TimerHandle]] = {}
-        self._in_flight = False
+        self._in_flight: Append | None = None
         self._turning = False
         self._again = False
-        self._lost = False
 
     # -- what comes in --------------------------------------------------------------------------
 
@@ -125,14 +86,14 @@ class RunDriver:
 
     def lose(self, error: FlowledgerError) -> None:
         """This process may not drive the run any more: nothing is appended, running bodies see the flag."""
-        if not self._lost:
-            self._lost = True
+        if not self.lost:
+            self.lost = True
             self._leave(error)
 
     @property
     def is_over(self) -> bool:
         """Whether this driver will append nothing more."""
-        return self._lost or self.finished.done()
+        return self.lost or self.finished.done()
 
     # -- one turn -------------------------------------------------------------------------------
 
@@ -165,9 +126,9 @@ class RunDriver:
             self.draft(0, facts.RunSuspended())
         if len(self.drafts):
             self._append()
-        elif self._starting:
+        elif self.starting:
             self._start()
-        if not self._in_flight:
+        if not self._in_flight and len(self.state.agenda):
             self._share_slots()
 
     def _take_in(self) -> None:
@@ -188,31 +149,30 @@ class RunDriver:
             return  # already on its way
         self.draft(0, facts.RequestAccepted(request=request, kind=kind, reason=reason), actor=actor)
 
-    def draft(self, number: int, event: Event, *, actor: str | None = None) -> None:
-        """Fold one event and let it ride in the next append."""
-        self.drafts.add(number, event, actor=actor)
-
     # -- appending ------------------------------------------------------------------------------
 
     def _append(self) -> None:
-        append, envelopes = self.drafts.take()
+        append = self.drafts.take()
         for row in append.payloads:
             self.moved[row.digest] = row.content
-        self._in_flight = True
-        self.services.appender.append(append, lambda result: self._appended(result, envelopes))
+        self._in_flight = append
+        self.services.appender.append(append, self._appended)
 
-    def _appended(self, result: AppendResult, envelopes: list[Envelope]) -> None:
-        self._in_flight = False
-        if self._lost:
+    def _appended(self, result: AppendResult) -> None:
+        append = self._in_flight
+        self._in_flight = None
+        if self.lost or append is None:
             return
         if isinstance(result, StoreError):
             self.lose(result)
             return
-        self._tell(envelopes)
+        if self._observers:
+            self._tell(list(opened(self.run_id, append.events)))
         if self.state.status in FINAL or self.state.status == "SUSPENDED":
             self._leave(None)
             return
-        self._set_timers(envelopes)
+        if self.state.due:
+            self._set_timers(append)
         self._start()
         self.advance()
 
@@ -223,23 +183,8 @@ class RunDriver:
 
     # -- bodies ---------------------------------------------------------------------------------
 
-    def room(self) -> dict[str, int]:
-        """How many bodies may start now, by lane."""
-        room = {name: lane.slots.free for name, lane in self.services.lanes.items()}
-        room["inline"] = self._inline.free
-        return room
-
-    def slots(self, lane: str) -> Slots:
-        """The slots of a lane; the inline lane has its own in each run."""
-        return self._inline if lane == "inline" else self.services.lanes[lane].slots
-
-    def start_when_durable(self, attempt: Attempt) -> None:
-        """Start this body once what has been drafted is acknowledged."""
-        self.live[attempt.node.number] = attempt
-        self._starting.append(attempt)
-
     def _start(self) -> None:
-        starting, self._starting = self._starting, []
+        starting, self.starting = self.starting, []
         for attempt in starting:
             executor = self.services.lanes[settling.lane_of(attempt)].executor
             settling.watch(self, attempt, executor)
@@ -258,7 +203,7 @@ class RunDriver:
         for name, lane in self.services.lanes.items():
             if name == "inline":
                 continue
-            if lane.slots.free == 0 and self.state.agenda.first({name: 1}):
+            if lane.slots.free == 0 and self.state.agenda.has(name):
                 lane.slots.wait(self, self._wake)
             else:
                 lane.slots.pass_on()
@@ -268,13 +213,10 @@ class RunDriver:
 
     # -- time -----------------------------------------------------------------------------------
 
-    def _set_timers(self, envelopes: Sequence[Envelope]) -> None:
+    def _set_timers(self, append: Append) -> None:
         """Timers for what the acknowledged events wait for."""
-        if not self.state.due:
-            return
-        for envelope in envelopes:
-            number = self.plan.by_path[envelope.path]
-            wait = self.state.due.get(number)
+        for event in append.events:
+            wait = self.state.due.get(self.plan.by_path[event.path])
             if wait is not None:
                 self.set_timer(wait)
 
@@ -313,9 +255,9 @@ class RunDriver:
         for lane in self.services.lanes.values():
             lane.slots.forget(self)
             lane.slots.pass_on()
-        for attempt in self._starting:  # taken, never started
+        for attempt in self.starting:  # taken, never started
             self.slots(settling.lane_of(attempt)).give()
-        self._starting.clear()
+        self.starting.clear()
         self.services.loop.create_task(self._finish(error))
 
     async def _finish(self, error: FlowledgerError | None) -> None:
@@ -326,25 +268,6 @@ class RunDriver:
             self.finished.set_result(None)
         else:
             self.finished.set_exception(error)
-
-    # -- resources ------------------------------------------------------------------------------
-
-    def _resource(self, name: str) -> Any:
-        return self.services.resources.get(name, self.run_id)
-
-    def acquire(self, number: int, names: Sequence[str]) -> None:
-        """Make the resources an atom needs, then come back to it."""
-        if number not in self.acquiring:
-            self.acquiring.add(number)
-            self.services.loop.create_task(self._acquire(number, names))
-
-    async def _acquire(self, number: int, names: Sequence[str]) -> None:
-        try:
-            await self.services.resources.acquire(names, self.run_id)
-        except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is a failure of the atom (D7)
-            self.unfit[number] = performing.resource_failure(self, number, error)
-        self.acquiring.discard(number)
-        self.advance()
 
 
 def _internal(error: Exception) -> FlowledgerError:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from flowledger.core import decide as deciding
 from flowledger.core.plan import Node
 from flowledger.core.undoing import revert_lane
 from flowledger.events import facts
 from flowledger.events.failure import Failure
 
+from .active import ActiveRun
 from .attempt import Attempt, Executor, Outcome, Raised, Returned, Unready
-
-if TYPE_CHECKING:
-    from .run import RunDriver
 
 POLL_LOG_US = 60_000_000  # a poll is written down when it begins to wait, then at most once a minute (F2)
 GRACE_S = 30.0  # what a thread that has seen its flag may still take (C7)
@@ -24,7 +20,7 @@ def lane_of(attempt: Attempt) -> str:
     return attempt.node.lane if attempt.phase == "execute" else revert_lane(attempt.node)
 
 
-def settle(run: RunDriver, attempt: Attempt, outcome: Outcome) -> None:
+def settle(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
     """Turn an outcome into its event."""
     number = attempt.node.number
     if run.live.get(number) is not attempt:
@@ -41,7 +37,7 @@ def settle(run: RunDriver, attempt: Attempt, outcome: Outcome) -> None:
         _settle_execute(run, attempt, outcome)
 
 
-def _ignore(run: RunDriver, attempt: Attempt, outcome: Outcome) -> None:
+def _ignore(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
     if isinstance(outcome, Unready):
         return
     event = facts.OutcomeIgnored(
@@ -53,7 +49,7 @@ def _ignore(run: RunDriver, attempt: Attempt, outcome: Outcome) -> None:
     run.draft(attempt.node.number, event)
 
 
-def _settle_execute(run: RunDriver, attempt: Attempt, outcome: Outcome) -> None:
+def _settle_execute(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
     node = attempt.node
     match outcome:
         case Returned():
@@ -65,7 +61,7 @@ def _settle_execute(run: RunDriver, attempt: Attempt, outcome: Outcome) -> None:
             _wait(run, attempt, outcome)
 
 
-def _succeed(run: RunDriver, attempt: Attempt, content: bytes) -> None:
+def _succeed(run: ActiveRun, attempt: Attempt, content: bytes) -> None:
     moved = run.drafts.move_out(content) if len(content) > run.services.inline_bytes else None
     if moved is not None:
         run.moved[moved] = content
@@ -79,17 +75,17 @@ def _succeed(run: RunDriver, attempt: Attempt, content: bytes) -> None:
     run.draft(attempt.node.number, event)
 
 
-def _polls(run: RunDriver, number: int) -> int:
+def _polls(run: ActiveRun, number: int) -> int:
     """How often the body was called, for one that polled; 0 for one that did not."""
     counted = run.poll_counts.pop(number, run.state.polls.get(number, 0))
     return counted + 1 if counted else 0
 
 
-def _wait(run: RunDriver, attempt: Attempt, outcome: Unready) -> None:
+def _wait(run: ActiveRun, attempt: Attempt, outcome: Unready) -> None:
     state, number = run.state, attempt.node.number
     now = run.services.clock.now_us()
     until = now + round(max(0.0, outcome.retry_after_s) * 1e6)
-    limit = deadline_us(run, attempt.node)
+    limit = run.deadline_us(attempt.node)
     if limit is not None:
         until = min(until, max(limit, now))
     logged = state.polls.get(number, 0)
@@ -107,7 +103,7 @@ def _wait(run: RunDriver, attempt: Attempt, outcome: Unready) -> None:
     run.draft(number, event)
 
 
-def fail(run: RunDriver, node: Node, failure: Failure, *, final: bool, attempt: int = 0) -> None:
+def fail(run: ActiveRun, node: Node, failure: Failure, *, final: bool, attempt: int = 0) -> None:
     """Record a failed attempt: the end of the try, or another attempt after the back-off."""
     state, number = run.state, node.number
     until: int | None = None
@@ -115,7 +111,7 @@ def fail(run: RunDriver, node: Node, failure: Failure, *, final: bool, attempt: 
         until = _again_at(run, node.task.execute.backoff.delay_s(
             state.failure_counts.get(number, 0) + 1, run.services.ids.random()
         ))  # fmt: skip
-        limit = deadline_us(run, node)
+        limit = run.deadline_us(node)
         now = run.services.clock.now_us()
         final = limit is not None and (until or now) >= limit
     event = facts.TaskFailed(
@@ -129,11 +125,11 @@ def fail(run: RunDriver, node: Node, failure: Failure, *, final: bool, attempt: 
     run.draft(number, event)
 
 
-def _again_at(run: RunDriver, delay_s: float) -> int | None:
+def _again_at(run: ActiveRun, delay_s: float) -> int | None:
     return run.services.clock.now_us() + round(delay_s * 1e6) if delay_s > 0 else None
 
 
-def _settle_revert(run: RunDriver, attempt: Attempt, outcome: Outcome) -> None:
+def _settle_revert(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
     if isinstance(outcome, Returned):
         event = facts.TaskReverted(try_=attempt.try_, attempt=attempt.attempt)
         run.draft(attempt.node.number, event)
@@ -142,7 +138,7 @@ def _settle_revert(run: RunDriver, attempt: Attempt, outcome: Outcome) -> None:
         fail_revert(run, attempt.node, outcome.failure, attempt=attempt.attempt, final=final)
 
 
-def fail_revert(run: RunDriver, node: Node, failure: Failure, *, attempt: int, final: bool | None = None) -> None:
+def fail_revert(run: ActiveRun, node: Node, failure: Failure, *, attempt: int, final: bool | None = None) -> None:
     """Record a failed revert; ``final`` None: as its own attempts say (D5)."""
     state, number = run.state, node.number
     call = node.task.revert if node.task is not None else None
@@ -159,17 +155,7 @@ def fail_revert(run: RunDriver, node: Node, failure: Failure, *, attempt: int, f
 # -- limits -------------------------------------------------------------------------------------
 
 
-def deadline_us(run: RunDriver, node: Node) -> int | None:
-    """When all attempts and polls of the atom's try must be over; time spent suspended does not count (G2)."""
-    task = node.task
-    if task is None or task.deadline_s is None:
-        return None
-    first = run.state.first_started_us.get(node.number)
-    started = run.services.clock.now_us() - run.state.suspended_us if first is None else first
-    return started + run.state.suspended_us + round(task.deadline_s * 1e6)
-
-
-def watch(run: RunDriver, attempt: Attempt, executor: Executor) -> None:
+def watch(run: ActiveRun, attempt: Attempt, executor: Executor) -> None:
     """Set the attempt's time limit: what is shorter of its timeout and what is left of the deadline (C7)."""
     limits = [] if attempt.call.timeout_s is None else [attempt.call.timeout_s]
     if attempt.deadline_us is not None:
@@ -178,15 +164,15 @@ def watch(run: RunDriver, attempt: Attempt, executor: Executor) -> None:
         run.services.loop.call_later(min(limits), _time_out, run, attempt, executor)
 
 
-def _time_out(run: RunDriver, attempt: Attempt, executor: Executor) -> None:
-    if run.is_over or run.live.get(attempt.node.number) is not attempt:
+def _time_out(run: ActiveRun, attempt: Attempt, executor: Executor) -> None:
+    if run.lost or run.live.get(attempt.node.number) is not attempt:
         return
     attempt.timed_out = True
     executor.cancel(attempt)
     run.services.loop.call_later(GRACE_S, _give_up, run, attempt)
 
 
-def _give_up(run: RunDriver, attempt: Attempt) -> None:
+def _give_up(run: ActiveRun, attempt: Attempt) -> None:
     """A thread that went on through its grace: the attempt is over, whatever it still does."""
-    if not run.is_over and run.live.get(attempt.node.number) is attempt:
+    if not run.lost and run.live.get(attempt.node.number) is attempt:
         run.outcome(attempt, attempt.overdue())

@@ -1,0 +1,164 @@
+"""`ActiveRun`: a run while a process drives it. What its parts share: plan, state, next append, bodies that run here.
+
+`RunDriver` (run.py) adds the turns; `performing` and `settling` work on this and know nothing of turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flowledger.core.actions import Wait
+from flowledger.core.evolve import ended
+from flowledger.core.flowing import may_start
+from flowledger.core.plan import Node, Plan
+from flowledger.core.ports import Appender, Clock, Ids
+from flowledger.core.state import State
+from flowledger.core.values import Values
+from flowledger.events.envelope import Envelope
+from flowledger.events.facts import Event, Phase
+from flowledger.events.failure import Failure
+
+from .attempt import Attempt, Executor, Outcome, failure_of
+from .drafts import Drafts
+from .resources import ResourcePool
+from .slots import Slots
+
+Observer = Callable[[Sequence[Envelope]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One kind of executor with its slots."""
+
+    executor: Executor
+    slots: Slots
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What a process gives all its runs."""
+
+    loop: asyncio.AbstractEventLoop
+    appender: Appender
+    clock: Clock
+    ids: Ids
+    lanes: Mapping[str, Lane]
+    resources: ResourcePool
+    actor: str
+    inline_bytes: int
+    max_bytes: int
+
+
+class ActiveRun(ABC):
+    """One run in the hands of this process."""
+
+    def __init__(
+        self,
+        services: Services,
+        *,
+        run_id: str,
+        plan: Plan,
+        state: State,
+        head: bytes,
+        epoch: int,
+        moved: dict[str, bytes],
+    ) -> None:
+        self.services = services
+        self.run_id = run_id
+        self.plan = plan
+        self.state = state
+        self.drafts = Drafts(run_id, state, services.clock, actor=services.actor, head=head, epoch=epoch)
+        self.moved = moved
+        self.values = Values(plan, state, moved=moved, resource=self._resource)
+        self.exceptions: dict[str, BaseException] = {}  # by path, for __cause__ in this process
+        self.live: dict[int, Attempt] = {}  # bodies that run here, polls included
+        self.starting: list[Attempt] = []  # bodies to start when what is drafted is durable
+        self.acquiring: set[int] = set()
+        self.unfit: dict[int, Failure] = {}  # atoms whose resources could not be made
+        self.polls_due: set[int] = set()
+        self.poll_counts: dict[int, int] = {}  # all polls of this try, also the ones between two lines of the log
+        self.poll_logged_us: dict[int, int] = {}
+        self.lost = False
+        # bodies of the inline lane run one at a time within a run (D8), the others as the process has room
+        self._slots = {name: lane.slots for name, lane in services.lanes.items()} | {"inline": Slots(1)}
+
+    # -- what `RunDriver` does
+
+    @abstractmethod
+    def advance(self) -> None:
+        """Go as far as possible now."""
+
+    @abstractmethod
+    def outcome(self, attempt: Attempt, outcome: Outcome) -> None:
+        """A body ended."""
+
+    @abstractmethod
+    def set_timer(self, wait: Wait, *, at_us: int | None = None) -> None:
+        """Come back to a waiting node when it is due (``at_us``: at this time instead)."""
+
+    # -- events and slots
+
+    def draft(self, number: int, event: Event, *, actor: str | None = None) -> None:
+        """Fold one event and let it ride in the next append."""
+        self.drafts.add(number, event, actor=actor)
+
+    def slots(self, lane: str) -> Slots:
+        """The slots of a lane; the inline lane has its own in each run."""
+        return self._slots[lane]
+
+    def room(self, lane: str) -> int:
+        """How many bodies may start now in this lane."""
+        return self._slots[lane].free
+
+    def start_when_durable(self, attempt: Attempt) -> None:
+        """Start this body once what has been drafted is acknowledged."""
+        self.live[attempt.node.number] = attempt
+        self.starting.append(attempt)
+
+    # -- what an attempt asks
+
+    @property
+    def max_bytes(self) -> int:
+        """The largest result, in bytes."""
+        return self.services.max_bytes
+
+    def is_cancelled(self, node: Node, phase: Phase) -> bool:
+        """Whether a body should stop: its scope fails, or the run is not this process's any more (D1)."""
+        return self.lost or (phase == "execute" and not may_start(self.state, node.scope))
+
+    def deadline_us(self, node: Node) -> int | None:
+        """When all attempts and polls of the atom's try must be over; suspended time does not count (G2)."""
+        task = node.task
+        if task is None or task.deadline_s is None:
+            return None
+        first = self.state.first_started_us.get(node.number)
+        started = self.services.clock.now_us() - self.state.suspended_us if first is None else first
+        return started + self.state.suspended_us + round(task.deadline_s * 1e6)
+
+    def ended(self, number: int) -> str:
+        """How the execute of an atom ended that is being reverted."""
+        return self.state.ended.get(number) or ended(self.state.states[number])
+
+    # -- resources
+
+    def _resource(self, name: str) -> Any:
+        return self.services.resources.get(name, self.run_id)
+
+    def acquire(self, node: Node, names: Sequence[str]) -> None:
+        """Make the resources an atom needs, then come back to it."""
+        if node.number not in self.acquiring:
+            self.acquiring.add(node.number)
+            self.services.loop.create_task(self._acquire(node, names))
+
+    async def _acquire(self, node: Node, names: Sequence[str]) -> None:
+        try:
+            await self.services.resources.acquire(names, self.run_id)
+        except BaseException as error:  # noqa: BLE001 - whatever a maker raises is a failure of the atom (D7, C9)
+            self.exceptions[node.path] = error
+            self.unfit[node.number] = failure_of(error, path=node.path, kind="resource")
+        self.acquiring.discard(node.number)
+        self.advance()
