@@ -38,7 +38,7 @@ class DocumentRetry(msgspec.Struct, frozen=True, kw_only=True):
     arguments: msgspec.Raw
 
 
-class DocumentNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class DocumentNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One node; ``scope`` and ``parent`` are numbers of nodes, ``config`` is the configuration of a task class.
 
     ``values``: each argument with where it comes from: ["node_id", "given", digest], ["size", "input", name],
@@ -96,16 +96,23 @@ _DECODER = msgspec.json.Decoder(Document)
 
 
 def describe(nodes: list[Node], factory: str, on_failure: OnFailure) -> tuple[str, bytes]:
-    """The fingerprint of a plan and its document."""
-    documented = [_node(node, nodes) for node in nodes]
-    fingerprint = sha256(_ENCODER.encode([_identity(node, nodes) for node in documented])).hexdigest()
-    tasks = {
-        node.task.name: DocumentTask(revert=node.task.revert is not None, read_only=node.task.read_only)
-        for node in nodes
-        if node.task is not None
-    }
-    document = Document(factory=factory, on_failure=on_failure, fingerprint=fingerprint, tasks=tasks, nodes=documented)
-    return fingerprint, _ENCODER.encode(document)
+    """The fingerprint of a plan and its document. Node by node: nothing but bytes is kept of a large plan."""
+    described, identities = bytearray(), bytearray()
+    tasks: dict[str, DocumentTask] = {}
+    encode_into = _ENCODER.encode_into
+    for node in nodes:
+        task = node.task
+        if task is not None and task.name not in tasks:
+            tasks[task.name] = DocumentTask(revert=task.revert is not None, read_only=task.read_only)
+        document = _node(node, nodes)
+        encode_into(document, described, -1)
+        described += b","
+        encode_into(_identity(document, nodes), identities, -1)
+    fingerprint = sha256(identities).hexdigest()
+    head = _ENCODER.encode(
+        Document(factory=factory, on_failure=on_failure, fingerprint=fingerprint, tasks=tasks, nodes=[])
+    )
+    return fingerprint, b"".join((head.removesuffix(b"]}"), described[:-1], b"]}"))
 
 
 def read_document(content: bytes) -> Document:

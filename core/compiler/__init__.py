@@ -10,7 +10,9 @@ Everything that can be wrong with a flow is found here, before anything is writt
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 from flowledger.core.document import describe, differences, read_document
@@ -40,6 +42,23 @@ def compile(  # noqa: A001 - the word for it
     Raises:
         DefinitionError: something is wrong with the flow; the message names the line and what to do.
     """
+    with _no_collections():
+        return _compile(part, registry, executor, on_failure)
+
+
+@contextmanager
+def _no_collections() -> Generator[None]:
+    """Nothing a compiler makes is garbage before it is done: looking for some costs more than compiling."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _compile(part: Part[Any], registry: Registry, executor: str | None, on_failure: OnFailure | None) -> Plan:
     root = entry(part, registry)
     draft = grow(part, root.name, registry, _executor(executor))
     gather_symbols(draft)

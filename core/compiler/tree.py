@@ -12,6 +12,8 @@ from flowledger.core.registry import Registry
 from .draft import Draft, Executor
 from .naming import names
 
+_NONE: list[int] = []  # the children of every task: one list for all of them, nobody adds to it
+
 Row = tuple[Part[Any], Atom[Any] | None, str]
 
 
@@ -74,7 +76,7 @@ def _place(draft: Draft, level: _Level, part: Part[Any], atom: Atom[Any] | None,
         spec, lane = specs.of(atom)
         node = Node(
             number=number, path=path, name=name, pattern="task", parent=parent.number, scope=level.scope, lane=lane,
-            preds=preds, task=spec, provides=part.given_provides or atom.definition.provides,
+            preds=preds, children=_NONE, task=spec, provides=part.given_provides or atom.definition.provides,
         )  # fmt: skip
         draft.wanted.update([id(value) for value in atom.bound.values()] if atom.bound else ())
     else:
