@@ -70,3 +70,22 @@ def mermaid(table: Table) -> str:
             arrows.setdefault(after, []).append(name)
         lines += [f"    {state} --> {after}: {', '.join(names)}" for after, names in arrows.items()]
     return "\n".join(lines) + "\n"
+
+
+_TITLES = {
+    "atom": "An atom",
+    "scope": "A scope (a flow with a retry)",
+    "run_scope": "The run as the outermost scope",
+    "run": "The run's status",
+}
+
+
+def page() -> str:
+    """The Markdown page with all diagrams (`docs/states.md`)."""
+    parts = [
+        "# States",
+        "Generated from the tables in `core/states.py` by `make docs`; a test says when it is out of date.\n"
+        "Triggers are events by name; those in lower case follow, in the fold, from an event next door (see that file).",
+    ]
+    parts += [f"## {_TITLES[name]}\n\n```mermaid\n{mermaid(table)}```" for name, table in TABLES.items()]
+    return "\n\n".join(parts) + "\n"
