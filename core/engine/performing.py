@@ -26,6 +26,8 @@ MAX_INTERRUPTIONS = 3  # C6, D5
 def perform_all(run: ActiveRun) -> None:
     """Perform everything enabled that there is room for, and what that enables, until nothing more can start."""
     agenda = run.state.agenda
+    if run.polls_due and run.state.status == "RUNNING":
+        _poll(run)
     progress = True
     while progress and len(agenda):
         progress = False
@@ -33,8 +35,6 @@ def perform_all(run: ActiveRun) -> None:
             # an action performed a moment ago may have taken this one away (its scope fails)
             if agenda.kind(action.node) == action.kind and _PERFORM[action.kind](run, action):
                 progress = True
-        if run.polls_due and run.state.status == "RUNNING":
-            _poll(run)
 
 
 def _start(run: ActiveRun, action: Action) -> bool:
