@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from flowledger.core import replay
 from flowledger.core.compiler import compile as compile_part
@@ -38,6 +38,8 @@ from flowledger.events.facts import OnFailure
 from flowledger.events.store import FINAL, Claim, Held, NewStream, PlanRow, Store, Stream
 
 from .runtime import Runtime
+
+T = TypeVar("T")
 
 PAGE = 2_000  # events per read: keyset pages, no open transaction (STORE §2)
 InlineOrThreads = Literal["inline", "threads"]
@@ -340,6 +342,6 @@ def _show(observe: Observer | None, loaded: Loaded) -> None:
         observe(loaded.envelopes)
 
 
-async def _in_thread(runtime: Runtime, work: Callable[[], Any]) -> Any:
+async def _in_thread(runtime: Runtime, work: Callable[[], T]) -> T:
     """The store blocks; the loop must not. One in memory does not."""
     return work() if runtime.store.immediate else await asyncio.to_thread(work)

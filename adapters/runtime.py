@@ -108,8 +108,7 @@ class Runtime:
         self.store.close()
 
     async def _close(self) -> None:
-        for driver in list(self.drivers.values()):
-            driver.lose(Fenced("the app was closed while the run was under way", hint="run it again to go on"))
+        self._lose_all(Fenced("the app was closed while the run was under way", hint="run it again to go on"))
         for executor in self._executors.values():
             executor.close()
         await self.services.resources.close()
@@ -120,7 +119,11 @@ class Runtime:
             "this process could not reach the store in time and may no longer drive its runs",
             hint="see what kept the store from answering; run or resume again to go on",
         )
-        self.loop.call_soon_threadsafe(lambda: [driver.lose(error) for driver in list(self.drivers.values())])
+        self.loop.call_soon_threadsafe(self._lose_all, error)
+
+    def _lose_all(self, error: Fenced) -> None:
+        for driver in list(self.drivers.values()):
+            driver.lose(error)
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self.loop)

@@ -43,7 +43,8 @@ class Agenda:
 
     def __iter__(self) -> Iterator[tuple[int, Kind]]:
         """All entries in plan order."""
-        return iter(sorted((number, kind) for number, (kind, _) in self._entries.items()))
+        entries = self._entries
+        return iter([(number, entries[number][0]) for number in sorted(entries)])
 
     def first(self, room: Callable[[str], int]) -> list[tuple[int, Kind]]:
         """The first entries in plan order, at most ``room(lane)`` of each lane ("control" entries always)."""

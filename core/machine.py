@@ -6,7 +6,7 @@ pair of state and trigger to both and wants the same answer.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from automat import TypeMachineBuilder
 
@@ -39,7 +39,7 @@ def build(table: Table) -> Any:
     Returns the factory and the states by name: ``factory, states = build(ATOM)``.
     """
     names = trigger_names(table)
-    inputs: Any = type("Triggers", (Protocol,), {name: _input(name) for name in names})
+    inputs: Any = type("Triggers", (cast("Any", Protocol),), {name: _input(name) for name in names})
     builder: Any = TypeMachineBuilder(inputs, _Core)
     states = {name: builder.state(name) for name in state_names(table)}
     for state, moves in table.items():

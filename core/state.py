@@ -14,7 +14,7 @@ them, dicts. Counters are kept so that an event touches only its neighbours:
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 
@@ -132,9 +132,9 @@ class State:
 def _sorted(value: Any) -> Any:
     """Sets as sorted lists, integer keys as text: nothing is left that could come out in another order."""
     if isinstance(value, (set, frozenset)):
-        return sorted(value)
+        return sorted(cast("set[int]", value))
     if isinstance(value, dict):
-        return {str(key): _sorted(item) for key, item in value.items()}
+        return {str(key): _sorted(item) for key, item in cast("dict[int, Any]", value).items()}
     return value
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -147,7 +147,7 @@ class Values:
 
 def _item(value: Any, item: int | str) -> Any:
     if isinstance(item, int) or isinstance(value, Mapping):
-        return value[item]
+        return cast("Any", value)[item]
     return getattr(value, item)
 
 

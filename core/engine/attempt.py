@@ -84,7 +84,7 @@ class Attempt:
     def __init__(self, host: Host, node: Node, phase: Phase, call: Call, try_: int, attempt: int, key: str) -> None:
         self._host = host
         self.node = node
-        self.phase = phase
+        self.phase: Phase = phase
         self.call = call
         self.try_ = try_
         self.attempt = attempt

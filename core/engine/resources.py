@@ -91,7 +91,7 @@ async def _made(resource: Resource[Any], arguments: dict[str, Any]) -> tuple[Any
             generator = resource.make(**arguments)
             value = await asyncio.to_thread(_first, generator)
             return value, lambda: _close_generator(generator)
-        case "async_generator":
+        case _:
             async_generator = resource.make(**arguments)
             return await anext(async_generator), lambda: _async_rest(async_generator)
 

@@ -22,6 +22,13 @@ def kind_of(lane: str) -> Kind:
     return "AskRetry" if lane == CONTROL else "Start"
 
 
+class Room(dict[str, int]):
+    """How many there is room for, by lane; none in the others."""
+
+    def __call__(self, lane: str) -> int:
+        return self.get(lane, 0)
+
+
 @given(STEPS)
 def test_the_agenda_answers_like_one_that_sorts_everything(steps: list[tuple[str, int, str]]) -> None:
     # Given an agenda and a plain dict
@@ -41,7 +48,7 @@ def test_the_agenda_answers_like_one_that_sorts_everything(steps: list[tuple[str
             expected = sorted(
                 n for name, found in by_lane.items() for n in (found if name == CONTROL else found[: room.get(name, 0)])
             )
-            assert [n for n, _ in agenda.first(lambda name, room=room: room.get(name, 0))] == expected
+            assert [n for n, _ in agenda.first(Room(room))] == expected
             assert agenda.has(lane) == bool(by_lane[lane])
     assert list(agenda) == [(n, kind_of(model[n])) for n in sorted(model)]
 
