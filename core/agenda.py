@@ -43,8 +43,8 @@ class Agenda:
 
     def __iter__(self) -> Iterator[tuple[int, Kind]]:
         """All entries in plan order."""
-        entries = self._entries
-        return iter([(number, entries[number][0]) for number in sorted(entries)])
+        in_order: list[tuple[int, Kind]] = [(number, self._entries[number][0]) for number in sorted(self._entries)]
+        return iter(in_order)
 
     def first(self, room: Callable[[str], int]) -> list[tuple[int, Kind]]:
         """The first entries in plan order, at most ``room(lane)`` of each lane ("control" entries always)."""

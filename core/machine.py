@@ -84,8 +84,8 @@ def page() -> str:
     """The Markdown page with all diagrams (`docs/states.md`)."""
     parts = [
         "# States",
-        "Generated from the tables in `core/states.py` by `make docs`; a test says when it is out of date.\n"
-        "Triggers are events by name; those in lower case follow, in the fold, from an event next door (see that file).",
+        "Generated from the tables in `core/states.py` by `make docs`; a test says when it is out of date.",
+        "Triggers are events by name; those in lower case follow, in the fold, from an event next door.",
     ]
     parts += [f"## {_TITLES[name]}\n\n```mermaid\n{mermaid(table)}```" for name, table in TABLES.items()]
     return "\n\n".join(parts) + "\n"

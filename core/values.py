@@ -13,8 +13,12 @@ from typing import Any, cast
 
 import msgspec
 
-from flowledger.core.attempts import idempotency_key
-from flowledger.core.plan import (
+from flowledger.events.errors import InternalError
+from flowledger.events.facts import Phase
+from flowledger.events.failure import Failure
+
+from .attempts import idempotency_key
+from .plan import (
     RUN,
     Binding,
     FromContext,
@@ -27,10 +31,7 @@ from flowledger.core.plan import (
     Node,
     Plan,
 )
-from flowledger.core.state import State
-from flowledger.events.errors import InternalError
-from flowledger.events.facts import Phase
-from flowledger.events.failure import Failure
+from .state import State
 
 
 class Values:
