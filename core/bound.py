@@ -14,7 +14,7 @@ from flowledger.events.errors import InputError, UnknownArgument
 from .names import did_you_mean
 from .plan import Given
 from .signature import Parameter, Signature
-from .source import Place, shown
+from .source import Place, at
 from .symbols import Symbol
 from .typed import Typed, typed
 
@@ -34,8 +34,9 @@ def given(argument: str, typed_: Typed, value: Any, what: str, place: Place) -> 
         raise input_error(argument, typed_, error, what, place) from error
     except PydanticSerializationError as error:
         raise InputError(
-            f"{what} at {shown(place)}: `{argument}` cannot be written as JSON: {error}",
+            f"{what}{at(place)}: `{argument}` cannot be written as JSON: {error}",
             field=argument, expected=type_name(typed_.annotation), given=_short(value),
+            hint=f"hand in what {type_name(typed_.annotation)} can write as JSON",
         ) from error  # fmt: skip
     return Given(argument, content, hashlib.sha256(content).hexdigest(), typed_)
 
@@ -49,11 +50,10 @@ def input_error(argument: str, typed_: Typed, error: ValidationError, what: str,
     if first["type"] == "missing":
         expected = "a value"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    at = f" at {shown(place)}" if place else ""
     detail = "" if first["loc"] else f" ({first['msg']})"
     return InputError(
-        f"{what}{at}: `{field}` expected {expected}, was given {got}{detail}{more}",
-        field=field, expected=expected, given=got,
+        f"{what}{at(place)}: `{field}` expected {expected}, was given {got}{detail}{more}",
+        field=field, expected=expected, given=got, hint=f"give `{field}` {expected}",
     )  # fmt: skip
 
 
@@ -80,15 +80,16 @@ def _by_name(
         return kwargs
     if len(args) > len(signature.parameters):
         raise UnknownArgument(
-            f"{what} at {shown(place)}: takes {len(signature.parameters)} arguments, was given {len(args)}"
+            f"{what}{at(place)}: takes {len(signature.parameters)} arguments, was given {len(args)}",
+            hint=f"its arguments: {', '.join(signature.by_name) or 'none'}",
         )
     values = {p.name: value for p, value in zip(signature.parameters, args, strict=False)}
     for name, value in kwargs.items():
         if name in values:
-            raise UnknownArgument(f"{what} at {shown(place)}: `{name}` is given by position and by name")
+            raise UnknownArgument(f"{what}{at(place)}: `{name}` is given by position and by name", hint="give it once")
         if name not in signature.by_name and not signature.takes_any:
             raise UnknownArgument(
-                f"{what} at {shown(place)}: there is no argument `{name}`",
+                f"{what}{at(place)}: there is no argument `{name}`",
                 hint=did_you_mean(name, signature.by_name)
                 or f"its arguments: {', '.join(signature.by_name) or 'none'}",
             )

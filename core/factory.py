@@ -14,7 +14,7 @@ from .definition import FactoryDefinition
 from .names import labelled
 from .parts import FactoryCall, Flow, Part
 from .plan import Given
-from .source import Place, caller, shown
+from .source import Place, at, caller, shown
 from .symbols import Symbol
 from .task import Each
 
@@ -96,7 +96,7 @@ def _inputs(
             value = given(p.name, p.typed, p.default, what, place)
         if isinstance(value, Symbol):
             raise NotSupported(
-                f"{what} at {shown(place)}: `{p.name}` is a value known only at run time",
+                f"{what}{at(place)}: `{p.name}` is a value known only at run time",
                 hint="a flow is built from values known now; inside it, tasks find run-time values by name or `bind`",
             )
         inputs[p.name] = value
@@ -105,8 +105,11 @@ def _inputs(
 
 def missing_input(name: str, annotation: Any, what: str, place: Place | None) -> InputError:
     """The error for an input nobody gave."""
-    at = f" at {shown(place)}" if place else ""
     expected = type_name(annotation)
     return InputError(
-        f"{what}{at}: `{name}` is missing, expected {expected}", field=name, expected=expected, given="nothing"
+        f"{what}{at(place)}: `{name}` is missing, expected {expected}",
+        field=name,
+        expected=expected,
+        given="nothing",
+        hint=f"give `{name}`",
     )

@@ -49,7 +49,7 @@ def provides_names(provides: object, where: str) -> Provides | None:
         )
     names = tuple(symbol_name(name, where) for name in cast("tuple[object, ...]", provides))
     if len(set(names)) < len(names):
-        raise DefinitionError(f"{where}: {names!r} holds a name twice")
+        raise DefinitionError(f"{where}: {names!r} holds a name twice", hint="each item of the result has its own name")
     return names
 
 
@@ -69,7 +69,10 @@ class _LabelFormatter(Formatter):
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
         if "._" in field_name or field_name.startswith("_"):
-            raise DefinitionError(f"label field {{{field_name}}}: private attributes are not for labels")
+            raise DefinitionError(
+                f"label field {{{field_name}}}: private attributes are not for labels",
+                hint="use an input or a public attribute of one: {node.name}",
+            )
         return super().get_field(field_name, args, kwargs)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from flowledger.events.errors import DefinitionError, NotSupported
 
 from .backoff import NO_BACKOFF, Backoff, Seconds, backoff, seconds
-from .names import Provides, part_name, provides_names
+from .names import Provides, did_you_mean, part_name, provides_names
 from .plan import OnInterrupt
 
 Executor = Literal["inline", "threads", "processes"]
@@ -20,6 +20,10 @@ _LATER: Mapping[str, tuple[frozenset[Any], str]] = {
     "on_interrupt": (frozenset({"hold"}), 'use "fail", and `resume` after looking'),
     "executor": (frozenset({"processes"}), 'use "threads"'),
 }
+OPTIONS = (
+    "provides", "name", "label", "attempts", "backoff", "retry_on", "timeout", "deadline", "on_interrupt", "read_only",
+    "executor",
+)  # fmt: skip
 _LATER_AT_ALL = {"queue": "bodies run in this process", "priority": "atoms start in plan order"}
 
 
@@ -99,9 +103,12 @@ def as_backoff(value: Backoff | Seconds, where: str) -> Backoff:
     try:
         result = backoff(value)
     except (TypeError, ValueError) as error:
-        raise DefinitionError(f"{where}: backoff={value!r} is neither a back-off nor a duration") from error
+        raise DefinitionError(
+            f"{where}: backoff={value!r} is neither a back-off nor a duration",
+            hint="seconds, a timedelta or exponential(…)",
+        ) from error
     if result.first_s < 0:
-        raise DefinitionError(f"{where}: backoff={value!r} is negative")
+        raise DefinitionError(f"{where}: backoff={value!r} is negative", hint="a wait of 0 seconds is no wait")
     return result
 
 
@@ -113,7 +120,10 @@ def _refuse_later(options: Mapping[str, Any], where: str) -> None:
         if value in values:
             raise NotSupported(f"{where}: {option}={value!r} is not part of this version", hint=instead)
         if option not in _LATER and option not in _LATER_AT_ALL:
-            raise DefinitionError(f"{where}: there is no option {option}=")
+            raise DefinitionError(
+                f"{where}: there is no option {option}=",
+                hint=did_you_mean(option, OPTIONS) or f"options: {', '.join(OPTIONS)}",
+            )
 
 
 def _count(attempts: int, where: str) -> int:
@@ -134,7 +144,7 @@ def _duration(value: Seconds | None, option: str, where: str) -> float | None:
             f"{where}: {option}={value!r} is not a duration", hint="seconds or a timedelta"
         ) from error
     if not result > 0:
-        raise DefinitionError(f"{where}: {option}={value!r} leaves no time")
+        raise DefinitionError(f"{where}: {option}={value!r} leaves no time", hint="leave it out for no limit")
     return result
 
 
@@ -142,7 +152,9 @@ def _exceptions(value: Any, where: str) -> tuple[type[BaseException], ...]:
     classes = _as_tuple(value)
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, BaseException)):
-            raise DefinitionError(f"{where}: retry_on={cls!r} is not an exception class")
+            raise DefinitionError(
+                f"{where}: retry_on={cls!r} is not an exception class", hint="e.g. retry_on=(TimeoutError, OSError)"
+            )
     return classes
 
 
@@ -154,5 +166,6 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
 
 def _one_of(option: str, value: Any, allowed: tuple[Any, ...], where: str) -> Any:
     if value not in allowed:
-        raise DefinitionError(f"{where}: {option}={value!r} is not one of {', '.join(map(repr, allowed))}")
+        known = ", ".join(repr(a) for a in allowed if a is not None)
+        raise DefinitionError(f"{where}: there is no {option}={value!r}", hint=f"use one of {known}")
     return value

@@ -57,7 +57,7 @@ def link(before: Part[Any], after: Part[Any], **options: Any) -> Link:
         )
     _check_parts((before, after), "link", place)
     if before is after:
-        raise CyclicFlow(f"link(…) at {shown(place)}: a part cannot wait for itself")
+        raise CyclicFlow(f"link(…) at {shown(place)}: a part cannot wait for itself", hint="name two parts")
     return Link(before, after, place)
 
 

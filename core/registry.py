@@ -134,7 +134,9 @@ class Registry:
             if inspect.iscoroutinefunction(given):
                 raise DefinitionError(f"{where}: a flow factory is not async", hint="it only describes; write `def`")
             if on_failure not in ("revert", "stop"):
-                raise DefinitionError(f"{where}: on_failure={on_failure!r} is neither 'revert' nor 'stop'")
+                raise DefinitionError(
+                    f"{where}: there is no on_failure={on_failure!r}", hint="use one of 'revert', 'stop'"
+                )
             check_arguments(given, where, variable_keywords=False)
             definition = FactoryDefinition(
                 _name(name, given, where), given, place, label=label, on_failure=on_failure, around=_around(given)
@@ -163,7 +165,7 @@ class Registry:
             where = f"@{self.name}.resource {getattr(given, '__name__', given)!s} at {shown(place)}"
             _check_function(given, where)
             if scope not in ("process", "run"):
-                raise DefinitionError(f"{where}: scope={scope!r} is neither 'process' nor 'run'")
+                raise DefinitionError(f"{where}: there is no scope={scope!r}", hint="use one of 'process', 'run'")
             made: Resource[Any] = Resource(symbol_name(given.__name__, where), given, scope, place, _around(given))
             self._add(self.resources, made.name, made)
             self._resource_names[id(made)] = made.name

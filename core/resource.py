@@ -114,7 +114,10 @@ def check_needs(resources: Mapping[str, Resource[Any]], needs: Callable[[str], M
 
     def visit(at: str) -> None:
         if at in path:
-            raise DefinitionError(f"resources need each other: {' → '.join([*path[path.index(at) :], at])}")
+            raise DefinitionError(
+                f"resources need each other: {' → '.join([*path[path.index(at) :], at])}",
+                hint="have one of them made by the other",
+            )
         path.append(at)
         for other in needs(at).values():
             if other in resources:

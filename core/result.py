@@ -59,7 +59,8 @@ def _positions(annotation: Any, names: tuple[str, ...], where: str) -> list[Item
     if len(arguments) != len(names):
         raise ProvidesMismatch(
             f"{where} provides {len(names)} values ({_listed(names)}), "
-            f"but returns {len(arguments)}: {type_name(annotation)}"
+            f"but returns {len(arguments)}: {type_name(annotation)}",
+            hint="one name for each item",
         )
     return [(i, typed(a, where=f"item {i} of what {where} returns")) for i, a in enumerate(arguments)]
 

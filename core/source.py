@@ -24,6 +24,11 @@ def shown(place: Place) -> str:
     return f"{place[0]}:{place[1]}"
 
 
+def at(place: Place | None) -> str:
+    """`` at file:line``, or nothing where there is no line: inputs that came by name, as JSON."""
+    return f" at {shown(place)}" if place is not None and place is not NOWHERE else ""
+
+
 def defined_at(body: Callable[..., Any] | type) -> Place:
     """The line on which a function, or the first method of a class, is defined."""
     code = getattr(inspect.unwrap(body), "__code__", None)

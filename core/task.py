@@ -57,7 +57,13 @@ class Each(Generic[P, R]):
                 hint="make the list an input of the flow",
             )
         if isinstance(items, str | bytes) or not isinstance(items, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InputError(f"{what} at {shown(place)}: {items!r} is not a list of items", field="items")
+            raise InputError(
+                f"{what} at {shown(place)}: {items!r} is not a list of items",
+                field="items",
+                expected="a list",
+                given=type(items).__name__,
+                hint="e.g. a list or a range",
+            )
         return Flow("each", self._many(items, same, what, place), place)
 
     def _title(self) -> str:
@@ -161,7 +167,10 @@ class BoundTask(Part[R], Each[P, R], Generic[P, R]):
         shared = bind_arguments(definition.signature, (), same, what, place)
         first = definition.signature.parameters[0] if definition.signature.parameters else None
         if first is None or first.name in shared:
-            raise UnknownArgument(f"{what} at {shown(place)}: {self.name} has no first argument left for the items")
+            raise UnknownArgument(
+                f"{what} at {shown(place)}: {self.name} has no first argument left for the items",
+                hint="the items go to the first argument; the same values go to others, by name",
+            )
         atoms: list[Atom[Any]] = []
         for item in items:
             bound: dict[str, Bound] = {first.name: item, **shared}

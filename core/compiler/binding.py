@@ -151,7 +151,10 @@ class Binder:
             return self._from_resource(node, parameter, name)
         if isinstance(value, Retry):
             return self._from(node, parameter, self._round(node, parameter, value))
-        raise DefinitionError(f"{self.where(node)}: `{parameter.name}` cannot be bound to {value!r}")
+        raise DefinitionError(
+            f"{self.where(node)}: `{parameter.name}` cannot be bound to {value!r}",
+            hint="bind a value, a part, symbol(…), a resource or a retry",
+        )
 
     def _round(self, node: Node, parameter: Parameter, retry: Retry[Any]) -> Round:
         for scope in outwards(self.scopes[node.parent]):

@@ -105,6 +105,14 @@ def rebuild(registry: Registry, name: str, inputs: bytes) -> Part[Any]:
         FlowNotRegistered: the app has no such flow or task.
         InputError: an input is missing, unknown, or does not fit.
     """
+    definition = _registered(registry, name)
+    values = _object(inputs, name)
+    if isinstance(definition, FactoryDefinition):
+        return build(definition, (), _loaded(values, _flow_inputs(definition), name), NOWHERE)
+    return _rebuilt_task(registry, name, definition, values)
+
+
+def _registered(registry: Registry, name: str) -> FactoryDefinition | Registered:
     definition = registry.flows.get(name) or registry.tasks.get(name)
     if definition is None:
         known = [*registry.flows, *registry.tasks]
@@ -112,10 +120,7 @@ def rebuild(registry: Registry, name: str, inputs: bytes) -> Part[Any]:
             f"the app {registry.name} has no flow or task `{name}`",
             hint=did_you_mean(name, known) or f"it has: {', '.join(sorted(known)) or 'none'}",
         )
-    values = _object(inputs, name)
-    if isinstance(definition, FactoryDefinition):
-        return build(definition, (), _loaded(values, _flow_inputs(definition), name), NOWHERE)
-    return _rebuilt_task(registry, name, definition, values)
+    return definition
 
 
 def inputs_of(registry: Registry, name: str) -> Mapping[str, Parameter]:
@@ -124,9 +129,7 @@ def inputs_of(registry: Registry, name: str) -> Mapping[str, Parameter]:
     Raises:
         FlowNotRegistered
     """
-    definition = registry.flows.get(name) or registry.tasks.get(name)
-    if definition is None:
-        raise FlowNotRegistered(f"the app {registry.name} has no flow or task `{name}`")
+    definition = _registered(registry, name)
     if isinstance(definition, FactoryDefinition):
         return _flow_inputs(definition)
     return _task_inputs(registry, name, definition)
@@ -171,7 +174,7 @@ def _object(inputs: bytes, name: str) -> Mapping[str, msgspec.Raw]:
     except msgspec.MsgspecError as error:
         raise InputError(
             f"{name}: the inputs are not a JSON object: {error}", field="", expected="a JSON object",
-            given=inputs[:40].decode(errors="replace"),
+            given=inputs[:40].decode(errors="replace"), hint='e.g. {"name": "value"}',
         ) from error  # fmt: skip
 
 
