@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from functools import partial
+from contextlib import suppress
+from itertools import zip_longest
 from threading import Lock
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 from flowledger.core.compiler import compile as compile_part
@@ -20,19 +21,23 @@ from flowledger.core.parts import Part
 from flowledger.core.plan import Plan
 from flowledger.core.preview import Preview, preview_revert
 from flowledger.core.registry import Registry
-from flowledger.events.errors import IllegalRequest, InputError, NotSupported, RunNotFound
+from flowledger.events.errors import IllegalRequest, InputError, NotSupported, RunNotFound, RunOwned
 from flowledger.events.facts import OnFailure
 from flowledger.events.store import FINAL, Stream
 
 from . import driving
+from .batch import Batch, suspend
 from .driving import InlineOrThreads, Loaded, Wish
 from .run import Run
-from .runtime import Runtime, actor
+from .runtime import Runtime
 from .settings import Settings, resolve
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 KEY_CHARS = 200
+AT_ONCE = 500  # runs of one `run_many` side by side: enough to share commits, few enough to keep in memory
+LOOK_AGAIN_S = 0.25
 
 
 class App(Registry):
@@ -96,12 +101,38 @@ class App(Registry):
         try:
             loaded = await asyncio.shield(asyncio.wrap_future(future))
         except asyncio.CancelledError:
-            _suspend(runtime, drivers, "the caller was cancelled")
+            suspend(runtime, drivers, "the caller was cancelled")
             raise
         run: Run[T] = Run(self, loaded.run_id, loaded.key, loaded)
         if check:
             run.check()
         return run
+
+    def run_many(
+        self,
+        parts: Iterable[Part[T]],
+        *,
+        keys: Iterable[str | None] = (),
+        tags: Mapping[str, str] | None = None,
+        at_once: int = AT_ONCE,
+        executor: InlineOrThreads | None = None,
+    ) -> list[Run[T]]:
+        """Run many flows in this process, up to ``at_once`` side by side; all their events share commits.
+
+        ``keys`` go with the parts, one each. Returns the runs in the order of the parts, however each ended: look at
+        `Run.state`, or let `Run.result` raise. ^C suspends those that are under way and starts no more.
+
+        Raises:
+            DefinitionError, InputError: one of the parts is wrong; nothing has been written.
+        """
+        wishes = [
+            self._wish(part, key=key, tags=tags, on_failure=None, executor=executor)
+            for part, key in zip_longest(parts, keys)
+        ]
+        runtime = self.runtime
+        batch = Batch(runtime, self, at_once)
+        every = _interruptible(runtime.call(batch.run(wishes)), batch.suspend)
+        return [Run(self, loaded.run_id, loaded.key, loaded) for loaded in every]
 
     def execute(
         self,
@@ -157,7 +188,7 @@ class App(Registry):
                 f"run {run_id} is {self.stream_of(run_id).status} and not driven by this process",
                 hint="press ^C where it is driven",
             )
-        _suspend(self.runtime, [driver], reason)
+        suspend(self.runtime, [driver], reason)
 
     # -- looking --------------------------------------------------------------------------------
 
@@ -193,10 +224,15 @@ class App(Registry):
 
     def wait_for(self, run_id: str, timeout: float | None) -> Loaded:
         """A run's state once it has ended; drives it if nobody does."""
-        stream, runtime = self.stream_of(run_id), self.runtime
-        if stream.status in FINAL:
-            return self.load_run(run_id)
-        return runtime.call(driving.resume(runtime, self, stream)).result(timeout)
+        runtime = self.runtime
+        until = monotonic() + (float("inf") if timeout is None else timeout)
+        while (stream := self.stream_of(run_id)).status not in FINAL:
+            with suppress(RunOwned):
+                return runtime.call(driving.resume(runtime, self, stream)).result(timeout)
+            if monotonic() >= until:
+                raise TimeoutError(f"run {run_id} is {stream.status}, not ended after {timeout} s")
+            sleep(LOOK_AGAIN_S)  # another process drives it: look until it has ended or died
+        return self.load_run(run_id)
 
     # -- the parts behind it --------------------------------------------------------------------
 
@@ -258,22 +294,16 @@ class App(Registry):
         runtime = self.runtime
         drivers: list[RunDriver] = []
         future = runtime.call(work(drivers.append))
-        loaded = _interruptible(future, lambda: _suspend(runtime, drivers, "^C"))
+        loaded = _interruptible(future, lambda: suspend(runtime, drivers, "^C"))
         return Run(self, loaded.run_id, loaded.key, loaded)
 
 
-def _suspend(runtime: Runtime, drivers: list[RunDriver], reason: str) -> None:
-    for driver in drivers:
-        request = partial(driver.request, "suspend", reason=reason, actor=actor())
-        runtime.loop.call_soon_threadsafe(request)
-
-
-def _interruptible(future: Future[Loaded], suspend: Callable[[], None]) -> Loaded:
+def _interruptible(future: Future[R], suspend: Callable[[], None]) -> R:
     try:
         return future.result()
     except KeyboardInterrupt:
         suspend()
-    with contextlib.suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt):
         return future.result()
     raise KeyboardInterrupt
 
