@@ -105,6 +105,7 @@ class GroupAppender:
         self._patience_s = patience_s
         self._in_place_s = in_place_s
         self._commit_s = in_place_s  # moving average; it takes a quick commit of the thread to begin in place
+        self._last_run = ""
         self._gathered: list[_Queued] = []  # of this turn of the loop
         self._queue: SimpleQueue[_Queued | None] = SimpleQueue()
         self._room = Event()
@@ -120,9 +121,11 @@ class GroupAppender:
             self._loop.call_soon(done, _closed())
             return
         item = _Queued(request, done, _size_bytes(request))
+        alone = request.run_id == self._last_run  # among many runs, waiting for company is what fills a commit
+        self._last_run = request.run_id
         if self._gathered:
             self._gathered.append(item)
-        elif self._queued == self._settled and self._commit_s < self._in_place_s:
+        elif alone and self._queued == self._settled and self._commit_s < self._in_place_s:
             self._gathered.append(item)
             self._loop.call_soon(self._turn)
         else:
