@@ -1,0 +1,116 @@
+"""Runs and events as JSON values: what ``--json`` writes, version `terminal.JSON_SCHEMA`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from flowledger.events.codec import encode
+from flowledger.events.envelope import Envelope
+from flowledger.events.failure import Failure
+from flowledger.events.store import Stream
+from flowledger.projections.nodes import AtomView, FlowView
+from flowledger.projections.run_view import RunView
+
+from .words import iso
+
+_SECOND_US = 1_000_000
+
+
+def seconds(duration_us: int | None) -> float | None:
+    """A duration in seconds."""
+    return None if duration_us is None else duration_us / _SECOND_US
+
+
+def stream_fields(stream: Stream, last_us: int | None) -> dict[str, Any]:
+    """A row of `ls`."""
+    return {
+        "id": stream.run_id,
+        "app": stream.app,
+        "flow": stream.factory,
+        "key": stream.key,
+        "tags": dict(stream.tags),
+        "state": stream.status,
+        "direction": stream.direction,
+        "owner": stream.owner,
+        "events": stream.version,
+        "submitted": iso(stream.created_us),
+        "last_event": iso(last_us),
+    }
+
+
+def run_fields(view: RunView, *, tree: bool = True) -> dict[str, Any]:
+    """A run: what `show`, `run`, `resume` and `revert` write."""
+    done, total = view.progress
+    fields: dict[str, Any] = {
+        "id": view.run_id,
+        "app": view.app,
+        "flow": view.factory,
+        "key": view.key,
+        "tags": view.tags,
+        "state": view.state,
+        "direction": view.direction,
+        "succeeded": view.succeeded,
+        "owner": view.owner,
+        "events": view.version,
+        "plan": view.fingerprint,
+        "submitted": iso(view.submitted_us),
+        "started": iso(view.started_us),
+        "ended": iso(view.ended_us),
+        "duration_s": seconds(view.duration_us()),
+        "progress": {"done": done, "total": total},
+        "resumptions": [{"at": r.version, "kept": r.kept, "interrupted": r.interrupted} for r in view.resumptions],
+        "failures": [_failure(failure) for failure in view.failures],
+    }
+    return fields | {"nodes": [_node(node) for node in view.below("")]} if tree else fields
+
+
+def _node(node: AtomView | FlowView) -> dict[str, Any]:
+    if isinstance(node, FlowView):
+        return {
+            "path": node.path,
+            "kind": node.place.pattern,
+            "state": node.state,
+            "done": node.done,
+            "total": node.total,
+            "retry": node.place.retry,
+            "round": node.round,
+            "failed_rounds": [
+                {"round": r.round, "decision": r.decision, "failures": [_failure(f) for f in r.failures]}
+                for r in node.failed_rounds
+            ],
+        }
+    return {
+        "path": node.path,
+        "kind": "task",
+        "state": node.state,
+        "try": node.try_,
+        "attempt": node.attempt,
+        "attempts": node.attempts,
+        "polls": node.polls,
+        "interruptions": node.interruptions,
+        "started": iso(node.started_us),
+        "ended": iso(node.ended_us),
+        "duration_s": seconds(node.duration_us()),
+        "failed_attempts": [_failure(failure) for failure in node.failed_attempts],
+    }
+
+
+def _failure(failure: Failure) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(failure)
+    return fields
+
+
+def event_fields(envelope: Envelope) -> dict[str, Any]:
+    """One event with its envelope; ``event`` is its payload in today's shape."""
+    return {
+        "run": envelope.run_id,
+        "version": envelope.version,
+        "time": iso(envelope.time_us),
+        "type": envelope.type,
+        "path": envelope.path,
+        "actor": envelope.actor,
+        "hash": envelope.hash.hex(),
+        "event": msgspec.Raw(encode(envelope.event)),
+    }

@@ -1,0 +1,49 @@
+"""The verbs, put together. What a verb needs is imported when it runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from . import asking, demo, reading, running
+from .options import AppOption, Before, DatabaseUrlOption
+
+commands = typer.Typer(
+    help="Workflows that finish or are undone: every transition is an event.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version  # noqa: PLC0415 - takes as long as all the rest
+
+        typer.echo(f"flowledger {version('flowledger')}")
+        raise typer.Exit
+
+
+@commands.callback()
+def before(
+    context: typer.Context,
+    app: AppOption = None,
+    database_url: DatabaseUrlOption = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which release this is.")
+    ] = False,
+) -> None:
+    """Workflows that finish or are undone: every transition is an event."""
+    context.obj = Before(app, database_url)
+
+
+commands.command()(demo.demo)
+commands.command(add_help_option=False)(running.plan)
+commands.command(add_help_option=False)(running.run)
+commands.command()(reading.ls)
+commands.command()(reading.show)
+commands.command()(reading.events)
+commands.command()(asking.resume)
+commands.command()(asking.revert)

@@ -1,0 +1,43 @@
+"""^C while we drive a run (rule B5): the first suspends it, the second ends the process at once and writes nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from .exits import Exit
+from .terminal import say
+
+_SHOW_CURSOR = "\x1b[?25h"
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within it the first ^C is a `KeyboardInterrupt`, which `App` takes as the wish to suspend."""
+    asked = False
+
+    def on_interrupt(_number: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            _exit_at_once()
+        asked = True
+        say("suspending: what runs may finish, nothing new starts (^C again exits at once)")
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _exit_at_once() -> None:
+    if sys.stdout.isatty():  # a tree that was being redrawn has hidden it
+        sys.stdout.write(f"{_SHOW_CURSOR}\n")
+        sys.stdout.flush()
+    say("interrupted; the run is not lost: `flowledger resume` goes on, tasks that ran count as interrupted")
+    os._exit(Exit.INTERRUPTED)

@@ -1,0 +1,306 @@
+"""`ls`, `show`, `events`: reading the log. None of them imports the app."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from .options import (
+    DatabaseUrlOption,
+    FollowOption,
+    JsonOption,
+    PlainOption,
+    RunArgument,
+    settings_of,
+    terminal_of,
+)
+from .spans import Line, Span
+from .terminal import Terminal, say
+
+if TYPE_CHECKING:
+    from flowledger.adapters.history import History
+    from flowledger.events.envelope import Envelope
+    from flowledger.events.store import Stream
+    from flowledger.projections.run_view import RunView
+
+
+@contextmanager
+def reading(context: typer.Context, database_url: str | None) -> Iterator[History]:
+    """The log that the options name, open as long as it is read."""
+    from flowledger.adapters.history import History  # noqa: PLC0415 - loads SQLAlchemy
+
+    with History.at(settings_of(context, database_url=database_url).database_url) as history:
+        yield history
+
+
+# -- ls -----------------------------------------------------------------------------------------
+
+
+def ls(
+    context: typer.Context,
+    state: Annotated[
+        list[str] | None, typer.Option("--state", metavar="STATE", help="Only runs in this state; may be repeated.")
+    ] = None,
+    flow: Annotated[str | None, typer.Option("--flow", metavar="FLOW", help="Only runs of this flow.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 50,
+    database_url: DatabaseUrlOption = None,
+    json: JsonOption = False,
+    plain: PlainOption = False,
+) -> None:
+    """List runs, the newest first."""
+    from flowledger.adapters.history import missing_file  # noqa: PLC0415 - loads SQLAlchemy
+
+    terminal = terminal_of(json=json, plain=plain)
+    states = [_state(name) for name in state or ()]
+    missing = missing_file(settings_of(context, database_url=database_url).database_url)
+    if missing is not None:
+        say(f"there is no log at {missing}")
+        _list(terminal, [], str(missing))
+        return
+    with reading(context, database_url) as history:
+        streams = history.runs(statuses=sorted({_status(name) for name in states}), factory=flow, limit=limit)
+        shown = [stream for stream in streams if not states or _shown_state(stream) in states]
+        where = history.store.describe()
+        _list(terminal, [(stream, _last_us(history, stream)) for stream in shown], where)
+        say(f"log: {where}" + (f", the newest {limit}" if len(streams) == limit else ""))
+
+
+def _list(terminal: Terminal, runs: list[tuple[Stream, int | None]], where: str) -> None:
+    from .as_json import stream_fields  # noqa: PLC0415
+
+    if terminal.json:
+        terminal.document("runs", {"log": where, "items": [stream_fields(*run) for run in runs]})
+        return
+    terminal.table(("STATE", "FLOW", "RUN", "KEY", "STARTED", "TOOK", "EVENTS"), [_row(*run) for run in runs])
+
+
+def _row(stream: Stream, last_us: int | None) -> tuple[str | Span, ...]:
+    from .words import clock, look, took  # noqa: PLC0415
+
+    state = _shown_state(stream)
+    icon, style = look(state)
+    duration = took(last_us - stream.created_us) if last_us is not None else ""
+    started = clock(stream.created_us)[:19] + "Z"
+    return (
+        Span(f"{icon} {state}", style), stream.factory, stream.run_id, stream.key or "", started, duration,
+        str(stream.version),
+    )  # fmt: skip
+
+
+def _shown_state(stream: Stream) -> str:
+    return "REVERTING" if stream.status == "RUNNING" and stream.direction == "BACK" else stream.status
+
+
+def _last_us(history: History, stream: Stream) -> int | None:
+    """When the last event was written; None for a run that still goes on."""
+    from flowledger.events.store import FINAL  # noqa: PLC0415
+
+    if stream.status not in FINAL and stream.status != "SUSPENDED":
+        return None
+    last = history.store.read(stream.run_id, after_version=stream.version - 1, limit=1)
+    return last[0].time_us if last else None
+
+
+def _state(name: str) -> str:
+    """A state as the user wrote it.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    from flowledger.projections.run_view import ShownState  # noqa: PLC0415
+
+    known = _words_of(ShownState)
+    return _one_of(name.upper(), known, "--state")
+
+
+def _words_of(literal: Any) -> list[str]:
+    """The words of a Literal, or of a union of such."""
+    return [word for part in get_args(literal) for word in ([part] if isinstance(part, str) else _words_of(part))]
+
+
+def _status(state: str) -> Any:
+    return "RUNNING" if state == "REVERTING" else state
+
+
+def _one_of(name: str, known: list[str], option: str) -> str:
+    from flowledger.events.errors import InputError  # noqa: PLC0415
+
+    if name in known:
+        return name
+    near = get_close_matches(name, known, n=3)
+    raise InputError(
+        f"{option} {name}: there is none of this name", field=option, expected=", ".join(known), given=name,
+        hint=f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}",
+    )  # fmt: skip
+
+
+# -- show ---------------------------------------------------------------------------------------
+
+
+def show(
+    context: typer.Context,
+    run: RunArgument,
+    at: Annotated[int | None, typer.Option("--at", metavar="V", help="As it stood after event V.")] = None,
+    follow: FollowOption = False,
+    database_url: DatabaseUrlOption = None,
+    json: JsonOption = False,
+    plain: PlainOption = False,
+) -> None:
+    """Show a run: its tree with states, durations, tries and failures."""
+    terminal = terminal_of(json=json, plain=plain)
+    with reading(context, database_url) as history:
+        stream = history.find(run)
+        if at is not None:
+            _check_version(at, stream)
+        if follow and at is None:
+            _follow(terminal, history, stream)
+        view = history.view(stream.run_id, at=at)
+        if terminal.json:
+            from .as_json import run_fields  # noqa: PLC0415
+
+            terminal.document("run", run_fields(view))
+            return
+        terminal.lines(shown_run(view, at=at))
+        say(f"log: {history.store.describe()}")
+
+
+def _check_version(at: int, stream: Stream) -> None:
+    from flowledger.events.errors import InputError  # noqa: PLC0415
+
+    if not 1 <= at <= stream.version:
+        raise InputError(
+            f"--at {at}: run {stream.run_id} has events 1 to {stream.version}", field="--at",
+            expected=f"1 to {stream.version}", given=str(at),
+        )  # fmt: skip
+
+
+def _follow(terminal: Terminal, history: History, stream: Stream) -> None:
+    """Watch the run until it has ended."""
+    from .watching import Watch  # noqa: PLC0415
+
+    with Watch(terminal, history.store.plan, name=history.short, silent=terminal.json) as watch:
+        for page in history.follow(stream.run_id):
+            watch.observe(page)
+            if not page and watch.view.is_final:
+                return
+
+
+def shown_run(view: RunView, *, at: int | None = None) -> list[Line]:
+    """A run as `show` draws it."""
+    from .frame import failures, header, resumed  # noqa: PLC0415
+    from .tree import Drawing, tree  # noqa: PLC0415
+    from .words import clock, count  # noqa: PLC0415
+
+    now_us = view.last_us if at is not None else None
+    parts = [f"key {view.key}"] if view.key else []
+    parts += [f"app {view.app}", *(f"{name}={value}" for name, value in view.tags.items())]
+    parts += [f"submitted {clock(view.submitted_us)}"] if view.submitted_us else []
+    parts.append(f"as of event {at}" if at is not None else f"{count(view.version, 'event')}, chain verified")
+    lines = [header(view, name=view.run_id, now_us=now_us or view.last_us, bar=False), [Span("  ".join(parts), "dim")]]
+    lines += resumed(view)
+    lines += tree(view, Drawing(now_us=now_us or view.last_us))
+    if view.state != "SUCCEEDED" and view.failures:
+        lines += [[Span("")], *failures(view)]
+    return lines
+
+
+# -- events -------------------------------------------------------------------------------------
+
+
+def events(
+    context: typer.Context,
+    run: RunArgument,
+    follow: FollowOption = False,
+    type_: Annotated[
+        list[str] | None, typer.Option("--type", metavar="TYPE", help="Only events of this type; may be repeated.")
+    ] = None,
+    path: Annotated[str | None, typer.Option("--path", metavar="PATH", help="Only of this part of the tree.")] = None,
+    database_url: DatabaseUrlOption = None,
+    json: JsonOption = False,
+    plain: PlainOption = False,
+) -> None:
+    """List a run's events; with --json one document per line."""
+    from flowledger.events.facts import EVENTS  # noqa: PLC0415
+
+    known = [cls.__name__ for cls in EVENTS]
+    types = {_one_of(name, known, "--type") for name in type_ or ()}
+    lister = _Lister(terminal_of(json=json, plain=plain), types, path)
+    with reading(context, database_url) as history:
+        stream = history.find(run)
+        last = None
+        for last in history.envelopes(stream.run_id):
+            lister.put(last)
+        if follow and not lister.over:
+            for page in history.follow(stream.run_id, after=last):
+                for envelope in page:
+                    lister.put(envelope)
+                if not page and lister.over:
+                    break
+        say(f"log: {history.store.describe()}")
+
+
+class _Lister:
+    """Puts out events one by one, those that are wanted, and sees whether the run has ended."""
+
+    def __init__(self, terminal: Terminal, types: set[str], path: str | None) -> None:
+        from flowledger.projections.run_view import RunView  # noqa: PLC0415
+
+        self._terminal = terminal
+        self._types = types
+        self._path = path.strip("/") if path is not None else None
+        self._view = RunView()
+        self._heads = not terminal.json
+
+    @property
+    def over(self) -> bool:
+        """Whether the run is final, as far as its events have come."""
+        return self._view.is_final
+
+    def put(self, envelope: Envelope) -> None:
+        from .as_json import event_fields  # noqa: PLC0415
+
+        self._view.apply(envelope)
+        if not self._wanted(envelope):
+            return
+        if self._terminal.json:
+            self._terminal.document("event", event_fields(envelope))
+        elif self._terminal.colourful:
+            self._terminal.lines([_event_line(envelope)])
+        else:
+            self._put_tsv(envelope)
+
+    def _wanted(self, envelope: Envelope) -> bool:
+        if self._types and envelope.type not in self._types:
+            return False
+        return self._path is None or envelope.path == self._path or envelope.path.startswith(f"{self._path}/")
+
+    def _put_tsv(self, envelope: Envelope) -> None:
+        from .telling import told  # noqa: PLC0415
+        from .words import iso  # noqa: PLC0415
+
+        if self._heads:
+            self._terminal.tsv(("V", "TIME", "TYPE", "PATH", "ACTOR", "DETAIL"))
+            self._heads = False
+        cells = (
+            str(envelope.version), iso(envelope.time_us) or "", envelope.type, envelope.path, envelope.actor,
+            told(envelope).text,
+        )  # fmt: skip
+        self._terminal.tsv(cells)
+
+
+def _event_line(envelope: Envelope) -> Line:
+    from .telling import told  # noqa: PLC0415
+    from .words import clock  # noqa: PLC0415
+
+    story = told(envelope)
+    icon, style = story.look
+    return [
+        Span(f"{envelope.version:>4}  {clock(envelope.time_us)[11:]}  ", "dim"),
+        Span(f"{icon} {envelope.type:<15}  ", style),
+        Span(f"{envelope.path}  " if envelope.path else "", "bold"),
+        Span(story.text),
+    ]

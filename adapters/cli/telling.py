@@ -1,0 +1,113 @@
+"""An event in words: the last column of `events`, and the lines of a run that nobody watches on a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from flowledger.events import facts
+from flowledger.events.envelope import Envelope
+from flowledger.projections.nodes import one_line
+
+from .words import Look, look, took
+
+#: How much of a result is shown, in characters.
+_SHOWN = 60
+
+
+class Told(NamedTuple):
+    """What an event says: the state it stands for, and the words. ``quiet``: of no interest while a run is watched."""
+
+    state: str
+    text: str
+    quiet: bool = False
+
+    @property
+    def look(self) -> Look:
+        """The icon and style of its state."""
+        return look(self.state)
+
+
+def told(envelope: Envelope) -> Told:
+    """The event of an envelope in words; not yet printable."""
+    tell = _TOLD.get(type(envelope.event))
+    return tell(envelope.event) if tell else Told("RUNNING", "", quiet=True)
+
+
+def _counted(event: facts.AtomEvent) -> str:
+    parts = ([f"try {event.try_}"] if event.try_ > 1 else []) + (
+        [f"attempt {event.attempt}"] if event.attempt > 1 else []
+    )
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _polls(polls: int) -> str:
+    return f" after {polls} poll{'s' if polls > 1 else ''}" if polls else ""
+
+
+def _submitted(event: facts.RunSubmitted) -> Told:
+    key = f", key {event.key}" if event.key else ""
+    return Told("PENDING", f"{event.factory} submitted{key}")
+
+
+def _succeeded(event: facts.TaskSucceeded) -> Told:
+    shown = bytes(event.result).decode(errors="replace")
+    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+    result = "" if shown == "null" and event.moved is None else f" → {shown if event.moved is None else '(moved)'}"
+    return Told("SUCCEEDED", f"succeeded{_polls(event.polls)}{result}")
+
+
+def _failed(event: facts.TaskFailed) -> Told:
+    again = "; again" + (" after a back-off" if event.until else "") if event.again else ""
+    return Told("WAITING" if event.again else "FAILED", f"failed{_counted(event)}: {one_line(event.failure)}{again}")
+
+
+def _revert_failed(event: facts.RevertFailed) -> Told:
+    again = "; again" if event.again else ""
+    return Told("REVERTING" if event.again else "REVERT_FAILED", f"revert failed: {one_line(event.failure)}{again}")
+
+
+def _decided(event: facts.RetryDecided) -> Told:
+    why = "; ".join(one_line(failure) for failure in event.failures)
+    answer = {"RETRY": "undo and try again", "REVERT": "give up", "REVERT_ALL": "give up, undo everything"}
+    wait = f" in {took(int(event.backoff_s * 1e6))}" if event.backoff_s else ""
+    if event.error is not None:
+        return Told("FAILED", f"the retry itself failed: {one_line(event.error)}")
+    return Told("WAITING" if event.decision == "RETRY" else "FAILED", f"{answer[event.decision]}{wait}: {why}")
+
+
+def _accepted(event: facts.RequestAccepted) -> Told:
+    return Told("SUSPENDING" if event.kind == "suspend" else "REVERTING", f"{event.kind} accepted: {event.reason}")
+
+
+def _run_failed(event: facts.RunFailed) -> Told:
+    return Told("FAILED", "run failed: " + ("stopped, all kept" if event.reason == "stopped" else "a revert failed"))
+
+
+_TOLD: Final[dict[type[facts.Event], Callable[[Any], Told]]] = {
+    facts.RunSubmitted: _submitted,
+    facts.RunClaimed: lambda e: Told("RUNNING", f"claimed by {e.owner}, epoch {e.epoch}", quiet=e.epoch < 2),
+    facts.RunReleased: lambda e: Told("PENDING", f"released {e.reason}".rstrip(), quiet=True),
+    facts.RunStarted: lambda e: Told("RUNNING", f"started, plan {e.fingerprint[:12]}"),
+    facts.RunSuspended: lambda _: Told("SUSPENDED", "run suspended"),
+    facts.RunResumed: lambda _: Told("RUNNING", "run resumed"),
+    facts.RunSucceeded: lambda _: Told("SUCCEEDED", "run succeeded"),
+    facts.RunReverted: lambda _: Told("REVERTED", "run reverted"),
+    facts.RunFailed: _run_failed,
+    facts.RequestAccepted: _accepted,
+    facts.RequestRefused: lambda e: Told("FAILED", f"{e.kind} refused: {e.why}"),
+    facts.RoundStarted: lambda e: Told("RUNNING", f"round {e.round}", quiet=e.round < 2),
+    facts.RetryDecided: _decided,
+    facts.ScopeReverting: lambda _: Told("REVERTING", "reverting"),
+    facts.ScopeReset: lambda _: Told("PENDING", "reset", quiet=True),
+    facts.TimerFired: lambda _: Told("RUNNING", "timer fired", quiet=True),
+    facts.TaskStarted: lambda e: Told("RUNNING", f"started{_counted(e)}"),
+    facts.TaskWaiting: lambda e: Told("WAITING", f"waiting{_polls(e.polls)} {e.message}".rstrip()),
+    facts.TaskSucceeded: _succeeded,
+    facts.TaskFailed: _failed,
+    facts.TaskInterrupted: lambda e: Told("INTERRUPTED", f"{e.phase} interrupted: {e.cause}"),
+    facts.RevertStarted: lambda e: Told("REVERTING", f"revert started{_counted(e)}"),
+    facts.TaskReverted: lambda _: Told("REVERTED", "reverted"),
+    facts.RevertFailed: _revert_failed,
+    facts.OutcomeIgnored: lambda e: Told("WAITING", f"{e.phase} {e.outcome}, too late to count"),
+}

@@ -1,0 +1,173 @@
+"""The nodes of a run view: what has become of each atom, each flow, and each failed round of a retry."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from flowledger.core.states import AtomState
+from flowledger.events.facts import Decision
+from flowledger.events.failure import Failure
+
+from .outline import Place
+
+#: How much of a result a view keeps, in bytes of JSON; longer ones are left to who reads the events.
+RESULT_KEPT_BYTES: Final = 2000
+
+ScopePhase = Literal["", "reverting", "waiting", "gave up"]
+
+
+def one_line(failure: Failure) -> str:
+    """A failure in one line: the exception's own name and the first line of its message."""
+    name = failure.type.rpartition(".")[2]
+    first = failure.message.strip().partition("\n")[0]
+    return f"{name}: {first}" if first else name
+
+
+@dataclass(slots=True)
+class AtomView:
+    """One atom. Times are microseconds since the epoch; ``started_us`` is the first start in this try.
+
+    ``attempt`` counts the starts in this try, ``attempts`` all of them; ``result`` is JSON where it is short.
+    ``revert_attempt`` counts the revert's starts; ``failure`` is the last one of this try.
+    """
+
+    place: Place
+    state: AtomState = "PENDING"
+    try_: int = 1
+    attempt: int = 0
+    attempts: int = 0
+    polls: int = 0
+    message: str = ""
+    started_us: int | None = None
+    ended_us: int | None = None
+    until_us: int | None = None
+    revert_attempt: int = 0
+    interruptions: int = 0
+    failure: Failure | None = None
+    failed_attempts: list[Failure] = field(default_factory=list[Failure])
+    result: bytes | None = None
+
+    @property
+    def path(self) -> str:
+        """Where the atom stands in the plan."""
+        return self.place.path
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.place.name
+
+    @property
+    def failed(self) -> str:
+        """The last failure of this try in one line; "" if there is none."""
+        return one_line(self.failure) if self.failure else ""
+
+    def duration_us(self, now_us: int | None = None) -> int | None:
+        """From the first start in this try to the outcome, or to ``now_us`` while there is none."""
+        end = self.ended_us if self.ended_us is not None else now_us
+        return None if self.started_us is None or end is None else max(0, end - self.started_us)
+
+    def reset(self) -> None:
+        """Forget this try: a round of its scope is over."""
+        if self.attempt or self.failure:
+            self.try_ += 1
+        self.attempt = self.polls = self.revert_attempt = 0
+        self.started_us = self.ended_us = self.until_us = None
+        self.failure = self.result = None
+        self.failed_attempts = []
+        self.message = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRound:
+    """A round of a retry that ended badly: what the retry answered, and why it was asked."""
+
+    round: int
+    decision: Decision
+    failures: tuple[Failure, ...]
+
+    @property
+    def reason(self) -> str:
+        """The first failure in one line, and how many more there are."""
+        return self._first([one_line(failure) for failure in self.failures])
+
+    @property
+    def brief(self) -> str:
+        """The reason without the exception's name, where its message says enough."""
+        return self._first([failure.message.strip().partition("\n")[0] or failure.type for failure in self.failures])
+
+    def _first(self, reasons: list[str]) -> str:
+        first, *more = reasons or [""]
+        return f"{first} (and {len(more)} more)" if more else first
+
+
+@dataclass(slots=True)
+class FlowView:
+    """One flow; ``atoms`` counts the states of all atoms in it, at any depth. ``round`` is 0 before the first."""
+
+    place: Place
+    children: list[str] = field(default_factory=list[str])
+    atoms: Counter[str] = field(default_factory=Counter[str])
+    round: int = 0
+    phase: ScopePhase = ""
+    until_us: int | None = None
+    failed_rounds: list[FailedRound] = field(default_factory=list[FailedRound])
+
+    @property
+    def path(self) -> str:
+        """Where the flow stands in the plan; "" is the run itself."""
+        return self.place.path
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.place.name
+
+    @property
+    def total(self) -> int:
+        """How many atoms are in it."""
+        return self.atoms.total()
+
+    @property
+    def done(self) -> int:
+        """How many of them have succeeded (and still stand)."""
+        return self.atoms["SUCCEEDED"]
+
+    @property
+    def state(self) -> AtomState:
+        """What to show for the flow as a whole: the most telling state of its atoms."""
+        if self.phase == "reverting" and not self.atoms["REVERT_FAILED"]:
+            return "REVERTING"
+        for state in _TELLING:
+            if self.atoms[state]:
+                return state
+        if self.phase == "waiting":
+            return "WAITING"
+        if self.atoms["SUCCEEDED"] == self.total and self.total:
+            return "SUCCEEDED"
+        if self.atoms["REVERTED"]:
+            return "REVERTED"
+        return "RUNNING" if self.atoms["SUCCEEDED"] else "PENDING"
+
+    def reset(self) -> None:
+        """As it was before its first round (a scope further out was reset)."""
+        self.round = 0
+        self.phase = ""
+        self.until_us = None
+        self.failed_rounds = []
+
+
+_TELLING: Final[tuple[AtomState, ...]] = (
+    "REVERT_FAILED", "REVERTING", "FAILED", "RUNNING", "INTERRUPTED", "WAITING",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Resumption:
+    """A later owner took the run up: at ``version``, with ``kept`` results, after the ``interrupted`` paths."""
+
+    version: int
+    kept: int
+    interrupted: list[str] = field(default_factory=list[str])

@@ -1,0 +1,352 @@
+"""The run view: a fold of one run's log, for people. What `show`, the live tree and summaries are made of.
+
+It asks nothing of the code that made the run: the plan's document gives the tree, or, where there is none (a run that
+was only submitted, a log without its plan), the paths of the events do. It judges nothing: `core.evolve` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, Literal
+
+from flowledger.core.states import AtomState
+from flowledger.events import facts
+from flowledger.events.envelope import Envelope
+from flowledger.events.failure import Failure
+from flowledger.events.store import FINAL, Direction, RunStatus
+
+from .nodes import RESULT_KEPT_BYTES, AtomView, FailedRound, FlowView, Resumption
+from .outline import Place, grown, outline
+
+#: A run's status, or REVERTING while it runs backwards.
+ShownState = RunStatus | Literal["REVERTING"]
+
+
+class RunView:
+    """The state of one run after the events applied so far. Times are microseconds since the epoch."""
+
+    def __init__(self, run_id: str = "", document: bytes | None = None) -> None:
+        self.run_id = run_id
+        self.app = ""
+        self.factory = ""
+        self.key: str | None = None
+        self.tags: dict[str, str] = {}
+        self.fingerprint: str | None = None
+        self.status: RunStatus = "PENDING"
+        self.direction: Direction = "FORWARD"
+        self.owner: str | None = None
+        self.version = 0
+        self.submitted_us: int | None = None
+        self.started_us: int | None = None
+        self.ended_us: int | None = None
+        self.last_us: int | None = None
+        self.reopened_us: int | None = None
+        self.fail_reason = ""
+        self.resumptions: list[Resumption] = []
+        self.claims = 0
+        self.root = FlowView(Place("", "", "run", ""))
+        self.flows: dict[str, FlowView] = {"": self.root}
+        self.atoms: dict[str, AtomView] = {}
+        if document is not None:
+            self.use(document)
+
+    # -- the tree -------------------------------------------------------------------------------
+
+    def use(self, document: bytes) -> None:
+        """Lay out the tree that a plan's document describes; what has been applied already stays."""
+        places = outline(document)
+        paths = [place.path for place in places]
+        self._place(places)
+        for flow in self.flows.values():  # plan order, whatever the events met first
+            known = set(flow.children)
+            flow.children = [path for path in paths if path in known] + [c for c in flow.children if c not in paths]
+
+    def _place(self, places: Iterable[Place]) -> None:
+        for place in places:
+            known = self.flows.get(place.path) or self.atoms.get(place.path)
+            if known is not None:
+                known.place = place if place.pattern != "flow" else known.place
+                continue
+            self.flows[place.parent].children.append(place.path)
+            if place.pattern == "task":
+                self.atoms[place.path] = AtomView(place)
+                self._count(place.path, "PENDING", 1)
+            else:
+                self.flows[place.path] = FlowView(place)
+
+    def _count(self, path: str, state: AtomState, by: int) -> None:
+        place = self.atoms[path].place
+        while place.path:
+            flow = self.flows[place.parent]
+            flow.atoms[state] += by
+            place = flow.place
+
+    def atom(self, path: str) -> AtomView:
+        """The atom at a path, made where only an event tells of it."""
+        if path not in self.atoms:
+            self._place(grown(path, is_atom=True))
+        return self.atoms[path]
+
+    def flow(self, path: str) -> FlowView:
+        """The flow at a path, made where only an event tells of it."""
+        if path not in self.flows:
+            self._place(grown(path, is_atom=False))
+        return self.flows[path]
+
+    def below(self, path: str) -> Iterator[AtomView | FlowView]:
+        """All nodes under a flow, in plan order."""
+        for child in self.flows[path].children:
+            if child in self.atoms:
+                yield self.atoms[child]
+            else:
+                yield self.flows[child]
+                yield from self.below(child)
+
+    # -- what it says ---------------------------------------------------------------------------
+
+    @property
+    def state(self) -> ShownState:
+        """The status; REVERTING while a run goes backwards."""
+        return "REVERTING" if self.status == "RUNNING" and self.direction == "BACK" else self.status
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the run has ended (a revert may open it again)."""
+        return self.status in FINAL
+
+    @property
+    def asked_to_revert(self) -> bool:
+        """Whether a person had the run undone after it had ended."""
+        return self.reopened_us is not None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the run came to what was asked of it: success, or the revert a person asked for."""
+        return self.status == ("REVERTED" if self.asked_to_revert else "SUCCEEDED")
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Atoms done and atoms in all; on the way back, atoms reverted and atoms that had been started."""
+        if self.direction == "FORWARD":
+            return self.root.done, self.root.total
+        return self.root.atoms["REVERTED"], self.root.total - self.root.atoms["PENDING"]
+
+    @property
+    def failures(self) -> list[Failure]:
+        """The last failure of every atom that has one in its present try, in plan order."""
+        nodes = self.below("")
+        return [node.failure for node in nodes if isinstance(node, AtomView) and node.failure]
+
+    def duration_us(self, now_us: int | None = None) -> int | None:
+        """From the start (of the revert, where a person asked for it) to the end, or to ``now_us`` before it."""
+        start = self.started_us if self.reopened_us is None else self.reopened_us
+        end = self.ended_us if self.ended_us is not None else now_us
+        return None if start is None or end is None else max(0, end - start)
+
+    def waiting_for(self, path: str) -> list[AtomView | FlowView]:
+        """What must be done before this node can start: its unfinished predecessors among its siblings."""
+        place = self.atoms[path].place if path in self.atoms else self.flows[path].place
+        before: list[AtomView | FlowView] = [self.flows.get(p) or self.atoms[p] for p in place.waits_for]
+        return [node for node in before if node.state != "SUCCEEDED"]
+
+    # -- the fold -------------------------------------------------------------------------------
+
+    def apply(self, envelope: Envelope) -> None:
+        """Take in the next event."""
+        self.run_id = self.run_id or envelope.run_id
+        self.version = envelope.version
+        self.last_us = envelope.time_us
+        fold = _FOLDS.get(type(envelope.event))
+        if fold is not None:
+            fold(self, envelope.path, envelope.event, envelope.time_us)
+
+    def extend(self, envelopes: Iterable[Envelope]) -> RunView:
+        """Take in several; returns itself."""
+        for envelope in envelopes:
+            self.apply(envelope)
+        return self
+
+    def move(self, path: str, state: AtomState) -> AtomView:
+        """Put an atom into a state, and count it in the flows around it."""
+        atom = self.atom(path)
+        if atom.state != state:
+            self._count(path, atom.state, -1)
+            self._count(path, state, 1)
+            atom.state = state
+        return atom
+
+
+# -- the run ------------------------------------------------------------------------------------
+
+
+def _submitted(view: RunView, path: str, event: facts.RunSubmitted, time_us: int) -> None:
+    view.app, view.factory, view.key, view.tags = event.app, event.factory, event.key, dict(event.tags)
+    view.submitted_us = time_us
+
+
+def _claimed(view: RunView, path: str, event: facts.RunClaimed, time_us: int) -> None:
+    view.owner = event.owner
+    view.claims += 1
+    if view.started_us is not None and not view.is_final and not view.asked_to_revert:
+        view.resumptions.append(Resumption(view.version, view.root.done))
+
+
+def _released(view: RunView, path: str, event: facts.RunReleased, time_us: int) -> None:
+    view.owner = None
+
+
+def _started(view: RunView, path: str, event: facts.RunStarted, time_us: int) -> None:
+    view.fingerprint = event.fingerprint
+    view.status = "RUNNING"
+    view.started_us = time_us
+
+
+def _suspended(view: RunView, path: str, event: facts.RunSuspended, time_us: int) -> None:
+    view.status = "SUSPENDED"
+
+
+def _resumed(view: RunView, path: str, event: facts.RunResumed, time_us: int) -> None:
+    view.status = "RUNNING"
+
+
+def _ended(view: RunView, path: str, event: facts.Event, time_us: int) -> None:
+    status: dict[type[facts.Event], RunStatus] = {
+        facts.RunSucceeded: "SUCCEEDED",
+        facts.RunReverted: "REVERTED",
+        facts.RunFailed: "FAILED",
+    }
+    view.status = status[type(event)]
+    view.fail_reason = event.reason if isinstance(event, facts.RunFailed) else ""
+    view.ended_us = time_us
+    view.owner = None
+    view.root.phase = ""
+
+
+def _accepted(view: RunView, path: str, event: facts.RequestAccepted, time_us: int) -> None:
+    if event.kind == "suspend":
+        view.status = "SUSPENDING"
+        return
+    view.status, view.direction = "RUNNING", "BACK"
+    view.reopened_us = time_us
+    view.ended_us = None
+
+
+# -- scopes -------------------------------------------------------------------------------------
+
+
+def _round_started(view: RunView, path: str, event: facts.RoundStarted, time_us: int) -> None:
+    flow = view.flow(path)
+    flow.round, flow.phase, flow.until_us = event.round, "", None
+
+
+def _retry_decided(view: RunView, path: str, event: facts.RetryDecided, time_us: int) -> None:
+    flow = view.flow(path)
+    failures = event.failures if event.error is None else (*event.failures, event.error)
+    flow.failed_rounds.append(FailedRound(event.round, event.decision, failures))
+    if event.decision != "RETRY":
+        flow.phase = "gave up"
+
+
+def _scope_reverting(view: RunView, path: str, event: facts.ScopeReverting, time_us: int) -> None:
+    if not path:
+        view.direction = "BACK"
+    view.flow(path).phase = "reverting"
+
+
+def _scope_reset(view: RunView, path: str, event: facts.ScopeReset, time_us: int) -> None:
+    flow = view.flow(path)
+    flow.phase, flow.until_us = "waiting", event.until
+    for node in view.below(path):
+        if isinstance(node, AtomView):
+            view.move(node.path, "PENDING").reset()
+        else:
+            node.reset()
+
+
+# -- atoms --------------------------------------------------------------------------------------
+
+
+def _fired(view: RunView, path: str, event: facts.TimerFired, time_us: int) -> None:
+    if path in view.atoms:
+        view.atoms[path].until_us = None
+    else:
+        view.flow(path).until_us = None
+
+
+def _task_started(view: RunView, path: str, event: facts.TaskStarted, time_us: int) -> None:
+    atom = view.move(path, "RUNNING")
+    atom.try_, atom.attempt = event.try_, event.attempt
+    atom.attempts += 1
+    atom.started_us = time_us if atom.started_us is None else atom.started_us
+    atom.ended_us = atom.until_us = None
+
+
+def _task_waiting(view: RunView, path: str, event: facts.TaskWaiting, time_us: int) -> None:
+    atom = view.move(path, "WAITING")
+    atom.until_us, atom.polls, atom.message = event.until, event.polls, event.message
+
+
+def _task_succeeded(view: RunView, path: str, event: facts.TaskSucceeded, time_us: int) -> None:
+    atom = view.move(path, "SUCCEEDED")
+    atom.ended_us, atom.until_us, atom.failure = time_us, None, None
+    atom.polls = event.polls or atom.polls
+    content = bytes(event.result)
+    atom.result = content if event.moved is None and len(content) <= RESULT_KEPT_BYTES else None
+
+
+def _task_failed(view: RunView, path: str, event: facts.TaskFailed, time_us: int) -> None:
+    atom = view.move(path, "WAITING" if event.again else "FAILED")
+    atom.failure = event.failure
+    atom.failed_attempts.append(event.failure)
+    atom.polls = event.polls or atom.polls
+    atom.until_us = event.until
+    atom.ended_us = None if event.again else time_us
+
+
+def _task_interrupted(view: RunView, path: str, event: facts.TaskInterrupted, time_us: int) -> None:
+    atom = view.move(path, "REVERTING" if event.phase == "revert" else "INTERRUPTED")
+    atom.interruptions += 1
+    if view.resumptions:
+        view.resumptions[-1].interrupted.append(path)
+
+
+def _revert_started(view: RunView, path: str, event: facts.RevertStarted, time_us: int) -> None:
+    atom = view.move(path, "REVERTING")
+    atom.revert_attempt, atom.until_us = event.attempt, None
+
+
+def _task_reverted(view: RunView, path: str, event: facts.TaskReverted, time_us: int) -> None:
+    view.move(path, "REVERTED").until_us = None
+
+
+def _revert_failed(view: RunView, path: str, event: facts.RevertFailed, time_us: int) -> None:
+    atom = view.move(path, "REVERTING" if event.again else "REVERT_FAILED")
+    atom.failure, atom.until_us = event.failure, event.until
+    atom.failed_attempts.append(event.failure)
+
+
+_FOLDS: Final[dict[type[facts.Event], Callable[[RunView, str, Any, int], None]]] = {
+    facts.RunSubmitted: _submitted,
+    facts.RunClaimed: _claimed,
+    facts.RunReleased: _released,
+    facts.RunStarted: _started,
+    facts.RunSuspended: _suspended,
+    facts.RunResumed: _resumed,
+    facts.RunSucceeded: _ended,
+    facts.RunReverted: _ended,
+    facts.RunFailed: _ended,
+    facts.RequestAccepted: _accepted,
+    facts.RoundStarted: _round_started,
+    facts.RetryDecided: _retry_decided,
+    facts.ScopeReverting: _scope_reverting,
+    facts.ScopeReset: _scope_reset,
+    facts.TimerFired: _fired,
+    facts.TaskStarted: _task_started,
+    facts.TaskWaiting: _task_waiting,
+    facts.TaskSucceeded: _task_succeeded,
+    facts.TaskFailed: _task_failed,
+    facts.TaskInterrupted: _task_interrupted,
+    facts.RevertStarted: _revert_started,
+    facts.TaskReverted: _task_reverted,
+    facts.RevertFailed: _revert_failed,
+}
