@@ -126,12 +126,12 @@ class Values:
             value = _item(value, binding.item)
         return value if binding.into is None else binding.into.validate(value)
 
-    def outcome_of(self, node: Node, failures: tuple[Failure, ...]) -> Callable[[FromOutcome], Any]:
+    def outcome_of(self, node: Node, failures: Callable[[], tuple[Failure, ...]]) -> Callable[[FromOutcome], Any]:
         """What a revert may ask about how its execute ended (E4): ``result``, ``failure``, ``failures``."""
 
         def answer(binding: FromOutcome) -> Any:
             if binding.what == "failures":
-                return list(failures)
+                return list(failures())
             if binding.what == "failure":
                 return None if node.number in self._state.results else self._state.failures.get(node.number)
             if node.number not in self._state.results or node.task is None:

@@ -106,7 +106,7 @@ def _has_arguments(run: ActiveRun, attempt: Attempt, bindings: tuple[Binding, ..
     outcome = None
     if attempt.phase == "revert":
         scope = run.state.revert_scope.get(node.number, RUN)
-        outcome = run.values.outcome_of(node, deciding.round_failures(run.state, scope))
+        outcome = run.values.outcome_of(node, lambda: deciding.round_failures(run.state, scope))
     try:
         attempt.arguments = run.values.arguments(bindings, lambda: attempt.context, outcome)
     except Exception as error:  # noqa: BLE001 - any user type's validator (D7)
