@@ -7,6 +7,7 @@ them, dicts. Counters are kept so that an event touches only its neighbours:
 - ``open_children[f]``    children of flow f that are not done
 - ``standing[n]``         atom: 1 while it must be undone; flow: how many children have something standing
 - ``standing_succs[n]``   siblings after n in which something stands: n cannot be undone before them (D4)
+- ``hollow``              flows without an atom: nothing ever stands in them, but what comes after them may (D4)
 - ``busy[s]``             bodies that run directly in scope s, plus scopes inside that are busy, plus its own revert
 - ``open_reverts[s]``     reverts enabled or running that belong to the revert of scope s
 - ``touched[f]``          children of flow f that are not as they were at the start (what a reset must visit)
@@ -48,7 +49,7 @@ class State:
 
     __slots__ = (
         "agenda", "attempts", "backoff_s", "blockers", "broken", "busy", "claimed_by", "direction", "due", "ended",
-        "epoch", "failed", "failure_counts", "failures", "first_started_us", "history", "interruptions",
+        "epoch", "failed", "failure_counts", "failures", "first_started_us", "history", "hollow", "interruptions",
         "known_failures", "live_scopes", "members", "on_failure", "open_children", "open_reverts", "plan", "polls",
         "results", "retry_errors", "revert_attempts", "revert_errors", "revert_failures", "revert_interruptions",
         "revert_scope", "rounds", "running", "standing", "standing_succs", "started", "states", "status", "submitted",
@@ -79,6 +80,7 @@ class State:
         self.open_children: list[int] = [len(node.children) for node in nodes]
         self.standing: list[int] = [0] * count
         self.standing_succs: list[int] = [0] * count
+        self.hollow = _hollow(plan)
         self.touched: dict[int, list[int]] = {}
         # per atom, where there is something to say
         self.results: dict[int, Result] = {}
@@ -122,11 +124,22 @@ class State:
         plain: dict[str, Any] = {}
         for name in self.__slots__:
             value = getattr(self, name)
-            if name in ("plan", "agenda"):
+            if name in ("plan", "agenda", "hollow"):
                 continue
             plain[name] = _sorted(value)
         plain["agenda"] = list(self.agenda)
         return plain
+
+
+def _hollow(plan: Plan) -> frozenset[int]:
+    """The flows without an atom in them; children have higher numbers than their flow."""
+    if all(node.is_atom or node.children for node in plan.nodes):
+        return frozenset()
+    found: set[int] = set()
+    for node in reversed(plan.nodes):
+        if not node.is_atom and found.issuperset(node.children):
+            found.add(node.number)
+    return frozenset(found)
 
 
 def _sorted(value: Any) -> Any:

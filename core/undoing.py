@@ -19,24 +19,43 @@ def stand(state: State, number: int) -> None:
             return
         for before in nodes[number].preds:
             standing_succs[before] += 1
+            if before in state.hollow and standing_succs[before] == 1:
+                _stand_through(state, before)
         number = nodes[number].parent
+
+
+def _stand_through(state: State, hollow: int) -> None:
+    """Something stands after a flow without atoms, so also after all that comes before that flow."""
+    stack = [hollow]
+    while stack:
+        for before in state.plan.nodes[stack.pop()].preds:
+            state.standing_succs[before] += 1
+            if before in state.hollow and state.standing_succs[before] == 1:
+                stack.append(before)
 
 
 def lower(state: State, number: int) -> list[int]:
     """The atom stands no more. Returns the nodes that have nothing standing after them any more."""
-    nodes, standing, standing_succs = state.plan.nodes, state.standing, state.standing_succs
+    nodes, standing = state.plan.nodes, state.standing
     freed: list[int] = []
     while True:
         standing[number] -= 1
         if standing[number]:
             return freed
-        for before in nodes[number].preds:
-            standing_succs[before] -= 1
-            if standing_succs[before] == 0:
-                freed.append(before)
+        _lower_after(state, number, freed)
         if number == RUN:
             return freed
         number = nodes[number].parent
+
+
+def _lower_after(state: State, number: int, freed: list[int]) -> None:
+    """The node stands no more after what comes before it; a flow without atoms passes that on."""
+    stack = [number]
+    while stack:
+        for before in state.plan.nodes[stack.pop()].preds:
+            state.standing_succs[before] -= 1
+            if state.standing_succs[before] == 0:
+                (stack if before in state.hollow else freed).append(before)
 
 
 def begin(state: State, scope: int) -> None:
