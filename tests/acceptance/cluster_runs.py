@@ -89,7 +89,7 @@ class World:
         return ended.returncode, ended.stdout
 
     def _described(self, cluster: Cluster) -> Path:
-        described = self.directory / "cluster.json"
+        described = self.directory / f"cluster-{len(self.drivers)}.json"  # nobody reads it while it is written
         described.write_text(json.dumps({"cluster": cluster.model_dump()}), encoding="utf-8")
         return described
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from examples.cluster.models import Cluster, Node
+from examples.cluster.processes import servers_in
 from tests.acceptance.cluster_runs import Driver, World, new_world
 from tests.acceptance.cluster_world import eventually, processes_per_node
 
@@ -71,6 +72,24 @@ def test_the_runs_above_were_killed_half_way() -> None:
     if not killed_half_way:
         pytest.skip("the runs were left out, or another process had them")
     assert sum(killed_half_way) >= 0.75 * len(killed_half_way)
+
+
+def test_c5_a_server_whose_outcome_was_lost_is_found_again(world: World) -> None:
+    # Given a run that was killed as soon as its server's process was there, before anybody had noted it
+    cluster = Cluster(nodes=[Node(name="a", warm_up_s=0)])
+    driver = world.start(cluster)
+    eventually(lambda: processes_per_node(world.directory), what="a first process")
+    assert driver.kill()
+    eventually(lambda: world.cloud.homes.state("a"), what="the server has spoken")
+    eventually(lambda: processes_per_node(world.directory) == {"a": 1}, what="what started it has gone")
+    orphans = servers_in(world.directory)
+
+    # When the run goes on
+    code, out = world.run(cluster)
+
+    # Then it takes up that very process
+    assert code == 0, out
+    assert servers_in(world.directory) == orphans
 
 
 def test_b1_two_engines_resuming_one_run_one_wins_and_nothing_is_doubled(world: World) -> None:
