@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from flowledger.events.errors import DefinitionError, PlacedInsideTask
 
-from .source import caller, shown
+from .source import Place, caller, shown
 
 if TYPE_CHECKING:
     from logging import Logger, LoggerAdapter
@@ -74,8 +74,9 @@ class TaskContext:
 RUNNING: ContextVar[Callable[[], TaskContext] | None] = ContextVar("flowledger_running", default=None)
 
 
-def refuse_inside_body(what: str) -> None:
+def refuse_inside_body(what: str, place: Place | None = None) -> None:
     """Raise `PlacedInsideTask` where a body is running; ``what`` is what was tried, as the user wrote it."""
     context = RUNNING.get()
     if context is not None:
-        raise PlacedInsideTask(f"{what} was called while {context().path} is running, at {shown(caller(1))}")
+        line = shown(place or caller(1))
+        raise PlacedInsideTask(f"{what} was called while {context().path} is running, at {line}")

@@ -74,8 +74,7 @@ class Registry:
         self.tasks: dict[str, Registered] = {}
         self.flows: dict[str, FactoryDefinition] = {}
         self.resources: dict[str, Resource[Any]] = {}
-        self._names: dict[int, str] = {}  # id of a task or flow definition → its name here
-        self._resource_names: dict[int, str] = {}
+        self._names: dict[object, str] = {}  # definition → its name here
 
     # -- decorators -----------------------------------------------------------------------------
 
@@ -168,7 +167,6 @@ class Registry:
                 raise DefinitionError(f"{where}: there is no scope={scope!r}", hint="use one of 'process', 'run'")
             made: Resource[Any] = Resource(symbol_name(given.__name__, where), given, scope, place, _around(given))
             self._add(self.resources, made.name, made)
-            self._resource_names[id(made)] = made.name
             return made
 
         return register if make is None else register(make)
@@ -184,18 +182,12 @@ class Registry:
         for mine, theirs in ((self.tasks, other.tasks), (self.flows, other.flows), (self.resources, other.resources)):
             for name, definition in theirs.items():
                 self._add(mine, f"{prefix}/{name}" if prefix else name, definition)
-        for name, made in self.resources.items():
-            self._resource_names.setdefault(id(made), name)
 
     # -- looking up -----------------------------------------------------------------------------
 
     def name_of(self, definition: object) -> str | None:
-        """The name of a task's or flow's definition in this app; None if it is not in it."""
-        return self._names.get(id(definition))
-
-    def name_of_resource(self, made: Resource[Any]) -> str | None:
-        """The name of a resource in this app; None if it is not in it."""
-        return self._resource_names.get(id(made))
+        """The name of the definition of a task or flow, or of a resource, in this app; None if it is not in it."""
+        return self._names.get(definition)
 
     def find_resource(self, name: str, asking: str | None) -> str | None:
         """The resource an argument ``name`` gets, where ``asking`` is the name of who asks: its own app's first."""
@@ -240,7 +232,7 @@ class Registry:
                 hint="give one of them another name=, or include the other app with a prefix=",
             )
         where[name] = definition
-        self._names.setdefault(id(definition), name)
+        self._names.setdefault(definition, name)
 
 
 def _place(body: Any) -> Place:
@@ -275,6 +267,5 @@ def _around(body: Any) -> Around | None:
 
 
 def _same_cell(old: Place, new: Place) -> bool:
-    """Whether this is the same definition made again: a notebook cell or a prompt, never two places in a file."""
-    interactive = new[0].startswith("<") or "ipykernel" in new[0]
-    return interactive or old == new
+    """Whether this may be a definition made again: at a prompt or in a notebook cell, which have no real file."""
+    return all(file.startswith("<") or "ipykernel" in file for file, _ in (old, new))

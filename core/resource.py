@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Literal, get_args, get_origin
 
 from typing_extensions import TypeVar
-
-from flowledger.events.errors import DefinitionError
 
 from .definition import Around
 from .signature import EMPTY, Signature, check_shape, signature
@@ -102,26 +100,3 @@ def _kind(make: Callable[..., Any]) -> Kind:
     if inspect.isgeneratorfunction(make):
         return "generator"
     return "coroutine" if inspect.iscoroutinefunction(make) else "function"
-
-
-def check_needs(resources: Mapping[str, Resource[Any]], needs: Callable[[str], Mapping[str, str]], name: str) -> None:
-    """Refuse resources that need each other in a circle.
-
-    Raises:
-        DefinitionError
-    """
-    path: list[str] = []
-
-    def visit(at: str) -> None:
-        if at in path:
-            raise DefinitionError(
-                f"resources need each other: {' → '.join([*path[path.index(at) :], at])}",
-                hint="have one of them made by the other",
-            )
-        path.append(at)
-        for other in needs(at).values():
-            if other in resources:
-                visit(other)
-        path.pop()
-
-    visit(name)

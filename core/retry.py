@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
+from flowledger.events.errors import DefinitionError
 from flowledger.events.facts import Decision
 from flowledger.events.failure import Failure
 
@@ -57,6 +58,10 @@ class Times(Retry[int]):
         provides: str | None = None,
         revert_all: bool = False,
     ) -> None:
+        if type(executions) is not int or executions < 1:
+            raise DefinitionError(
+                f"Times({executions!r}): {executions!r} is not a number from 1", hint="Times(1) runs the scope once"
+            )
         self.executions = executions
         self.backoff = as_backoff(backoff)
         self.provides = provides

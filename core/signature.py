@@ -64,7 +64,8 @@ def check_shape(body: Callable[..., Any], what: str, *, variable_keywords: bool)
     """
     parameters = list(inspect.signature(body).parameters.values())
     for p in parameters:
-        if p.kind is p.POSITIONAL_ONLY or p.kind is p.VAR_POSITIONAL or (p.kind is p.VAR_KEYWORD > variable_keywords):
+        unnamed = p.kind in {p.POSITIONAL_ONLY, p.VAR_POSITIONAL}
+        if unnamed or (p.kind is p.VAR_KEYWORD and not variable_keywords):
             star = "*" if p.kind is p.VAR_POSITIONAL else "**" if p.kind is p.VAR_KEYWORD else ""
             raise DefinitionError(
                 f"{what}: argument `{star}{p.name}` cannot be filled by name",

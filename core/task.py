@@ -317,7 +317,7 @@ def _definition_of(task: Task[Any]) -> TaskDefinition:
 
 
 def _bound(definition: TaskDefinition, args: tuple[Any, ...], kwargs: Mapping[str, Any], place: Place) -> Atom[Any]:
-    refuse_inside_body(f"{definition.name}.bind(…)")
+    refuse_inside_body(f"{definition.name}.bind(…)", place)
     bound = bind_arguments(definition.signature, args, kwargs, f"{definition.name}.bind(…)", place)
     return Atom(definition, bound, place, _label(definition, bound))
 

@@ -68,4 +68,5 @@ def typed(annotation: Any, *, where: str) -> Typed:
         except TypeError:  # an unhashable annotation, e.g. Annotated[..., Field(examples=[...])]
             return Typed(annotation)
     except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError) as error:
-        raise UnserialisableType(f"{where}: {annotation!r} cannot be written to the log") from error
+        why = str(error).partition("\n")[0]
+        raise UnserialisableType(f"{where}: {annotation!r} cannot be written to the log ({why})") from error

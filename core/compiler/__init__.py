@@ -19,7 +19,6 @@ from flowledger.core.document import describe, differences, read_document
 from flowledger.core.parts import Atom, Flow, Part
 from flowledger.core.plan import Plan
 from flowledger.core.registry import Registry
-from flowledger.core.resource import check_needs
 from flowledger.core.task import TaskClass
 from flowledger.core.typed import Typed, typed
 from flowledger.events.errors import FactoryNotPure, NotSupported
@@ -27,6 +26,7 @@ from flowledger.events.facts import OnFailure
 
 from .binding import Binder
 from .draft import Executor
+from .resources import with_needs
 from .root import Entry, entry, inputs_of, rebuild
 from .symbols import gather_symbols, typed_of
 from .tree import grow
@@ -72,7 +72,7 @@ def _compile(part: Part[Any], registry: Registry, executor: str | None, on_failu
         by_path={node.path: node.number for node in draft.nodes},
         inputs=_input_types(root, part),
         returns=typed_of(draft, 1),
-        resources=_resources(registry, binder.resources),
+        resources=with_needs(registry, binder.resources),
         on_failure=mode,
         fingerprint=fingerprint,
         document=document,
@@ -121,16 +121,3 @@ def _field_types(atom: Atom[Any]) -> dict[str, Typed]:
     return {
         name: typed(annotation, where=f"field `{name}` of {owner.name}") for name, annotation in owner.fields.items()
     }
-
-
-def _resources(registry: Registry, used: set[str]) -> frozenset[str]:
-    """The resources the atoms use, and those these need."""
-    found: set[str] = set()
-    ahead = sorted(used)
-    while ahead:
-        name = ahead.pop()
-        if name not in found:
-            found.add(name)
-            check_needs(registry.resources, registry.resource_needs, name)
-            ahead.extend(registry.resource_needs(name).values())
-    return frozenset(found)

@@ -141,7 +141,7 @@ class Binder:
             assert binding is not None
             return binding
         if isinstance(value, Resource):
-            name = self.draft.registry.name_of_resource(value)
+            name = self.draft.registry.name_of(value)
             if name is None:
                 raise MissingSymbol(
                     f"{self.where(node)}: `{parameter.name}` is bound to the resource {value.where}, "

@@ -109,6 +109,7 @@ class _Specs:
         found = self._known.get(id(definition))
         if found is None:
             spec = definition.spec(self._draft.registry.name_of(definition.owner) or definition.name)
+            _ = definition.exports  # refused here, though nobody may ask for them
             found = self._known[id(definition)] = (spec, self._lane(spec, definition.options.executor))
         return found
 

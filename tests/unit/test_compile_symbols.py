@@ -1,0 +1,590 @@
+"""Symbol resolution (rules E1–E4): what a name means at each place, and what is refused with which words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pytest
+from pydantic import BaseModel
+from typing_extensions import TypedDict
+
+from flowledger.core.compiler import compile as compile_part
+from flowledger.core.context import TaskContext
+from flowledger.core.parts import Flow, Part
+from flowledger.core.patterns import graph, linear, link, unordered
+from flowledger.core.plan import FromInput, FromNode, FromOutcome, FromResource, FromRound, Given, Plan
+from flowledger.core.registry import Registry
+from flowledger.core.retry import Times
+from flowledger.core.symbols import symbol
+from flowledger.events import errors
+from tests.unit.refusing import refused
+
+app = Registry("app")
+
+
+@app.task(provides="x")
+def give() -> int:
+    return 1
+
+
+@app.task(provides="x")
+def give_too() -> int:
+    return 2
+
+
+@app.task(provides="y")
+def other() -> int:
+    return 3
+
+
+@app.task
+def take(x: int) -> int:
+    return x
+
+
+@app.task
+def take_or(x: int = 7) -> int:
+    return x
+
+
+@app.task(provides="x")
+def step(x: int) -> int:
+    return x
+
+
+@app.task
+def noop() -> None: ...
+
+
+def plan_of(part: Part[Any], **inputs: int) -> Plan:
+    """The plan of a flow called `f` with this part in it, and these inputs."""
+    registry = Registry("test")
+    registry.include(app)
+
+    if inputs:
+
+        @registry.flow
+        def f(x: int) -> Flow[Any]:
+            return part if isinstance(part, Flow) else linear(part)
+
+        return compile_part(f(**inputs), registry)
+
+    @registry.flow(name="f")
+    def bare() -> Flow[Any]:
+        return part if isinstance(part, Flow) else linear(part)
+
+    return compile_part(bare(), registry)
+
+
+def source(plan: Plan, path: str, argument: str = "x") -> object:
+    """Where an argument comes from: a path, an input, …"""
+    node = plan.nodes[plan.by_path[path]]
+    for binding in node.arguments:
+        if binding.argument == argument:
+            match binding:
+                case FromNode():
+                    item = "" if binding.item is None else f"[{binding.item}]"
+                    return plan.nodes[binding.node].path + item
+                case FromInput():
+                    return f"input {binding.name}"
+                case FromRound():
+                    return f"retry {plan.nodes[binding.scope].path}"
+                case Given():
+                    return binding.content
+                case FromResource():
+                    return f"resource {binding.name}"
+                case _:
+                    return binding
+    return None
+
+
+def edges(plan: Plan) -> set[tuple[str, str]]:
+    return {(plan.nodes[p].path, n.path) for n in plan.nodes for p in n.preds}
+
+
+# -- linear -------------------------------------------------------------------------------------
+
+
+def test_e2_linear_takes_the_nearest_earlier_sibling() -> None:
+    plan = plan_of(linear(give, give_too, take, step, take.named("last")))
+    assert source(plan, "f/take") == "f/give_too"
+    assert source(plan, "f/step") == "f/give_too"
+    assert source(plan, "f/last") == "f/step"
+
+
+def test_e2_linear_sees_nothing_later_and_the_error_says_who_is() -> None:
+    with refused(
+        errors.MissingSymbol, "`x`", "f/take", "f/give provides it, but runs later", "test_compile_symbols.py"
+    ):
+        plan_of(linear(take, give))
+
+
+def test_e1_in_linear_each_part_follows_the_one_before() -> None:
+    plan = plan_of(linear(give, linear(noop, noop), other))
+    assert edges(plan) == {
+        ("f/give", "f/linear"), ("f/linear/noop", "f/linear/noop-2"), ("f/linear", "f/other")
+    }  # fmt: skip
+
+
+# -- unordered ----------------------------------------------------------------------------------
+
+
+def test_e2_unordered_siblings_do_not_see_each_other() -> None:
+    with refused(errors.MissingSymbol, "`x`", "f/give provides it", "do not see each other"):
+        plan_of(unordered(give, take))
+    assert edges(plan_of(unordered(give, other))) == set()
+
+
+def test_e3_unordered_exports_what_one_child_exports_and_a_list_under_as() -> None:
+    plan = plan_of(linear(unordered(give, other), take))
+    assert source(plan, "f/take") == "f/unordered/give"
+
+    @app.task
+    def total(xs: list[int]) -> int:
+        return sum(xs)
+
+    plan = plan_of(linear(unordered(give, give_too).as_("xs"), total))
+    assert source(plan, "f/total", "xs") == "f/unordered"
+    with refused(errors.MissingSymbol, "`x`", "exports it twice"):
+        plan_of(linear(unordered(give, give_too), take))
+
+
+def test_e7_each_gives_its_list_and_nothing_else_however_short() -> None:
+    @app.task(provides="probed")
+    def probe(host: str) -> int:
+        return 0
+
+    @app.task
+    def use(probed: int) -> None: ...
+
+    with refused(errors.MissingSymbol, "`probed`"):
+        plan_of(linear(probe.each(["a"]), use))
+
+
+# -- graph --------------------------------------------------------------------------------------
+
+
+def test_e2_graph_takes_any_sibling_and_makes_the_edge() -> None:
+    plan = plan_of(graph(take, give))
+    assert source(plan, "f/take") == "f/give"
+    assert edges(plan) == {("f/give", "f/take")}
+
+
+def test_e2_two_providers_in_a_graph_are_ambiguous() -> None:
+    with refused(errors.AmbiguousSymbol, "`x`", "f/take", "f/give and f/give_too", "bind(x="):
+        plan_of(graph(give, give_too, take))
+
+
+def test_e2_those_after_it_by_link_are_no_candidates() -> None:
+    late = give_too.bind()
+    plan = plan_of(graph(give, late, take, noop, link(take, noop), link(noop, late)))
+    assert source(plan, "f/take") == "f/give"
+
+
+def test_e2_an_atom_in_a_graph_is_not_its_own_provider() -> None:
+    with refused(errors.MissingSymbol, "`x`", "f/step"):
+        plan_of(graph(step))
+    plan = plan_of(graph(step, give))
+    assert source(plan, "f/step") == "f/give"
+
+
+def test_e1_a_symbol_used_deep_inside_joins_the_siblings_around() -> None:
+    plan = plan_of(graph(linear(noop, unordered(take), name="inner"), linear(give, name="outer")))
+    assert source(plan, "f/inner/unordered/take") == "f/outer/give"
+    assert edges(plan) == {("f/outer", "f/inner"), ("f/inner/noop", "f/inner/unordered")}
+
+
+def test_a_cycle_is_refused_with_its_names_and_reasons() -> None:
+    @app.task(provides="egg")
+    def hen(chick: int) -> int:
+        return chick
+
+    @app.task(provides="chick")
+    def hatch(egg: int) -> int:
+        return egg
+
+    with refused(errors.CyclicFlow, "hen", "hatch", "`egg`", "`chick`", "test_compile_symbols.py"):
+        plan_of(graph(hen, hatch))
+
+
+def test_links_alone_make_a_cycle_too() -> None:
+    a, b, c = (noop.bind() for _ in range(3))
+    with refused(errors.CyclicFlow, "noop → ", "link"):
+        plan_of(graph(a, b, c, link(a, b), link(b, c), link(c, a)))
+
+
+# -- outwards -----------------------------------------------------------------------------------
+
+
+def test_e2_outwards_then_inputs_then_resources() -> None:
+    registry = Registry("test")
+
+    @registry.resource
+    def x() -> int:
+        return 1
+
+    @registry.task
+    def use(x: int) -> None: ...
+
+    @registry.flow
+    def plain() -> Flow[None]:
+        return linear(use)
+
+    @registry.flow
+    def with_input(x: int) -> Flow[None]:
+        return linear(use)
+
+    @registry.flow
+    def with_sibling(x: int) -> Flow[None]:
+        return linear(give, unordered(linear(use)))
+
+    assert source(compile_part(plain(), registry), "plain/use") == "resource x"
+    assert source(compile_part(with_input(1), registry), "with_input/use") == "input x"
+    path = "with_sibling/unordered/linear/use"
+    assert source(compile_part(with_sibling(1), registry), path) == "with_sibling/give"
+
+
+def test_e2_an_injected_value_comes_before_all() -> None:
+    assert source(plan_of(linear(give, take.bind(5))), "f/take") == b"5"
+
+
+def test_inputs_of_a_nested_factory_are_seen_inside_it_the_nearest_first() -> None:
+    registry = Registry("test")
+
+    @registry.task
+    def use(x: int, z: int) -> None: ...
+
+    @registry.flow
+    def inner(x: int) -> Flow[None]:
+        return linear(use)
+
+    @registry.flow
+    def outer(x: int, z: int) -> Flow[Any]:
+        return linear(inner(x + 1), use)
+
+    plan = compile_part(outer(1, 2), registry)
+    assert (source(plan, "outer/inner/use"), source(plan, "outer/inner/use", "z")) == (b"2", "input z")
+    assert source(plan, "outer/use") == "input x"
+
+
+def test_an_argument_without_a_provider_takes_its_default() -> None:
+    assert source(plan_of(linear(take_or)), "f/take_or") is None
+    assert source(plan_of(linear(give, take_or)), "f/take_or") == "f/give"
+
+
+def test_e3_the_last_export_of_a_linear_flow_wins() -> None:
+    assert source(plan_of(linear(linear(give, give_too), take)), "f/take") == "f/linear/give_too"
+
+
+def test_e3_a_graph_does_not_export_what_two_children_export() -> None:
+    with refused(errors.MissingSymbol, "`x`"):
+        plan_of(linear(graph(give, give_too), take))
+
+
+# -- retries ------------------------------------------------------------------------------------
+
+
+def test_e3_a_retry_is_seen_inside_its_scope_only() -> None:
+    plan = plan_of(linear(linear(take, unordered(take), retry=Times(3, provides="x"))))
+    assert source(plan, "f/linear/take") == "retry f/linear"
+    assert source(plan, "f/linear/unordered/take") == "retry f/linear"
+    with refused(errors.MissingSymbol, "the retry of f/linear provides it, but only inside"):
+        plan_of(linear(linear(noop, retry=Times(3, provides="x")), take))
+
+
+def test_a_retry_bound_by_hand_must_be_around() -> None:
+    times = Times(3)
+    plan = plan_of(linear(linear(take.bind(times), retry=times)))
+    assert source(plan, "f/linear/take") == "retry f/linear"
+    with refused(errors.MissingSymbol, "a retry (Times)", "retry=that"):
+        plan_of(linear(take.bind(Times(2))))
+
+
+def _swapped(give: Any, take: Any) -> Flow[Any]:
+    return linear(take, give)
+
+
+def _alone(_give: Any, take: Any) -> Flow[Any]:
+    return linear(take)
+
+
+# -- bound parts --------------------------------------------------------------------------------
+
+
+def test_a_bound_part_is_found_wherever_it_stands_before() -> None:
+    deep = give_too.bind()
+    plan = plan_of(linear(linear(give, deep), give, unordered(take.bind(deep))))
+    assert source(plan, "f/unordered/take") == "f/linear/give_too"
+
+
+def test_a_bound_part_in_a_graph_makes_an_edge_between_siblings() -> None:
+    deep = give.bind()
+    plan = plan_of(graph(linear(take.bind(deep), name="b"), linear(deep, name="a")))
+    assert edges(plan) == {("f/a", "f/b")}
+
+
+def test_a_bound_flow_stands_for_its_result() -> None:
+    inner = linear(give, other, returns=give)
+    plan = plan_of(linear(inner, take.bind(inner)))
+    assert source(plan, "f/take") == "f/linear/give"
+
+
+@pytest.mark.parametrize(
+    ("flow", "words"),
+    [
+        (_swapped, ["f/give", "runs later", "in linear(…)"]),
+        (unordered, ["f/give", "nothing says which of them runs first"]),
+        (_alone, ["`give`", "not placed in this flow"]),
+        (lambda g, t: linear(g.named("copy"), t), ["not placed", "bind the copy"]),
+    ],
+)
+def test_a_bound_part_must_be_placed_and_run_before(flow: Any, words: list[str]) -> None:
+    part = give.bind()
+    with refused(errors.MissingSymbol, "f/take", "`x`", "test_compile_symbols.py", *words):
+        plan_of(flow(part, take.bind(part)))
+
+
+def test_a_part_cannot_wait_for_the_flow_it_is_in() -> None:
+    # Given a flow that holds an atom bound to the flow itself: flows are made after their parts, so by force
+    part = take.bind(give)
+    inner = linear(give, part, returns=give)
+    part.bound = {"x": inner}
+    with refused(errors.CyclicFlow, "f/linear/take", "`x`", "f/linear, which it is a part of"):
+        plan_of(linear(inner))
+
+
+def test_a_part_placed_twice_cannot_be_meant() -> None:
+    with refused(errors.AmbiguousSymbol, "f/give and as f/give-2", "which one"):
+        plan_of(linear(give, give, take.bind(give)))
+    assert source(plan_of(linear(give, give, take)), "f/take") == "f/give-2"
+
+
+def test_the_same_definition_in_repeated_subflows_means_the_one_nearby() -> None:
+    flows = [linear(give, take.bind(give), returns=give) for _ in range(3)]
+    plan = plan_of(unordered(*flows))
+    assert source(plan, "f/linear-3/take") == "f/linear-3/give"
+
+
+def test_symbol_renames() -> None:
+    plan = plan_of(linear(other, take.bind(symbol("y"))))
+    assert source(plan, "f/take") == "f/other"
+    with refused(errors.MissingSymbol, "argument `x` (bound to symbol('yy'))", "did you mean `y`?"):
+        plan_of(linear(other, take.bind(symbol("yy"))))
+
+
+def test_as_gives_a_result_another_name() -> None:
+    plan = plan_of(linear(other.as_("x"), take))
+    assert source(plan, "f/take") == "f/other"
+
+
+def test_a_returned_part_must_be_placed() -> None:
+    with refused(errors.MissingSymbol, "f", "returns a part that is not placed", "test_compile_symbols.py"):
+        plan_of(linear(noop, returns=give))
+
+
+# -- provides -----------------------------------------------------------------------------------
+
+
+class Net(BaseModel):
+    vpc: str
+    cidr: str
+
+
+@dataclass
+class Pair:
+    vpc: str
+    count: int
+
+
+class Typed(TypedDict):
+    vpc: str
+
+
+class Named(NamedTuple):
+    size: int
+    vpc: str
+
+
+@pytest.mark.parametrize(
+    ("returns", "provides", "item"),
+    [
+        (tuple[str, int], ("vpc", "n"), 0),
+        (tuple[int, str], ("n", "vpc"), 1),
+        (Net, ("vpc",), "vpc"),
+        (Pair, ("count", "vpc"), "vpc"),
+        (Typed, ("vpc",), "vpc"),
+        (Named, ("vpc",), 1),
+    ],
+)
+def test_several_symbols_out_of_one_result(returns: Any, provides: tuple[str, ...], item: object) -> None:
+    registry = Registry("test")
+
+    def make() -> Any: ...
+
+    make.__annotations__["return"] = returns
+    made = registry.task(provides=provides)(make)
+
+    @registry.task
+    def use(vpc: str) -> None: ...
+
+    @registry.flow
+    def f() -> Flow[None]:
+        return linear(made, use)
+
+    assert source(compile_part(f(), registry), "f/use", "vpc") == f"f/make[{item}]"
+
+
+@pytest.mark.parametrize(
+    ("returns", "words"),
+    [
+        (tuple[str], ["2 values", "returns 1", "tuple[str]"]),
+        (tuple[str, ...], ["tuple[str, ...]"]),
+        (list[str], ["list[str]", "TypedDict"]),
+        (str, ["returns str"]),
+        (Net, ["`subnet`", "no such field", "vpc, cidr"]),
+    ],
+)
+def test_symbols_that_the_result_does_not_have_are_refused(returns: Any, words: list[str]) -> None:
+    registry = Registry("test")
+
+    def make() -> Any: ...
+
+    make.__annotations__["return"] = returns
+    made = registry.task(provides=("vpc", "subnet"))(make)
+    with refused(errors.ProvidesMismatch, "make", "test_compile_symbols.py", *words):
+        compile_part(made, registry)
+
+
+# -- types --------------------------------------------------------------------------------------
+
+
+def test_a_provider_that_can_never_fit_is_refused() -> None:
+    @app.task(provides="server_id")
+    def make_many() -> list[str]:
+        return []
+
+    @app.task
+    def use_one(server_id: str) -> None: ...
+
+    with refused(errors.SymbolTypeMismatch, "server_id: list[str] → str", "f/use_one", "f/make_many", ".py:"):
+        plan_of(linear(make_many, use_one))
+    with refused(errors.SymbolTypeMismatch, "list[str] → str"):
+        many: Any = make_many.bind()
+        plan_of(linear(many, use_one.bind(many)))
+
+
+def test_a_resource_where_a_value_is_asked_for_is_refused() -> None:
+    registry = Registry("test")
+
+    class Cloud: ...
+
+    @registry.resource
+    def server_id() -> Cloud:
+        return Cloud()
+
+    @registry.task
+    def use(server_id: str) -> None: ...
+
+    with refused(errors.SymbolTypeMismatch, "server_id: Cloud → str", "resource server_id"):
+        compile_part(use, registry)
+
+
+# -- reverts ------------------------------------------------------------------------------------
+
+
+def revert_of(registry: Registry, part: Part[Any], path: str) -> dict[str, object]:
+    plan = compile_part(part, registry)
+    node = plan.nodes[plan.by_path[path]]
+    return {b.argument: (b.what, b.item) if isinstance(b, FromOutcome) else b for b in node.revert_arguments}
+
+
+def test_e4_and_d4_what_a_revert_is_given() -> None:
+    registry = Registry("test")
+
+    @registry.task(provides="server")
+    def make(size: int, ctx: TaskContext, zone: str = "a") -> str:
+        return ""
+
+    @make.revert
+    def unmake(
+        server: str | None, size: int, result: str | None, failure: Any, failures: list[Any], context: TaskContext,
+        zone: str = "b",
+    ) -> None: ...  # fmt: skip
+
+    found = revert_of(registry, make.bind(3), "make")
+    assert found["server"] == ("result", None)
+    assert (found["result"], found["failure"], found["failures"]) == (
+        ("result", None), ("failure", None), ("failures", None)
+    )  # fmt: skip
+    assert isinstance(found["size"], FromInput)
+    assert "context" in found
+    zone = found["zone"]
+    assert isinstance(zone, Given)
+    assert zone.content == b'"a"'  # what execute had, not the revert's own default
+
+
+def test_e4_an_argument_of_execute_hides_ones_own_result() -> None:
+    registry = Registry("test")
+
+    @registry.task(provides="x")
+    def bump(x: int) -> int:
+        return x + 1
+
+    @bump.revert
+    def unbump(x: int) -> None: ...
+
+    @registry.flow
+    def f(x: int) -> Flow[None]:
+        return linear(bump)
+
+    assert isinstance(revert_of(registry, f(1), "f/bump")["x"], FromInput)
+
+
+def test_a_revert_with_kwargs_gets_all_there_is() -> None:
+    registry = Registry("test")
+
+    @registry.task(provides=("a", "b"))
+    def make(size: int) -> tuple[int, str]:
+        return 0, ""
+
+    @make.revert
+    def unmake(b: str | None, **kwargs: Any) -> None: ...
+
+    found = revert_of(registry, make.bind(3), "make")
+    assert set(found) == {"b", "size", "result", "failure", "failures"}
+    assert found["b"] == ("result", 1)
+
+
+def test_a_revert_finds_other_names_like_execute_and_waits_for_them() -> None:
+    registry = Registry("test")
+    registry.include(app)
+
+    @registry.task
+    def make() -> None: ...
+
+    @make.revert
+    def unmake(x: int) -> None: ...
+
+    @registry.flow
+    def f() -> Flow[None]:
+        return graph(make, give)
+
+    plan = compile_part(f(), registry)
+    assert edges(plan) == {("f/give", "f/make")}
+    with refused(errors.MissingSymbol, "`x`", "make"):
+        compile_part(make, registry)
+
+
+def test_a_revert_whose_own_result_cannot_fit_is_refused() -> None:
+    registry = Registry("test")
+
+    @registry.task(provides="server")
+    def make() -> str:
+        return ""
+
+    @make.revert
+    def unmake(server: list[str]) -> None: ...
+
+    with refused(errors.SymbolTypeMismatch, "revert of make", "server: str → list[str]", "str | None"):
+        compile_part(make, registry)
