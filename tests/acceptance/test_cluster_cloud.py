@@ -29,6 +29,9 @@ OWNER = "run-1/create_cluster/servers/node-1/create_server"
 NODE = Node(name="node-1", warm_up_s=0)
 CRASH_POINTS = 24
 
+# The fork is killed before it could miss a thread of its parent.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Cloud]:

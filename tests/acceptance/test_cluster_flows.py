@@ -78,6 +78,28 @@ def test_g8_the_same_key_again_starts_nothing(world: World) -> None:
     world.expect_whole(cluster)
 
 
+REVERT = """
+from examples.cluster.flows import app
+run = next(app.runs())
+run.revert(reason="no longer needed")
+print(run.state)
+"""
+
+
+def test_g5_a_standing_cluster_is_reverted_by_another_process_and_leaves_nothing(world: World) -> None:
+    # Given a cluster that stands, and whose maker is gone
+    cluster = Cluster(nodes=[Node(name="a", warm_up_s=0), Node(name="b", warm_up_s=0, fail_times=1)])
+    world.run(cluster)
+    world.expect_whole(cluster)
+
+    # When its run is reverted
+    code, out = world.python("-c", REVERT)
+
+    # Then all of it is gone
+    assert (code, out) == (0, "REVERTED\n")
+    world.expect_nothing()
+
+
 GROW = """
 from examples.cluster.flows import add_node, app, grow_cluster
 from examples.cluster.models import Node
