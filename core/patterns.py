@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, Never, TypeVar, overload
 
 from flowledger.events.errors import CyclicFlow, DefinitionError, NotSupported
 
@@ -46,7 +46,7 @@ def graph(*parts: Any, **options: Any) -> Any:
     return _flow("graph", rest, caller(), links=links, **options)
 
 
-def link(before: Part[Any], after: Part[Any], **options: Any) -> Link:
+def link(before: Part[Any], after: Part[Any], **options: Never) -> Link:
     """Inside a `graph`: ``after`` waits for ``before``, though no value flows between them."""
     place = caller()
     refuse_inside_body("link(…)")

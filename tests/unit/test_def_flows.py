@@ -225,8 +225,9 @@ def test_links_belong_in_graphs_and_join_two_of_its_own_parts(app: Sample) -> No
         linear(a, b, link(a, b))  # type: ignore[call-overload]
     with refused(errors.CyclicFlow, "cannot wait for itself"):
         link(a, a)
+    when: Any = link
     with refused(errors.NotSupported, "when", this_line(1)):
-        link(a, b, when=bool)
+        when(a, b, when=bool)
 
     @app.flow
     def foreign() -> Flow[None]:
