@@ -47,12 +47,12 @@ class Agenda:
         return iter(in_order)
 
     def first(self, room: Callable[[str], int]) -> list[tuple[int, Kind]]:
-        """The first entries in plan order, at most ``room(lane)`` of each lane ("control" entries always)."""
+        """The first entries in plan order, at most ``room(lane)`` of each lane."""
         if not self._entries:
             return []
         found: list[int] = []
         for lane in self._heaps:
-            limit = len(self._entries) if lane == CONTROL else room(lane)
+            limit = room(lane)
             if limit:
                 found += self._smallest(lane, limit)
         if len(found) > 1:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowledger.core.actions import Wait
+from flowledger.core.agenda import CONTROL
 from flowledger.core.evolve import ended
 from flowledger.core.flowing import may_start
 from flowledger.core.plan import Node, Plan
@@ -111,8 +112,8 @@ class ActiveRun(ABC):
         return self._slots[lane]
 
     def room(self, lane: str) -> int:
-        """How many bodies may start now in this lane."""
-        return self._slots[lane].free
+        """How many bodies may start now in this lane; what needs no body is taken one at a time (see `performing`)."""
+        return 1 if lane == CONTROL else self._slots[lane].free
 
     def start_when_durable(self, attempt: Attempt) -> None:
         """Start this body once what has been drafted is acknowledged."""

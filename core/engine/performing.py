@@ -7,6 +7,7 @@ from typing import Any
 
 from flowledger.core import decide as deciding
 from flowledger.core.actions import Action
+from flowledger.core.agenda import CONTROL
 from flowledger.core.plan import RUN, Binding, Call, FromResource, Node, TaskSpec
 from flowledger.core.retry import Retry, Try
 from flowledger.core.typed import typed
@@ -24,17 +25,33 @@ MAX_INTERRUPTIONS = 3  # C6, D5
 
 
 def perform_all(run: ActiveRun) -> None:
-    """Perform everything enabled that there is room for, and what that enables, until nothing more can start."""
-    agenda = run.state.agenda
+    """Perform what is enabled and has room, always the first in plan order, until nothing more can be performed."""
     if run.polls_due and run.state.status == "RUNNING":
         _poll(run)
-    progress = True
-    while progress and len(agenda):
-        progress = False
-        for action in deciding.decide(run.plan, run.state, run.room):
-            # an action performed a moment ago may have taken this one away (its scope fails)
-            if agenda.kind(action.node) == action.kind and _PERFORM[action.kind](run, action):
-                progress = True
+    agenda = run.state.agenda
+    while len(agenda) and (_perform(run, run.room) or _perform(run, _room_for_all(run))):
+        pass
+
+
+def _perform(run: ActiveRun, room: Callable[[str], int]) -> bool:
+    """Perform the first enabled actions, up to one that may have enabled others; False if none could be performed.
+
+    What an action enables may come before what was enabled already, so `decide` is asked again after each that does
+    more than start a body. Otherwise the order in the log would depend on where a turn began, and a resumed run would
+    not be the one that was never interrupted (D8).
+    """
+    performed = False
+    for action in deciding.decide(run.plan, run.state, room):
+        if _PERFORM[action.kind](run, action):
+            performed = True
+            if action.node not in run.live:
+                break
+    return performed
+
+
+def _room_for_all(run: ActiveRun) -> Callable[[str], int]:
+    """For when the first of the control lane must wait, for a poll that drained while its body runs."""
+    return lambda lane: len(run.state.agenda) if lane == CONTROL else run.room(lane)
 
 
 def _start(run: ActiveRun, action: Action) -> bool:
