@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from typing import NoReturn
+
+
+def _warn(message: Warning | str, *_where: object, **_more: object) -> None:
+    """A warning in one line: where in our code it was raised says nothing to who typed the command."""
+    from .terminal import say  # noqa: PLC0415
+
+    say(f"warning: {message}")
 
 
 def main() -> NoReturn:
@@ -16,13 +22,9 @@ def main() -> NoReturn:
 
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-    warnings.showwarning = lambda message, *_: say(f"warning: {message}")
+    warnings.showwarning = _warn  # type: ignore[assignment]  # it takes whatever it is given
     try:
         commands(prog_name="flowledger")
-    except BrokenPipeError:
-        # Whoever read our output has seen enough (`| head`). Python must not try again when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception as error:  # noqa: BLE001 - the last place where anything can be said
         sys.exit(report(error, say))
     sys.exit(0)

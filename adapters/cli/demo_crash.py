@@ -14,7 +14,7 @@ from flowledger.adapters.history import History, missing_file
 from flowledger.events.errors import FlowledgerError, InternalError
 from flowledger.events.store import FINAL, Stream
 
-from .demo import conclude, newest, put_title
+from .demo_screen import conclude, newest, put_title
 from .driven import Driven, exit_code
 from .exits import Exit, report
 from .spans import Line, Span

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 from flowledger.events.errors import InputError
 
@@ -42,12 +42,16 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise InputError(
             f"--input {path}: {error}", field="--input", expected="a readable JSON or YAML file", given=str(path)
         ) from error
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+    if not _is_object(value):
         raise InputError(
             f"--input {path}: expected an object with the flow's inputs by name, given {type(value).__name__}",
             field="--input", expected="an object", given=type(value).__name__,
         )  # fmt: skip
     return value
+
+
+def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict) and all(isinstance(key, str) for key in cast("Iterable[Any]", value))
 
 
 def _yaml(text: str) -> Any:
@@ -81,10 +85,10 @@ def _set(inputs: dict[str, Any], setting: str) -> None:
 
 
 def _step(place: Any, step: str, setting: str) -> Any:
-    inner = place.setdefault(step, {}) if isinstance(place, dict) else place[_index(place, step, setting)]
+    inner: Any = place.setdefault(step, {}) if _is_object(place) else place[_index(place, step, setting)]
     if not isinstance(inner, (dict, list)):
         raise _no_place(setting, f"{step!r} is {type(inner).__name__}")
-    return inner
+    return cast("Any", inner)
 
 
 def _index(place: list[Any], step: str, setting: str) -> int:

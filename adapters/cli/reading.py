@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def reading(context: typer.Context, database_url: str | None) -> Iterator[History]:
+def reading(context: typer.Context, database_url: str | None) -> Generator[History]:
     """The log that the options name, open as long as it is read."""
     from flowledger.adapters.history import History  # noqa: PLC0415 - loads SQLAlchemy
 

@@ -113,4 +113,9 @@ class Terminal:
         self.console().print(table)
 
     def _put(self, text: str) -> None:
-        print(text, flush=True)  # noqa: T201
+        try:
+            print(text, flush=True)  # noqa: T201
+        except BrokenPipeError:
+            # Whoever read our output has seen enough (`| head`). Python must not try again when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
