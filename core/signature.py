@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from flowledger.events.errors import DefinitionError, UnresolvedAnnotation
 
@@ -53,7 +54,10 @@ class Signature:
 
 
 def _is_context(annotation: Any) -> bool:
-    return annotation is TaskContext or TaskContext in getattr(annotation, "__args__", ())
+    """`TaskContext`, or `TaskContext | None`."""
+    return annotation is TaskContext or (
+        get_origin(annotation) in {Union, UnionType} and set(get_args(annotation)) == {TaskContext, NoneType}
+    )
 
 
 def check_shape(body: Callable[..., Any], what: str, *, variable_keywords: bool) -> list[inspect.Parameter]:
@@ -95,17 +99,17 @@ def _hints(body: Callable[..., Any], name: str, place: Place, locals_: Mapping[s
     try:
         return get_type_hints(target, localns=dict(locals_) if locals_ else None, include_extras=True)
     except NameError as error:
-        culprit = next((a for a, h in _raw(target).items() if isinstance(h, str) and _mentions(h, error.name)), "?")
-        raise UnresolvedAnnotation(
-            f"argument `{culprit}` of {name} ({shown(place)}): {error.name!r} does not exist at run time"
-            if culprit != "return"
-            else f"what {name} ({shown(place)}) returns: {error.name!r} does not exist at run time"
-        ) from error
+        raise unresolved(target, error, f"{name} ({shown(place)})") from error
+    except (SyntaxError, TypeError, AttributeError) as error:
+        raise UnresolvedAnnotation(f"an annotation of {name} ({shown(place)}) is no type: {error}") from error
 
 
-def _raw(body: Callable[..., Any]) -> Mapping[str, Any]:
-    return getattr(body, "__annotations__", {})
-
-
-def _mentions(annotation: str, name: str | None) -> bool:
-    return name is not None and name in annotation
+def unresolved(target: object, error: NameError, where: str) -> UnresolvedAnnotation:
+    """The error for an annotation that names what does not exist; ``target`` is the function or class it is on."""
+    try:
+        raw: Mapping[str, Any] = getattr(target, "__annotations__", {})
+    except NameError:  # from Python 3.14 on, looking at annotations resolves them
+        raw = {}
+    culprit = next((a for a, h in raw.items() if isinstance(h, str) and error.name and error.name in h), None)
+    what = {None: "an annotation", "return": "the return annotation"}.get(culprit, f"the annotation of `{culprit}`")
+    return UnresolvedAnnotation(f"{what} of {where}: {error.name!r} does not exist at run time")

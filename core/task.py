@@ -23,6 +23,7 @@ from .names import Provides, labelled, provides_names
 from .options import TaskOptions, call_options
 from .parts import Atom, Flow, Part, json_object
 from .plan import Given
+from .signature import unresolved
 from .source import Place, caller, defined_at, shown
 from .symbols import Symbol
 from .typed import typed
@@ -261,7 +262,10 @@ class TaskClass:
     @functools.cached_property
     def fields(self) -> Mapping[str, Any]:
         """Configuration field → annotation."""
-        hints = get_type_hints(self.cls, localns=dict(self.around) if self.around else None, include_extras=True)
+        try:
+            hints = get_type_hints(self.cls, localns=dict(self.around) if self.around else None, include_extras=True)
+        except NameError as error:
+            raise unresolved(self.cls, error, f"{self.name} ({shown(self.place)})") from error
         return {f.name: hints[f.name] for f in dataclasses.fields(cast("Any", self.cls)) if f.init}
 
     def configured(self, task: Task[Any], config: bytes) -> TaskDefinition:

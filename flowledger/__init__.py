@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .core.task import AsyncFunctionTask, FunctionTask, Task
     from .events.errors import (
         AmbiguousSymbol,
+        ClusterChanged,
         CyclicFlow,
         DefinitionError,
         DuplicateName,
@@ -98,6 +99,7 @@ __all__ = [
     "AsyncFunctionTask",
     "Atom",
     "Backoff",
+    "ClusterChanged",
     "CyclicFlow",
     "DefinitionError",
     "DuplicateName",

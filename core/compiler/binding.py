@@ -53,6 +53,8 @@ class Binder:
             scope.enter(self.draft, node)
             atom = self.draft.atoms[node.number]
             if atom is None:
+                if node.retry is not None:
+                    typed(node.retry.value_type, where=f"the value of the retry of {node.path}")
                 self.scopes[node.number] = Scope(self.draft, node, scope, self._inputs_of(node))
                 continue
             parameters = atom.definition.signature.parameters

@@ -252,6 +252,14 @@ def test_e8_a_body_and_a_revert_are_not() -> None:
     assert len(one.nodes[1].task.code_version) == 64
 
 
+def test_a_retry_whose_value_cannot_be_written_is_refused_before_the_run() -> None:
+    class Live(Retry[object]):
+        value_type = Registry
+
+    with refused(errors.UnserialisableType, "the value of the retry of f/linear"):
+        plan_of(linear(retry=Live()))
+
+
 def test_a_retry_with_a_live_object_is_refused() -> None:
     class Live(Retry[int]):
         def __init__(self) -> None:

@@ -369,6 +369,17 @@ def test_an_annotation_that_does_not_exist_at_run_time_is_named(app: Registry) -
         compile_part(create, app)
 
 
+def test_a_field_annotation_that_does_not_exist_is_named_too(app: Registry) -> None:
+    @app.task
+    class Create(Task[None]):
+        pool: OnlyForCheckers  # type: ignore[name-defined]  # noqa: F821  # pyright: ignore[reportUndefinedVariable, reportUnknownVariableType]
+
+        def execute(self) -> None: ...
+
+    with refused(errors.UnresolvedAnnotation, "`pool`", "Create", "OnlyForCheckers"):
+        Create(pool="ssd")
+
+
 def test_annotations_may_name_classes_local_to_a_function(app: Registry) -> None:
     class Local(BaseModel):
         n: int

@@ -1,0 +1,33 @@
+"""The single-file examples run, each as a program of its own, and say what they are there to show."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SAY = {
+    "ex1_hello": "HELLO, WORLD!",
+    "ex2_cluster": "2 nodes on a-",
+    "ex3_taskflow_port": "hdd-10 attached to srv-1",
+    "ex4_retry_graph": "machine-large",
+    "ex5_fan_out": "['a: 16', 'b: 8']",
+}
+
+
+def test_every_example_is_tried() -> None:
+    assert set(SAY) == {path.stem for path in (ROOT / "examples").glob("ex*.py")}
+
+
+@pytest.mark.parametrize("name", SAY)
+def test_an_example_runs(name: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "FLOWLEDGER_DATABASE_URL": "memory://", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", f"examples.{name}"]
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert SAY[name] in ran.stdout
+    assert list(tmp_path.iterdir()) == []
