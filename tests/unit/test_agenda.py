@@ -45,9 +45,7 @@ def test_the_agenda_answers_like_one_that_sorts_everything(steps: list[tuple[str
             # Then the first of each lane come in plan order, as many as there is room for
             room = {lane: number}
             by_lane = {name: sorted(n for n, at in model.items() if at == name) for name in LANES}
-            expected = sorted(
-                n for name, found in by_lane.items() for n in found[: room.get(name, 0)]
-            )
+            expected = sorted(n for name, found in by_lane.items() for n in found[: room.get(name, 0)])
             assert [n for n, _ in agenda.first(Room(room))] == expected
             assert agenda.has(lane) == bool(by_lane[lane])
     assert list(agenda) == [(n, kind_of(model[n])) for n in sorted(model)]
