@@ -72,6 +72,10 @@ coverage: setup ## which lines no test has run
 	@$(BIN)/coverage run -m pytest -p no:xdist
 	@$(BIN)/coverage report
 
+.PHONY: docs
+docs: setup ## draw the state machines anew (docs/states.md)
+	@$(BIN)/python -c 'from flowledger.core import machine; print(machine.page(), end="")' > docs/states.md
+
 # -- seeing it work -----------------------------------------------------------------------------
 
 .PHONY: demo
