@@ -72,8 +72,6 @@ class Links:
         for before, after in sorted(self._edges):
             nodes[before].succs.append(after)
             nodes[after].preds.append(before)
-        for child in self._node.children:
-            nodes[child].preds.sort()
 
     def _order(self) -> dict[int, int]:
         waits: dict[int, list[int]] = {child: [] for child in self._node.children}

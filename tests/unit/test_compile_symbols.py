@@ -268,6 +268,30 @@ def test_inputs_of_a_nested_factory_are_seen_inside_it_the_nearest_first() -> No
     assert source(plan, "outer/use") == "input x"
 
 
+def test_a_factory_that_returns_the_flow_of_another_has_the_inputs_of_both() -> None:
+    registry = Registry("test")
+
+    @registry.task
+    def use(x: int, z: int) -> None: ...
+
+    @registry.flow
+    def inner(x: int) -> Flow[None]:
+        return linear(use)
+
+    @registry.flow
+    def outer(x: int, z: int) -> Flow[None]:
+        return inner(x + 1)
+
+    @registry.flow
+    def root() -> Flow[Any]:
+        return linear(outer(1, 2))
+
+    plan = compile_part(root(), registry)
+    assert (source(plan, "root/outer/use"), source(plan, "root/outer/use", "z")) == (b"2", b"2")
+    plan = compile_part(outer(1, 2), registry)
+    assert (source(plan, "outer/use"), source(plan, "outer/use", "z")) == (b"2", "input z")
+
+
 def test_an_argument_without_a_provider_takes_its_default() -> None:
     assert source(plan_of(linear(take_or)), "f/take_or") is None
     assert source(plan_of(linear(give, take_or)), "f/take_or") == "f/give"

@@ -81,6 +81,11 @@ def test_a_revert_registered_after_a_plan_was_made_counts_for_the_next(app: Regi
     after = compile_part(make.bind(), app)
     assert (before.without_revert, after.without_revert) == (("make",), ())
 
+    @make.revert
+    def unmake_better(result: None) -> None: ...
+
+    assert [b.argument for b in compile_part(make.bind(), app).nodes[1].revert_arguments] == ["result"]
+
 
 # -- bind ---------------------------------------------------------------------------------------
 
