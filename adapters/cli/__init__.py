@@ -22,7 +22,7 @@ def main() -> NoReturn:
 
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-    warnings.showwarning = _warn  # type: ignore[assignment]  # it takes whatever it is given
+    warnings.showwarning = _warn
     try:
         commands(prog_name="flowledger")
     except Exception as error:  # noqa: BLE001 - the last place where anything can be said

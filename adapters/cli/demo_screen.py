@@ -93,8 +93,13 @@ def conclude(terminal: Terminal, example: ClusterExample, history: History, view
     verified = f"  {count(checked.version, 'event')} in {took(checked.duration_us(checked.last_us))}, chain verified"
     lines: list[Line] = [*resumed(checked), [Span(f"{icon} {checked.state}", style), Span(f"  {what}")]]
     lines += [[Span(verified, "dim")], *(failures(checked) if not checked.succeeded else [])]
-    terminal.lines([*lines, *_next_steps(example, history.short(checked.run_id), killed=bool(checked.resumptions))])
-    return exit_code(checked)
+    code = exit_code(checked)
+    if code is Exit.INTERRUPTED:
+        lines.append([Span("go on:  ", "bold"), Span(f"{program()} demo    "), Span("nothing is lost", "dim")])
+    else:
+        lines += _next_steps(example, history.short(checked.run_id), killed=bool(checked.resumptions))
+    terminal.lines(lines)
+    return code
 
 
 def _next_steps(example: ClusterExample, name: str, *, killed: bool) -> list[Line]:

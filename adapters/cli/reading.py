@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from flowledger.events.envelope import Envelope
     from flowledger.events.store import Stream
     from flowledger.projections.run_view import RunView
+
+#: So much of an id is shown at least.
+_SHORTEST = 8
 
 
 @contextmanager
@@ -75,18 +79,28 @@ def _list(terminal: Terminal, runs: list[tuple[Stream, int | None]], where: str)
     if terminal.json:
         terminal.document("runs", {"log": where, "items": [stream_fields(*run) for run in runs]})
         return
-    terminal.table(("STATE", "FLOW", "RUN", "KEY", "STARTED", "TOOK", "EVENTS"), [_row(*run) for run in runs])
+    cut = _unique([stream.run_id for stream, _ in runs]) if terminal.colourful else None
+    rows = [_row(*run, cut=cut) for run in runs]
+    terminal.table(("STATE", "FLOW", "RUN", "KEY", "STARTED", "TOOK", "EVENTS"), rows, elastic=("FLOW", "KEY"))
 
 
-def _row(stream: Stream, last_us: int | None) -> tuple[str | Span, ...]:
+def _unique(ids: list[str]) -> int:
+    """How much of each id is needed to tell them apart: a screen is narrow, and the beginning of an id is enough."""
+    return next((n for n in range(_SHORTEST, 27, 2) if len({run_id[:n] for run_id in ids}) == len(ids)), 26)
+
+
+def _row(stream: Stream, last_us: int | None, *, cut: int | None) -> tuple[str | Span, ...]:
+    """A row; ``cut`` says that a person reads it, and how much of the id is shown."""
     from .words import clock, look, took  # noqa: PLC0415
 
     state = _shown_state(stream)
     icon, style = look(state)
     duration = took(last_us - stream.created_us) if last_us is not None else ""
-    started = clock(stream.created_us)[:19] + "Z"
+    day, at = clock(stream.created_us)[:19].split(" ")
+    today = clock(time.time_ns() // 1000).startswith(day)
+    started = f"{day} {at}Z" if cut is None else f"{at}Z" if today else day
     return (
-        Span(f"{icon} {state}", style), stream.factory, stream.run_id, stream.key or "", started, duration,
+        Span(f"{icon} {state}", style), stream.factory, stream.run_id[:cut], stream.key or "", started, duration,
         str(stream.version),
     )  # fmt: skip
 

@@ -89,27 +89,31 @@ class Terminal:
         """One line."""
         self.lines([[Span(text, style)]])
 
-    def table(self, heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-        """A table for a person; for a pipe tab-separated values, names first."""
+    def table(self, heads: Sequence[str], rows: Iterable[Sequence[Cell]], *, elastic: Sequence[str] = ()) -> None:
+        """A table for a person, of which ``elastic`` columns are cut; for a pipe tab-separated values, names first."""
         if not self.colourful:
             self.tsv(heads)
             for row in rows:
                 self.tsv(row)
             return
-        self._rich_table(heads, rows)
+        self._rich_table(
+            heads, [[cell if isinstance(cell, Span) else Span(cell) for cell in row] for row in rows], elastic
+        )
 
     def tsv(self, row: Sequence[Cell]) -> None:
         """One line of tab-separated values."""
         self._put("\t".join(printable(cell.text if isinstance(cell, Span) else cell) for cell in row))
 
-    def _rich_table(self, heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
+    def _rich_table(self, heads: Sequence[str], rows: Sequence[Sequence[Span]], elastic: Sequence[str]) -> None:
         from rich.table import Table  # noqa: PLC0415 - only who draws pays for it
 
         table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-        for head in heads:
-            table.add_column(head, no_wrap=head != heads[-1], overflow="fold")
+        for place, head in enumerate(heads):
+            widest = max((len(printable(row[place].text)) for row in rows), default=0)
+            gives_way = head in elastic  # rich takes room from what could be wrapped first, the widest before others
+            table.add_column(head, no_wrap=not gives_way, min_width=None if gives_way else max(widest, len(head)))
         for row in rows:
-            table.add_row(*(rich_text([cell if isinstance(cell, Span) else Span(cell)]) for cell in row))
+            table.add_row(*(rich_text([cell]) for cell in row))
         self.console().print(table)
 
     def _put(self, text: str) -> None:

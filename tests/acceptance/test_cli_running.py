@@ -200,6 +200,7 @@ def test_b5_the_second_interrupt_exits_at_once_and_writes_nothing(flowledger: Co
         process.stderr.readline()
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 130
+        assert "the run is not lost" in process.stderr.read()
     document = flowledger("show", "k", "--json").json
     assert document["state"] in ("RUNNING", "SUSPENDING")
     # And the run goes on when it is asked to
