@@ -108,7 +108,3 @@ build: setup ## wheel and sdist into dist/
 clean: ## remove what the tools have made (but .venv)
 	@rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
 	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
-
-.PHONY: docs
-docs: setup ## write the generated pages (docs/states.md) anew
-	.venv/bin/python -c "from flowledger.core.machine import page; open('docs/states.md', 'w').write(page())"
