@@ -25,11 +25,15 @@ MAX_INTERRUPTIONS = 3  # C6, D5
 
 
 def perform_all(run: ActiveRun) -> None:
-    """Perform what is enabled and has room, always the first in plan order, until nothing more can be performed."""
+    """Perform what is enabled and has room, always the first in plan order, until nothing more can be performed.
+
+    An inline body has the loop to itself, so it also has the log to itself: nothing else is performed until it has
+    ended. Thus the log of an inline run is the one that its states alone determine, also after a crash (D8).
+    """
     if run.polls_due and run.state.status == "RUNNING":
         _poll(run)
     agenda = run.state.agenda
-    while len(agenda) and (_perform(run, run.room) or _perform(run, _room_for_all(run))):
+    while len(agenda) and run.room("inline") and (_perform(run, run.room) or _perform(run, _room_for_all(run))):
         pass
 
 
@@ -37,14 +41,13 @@ def _perform(run: ActiveRun, room: Callable[[str], int]) -> bool:
     """Perform the first enabled actions, up to one that may have enabled others; False if none could be performed.
 
     What an action enables may come before what was enabled already, so `decide` is asked again after each that does
-    more than start a body. Otherwise the order in the log would depend on where a turn began, and a resumed run would
-    not be the one that was never interrupted (D8).
+    more than start a body. Otherwise the order in the log would depend on where a turn began.
     """
     performed = False
     for action in deciding.decide(run.plan, run.state, room):
         if _PERFORM[action.kind](run, action):
             performed = True
-            if action.node not in run.live:
+            if action.node not in run.live or not run.room("inline"):
                 break
     return performed
 
@@ -108,11 +111,15 @@ def _fail_before_body(run: ActiveRun, node: Node, failure: Failure) -> bool:
     return True
 
 
-def _attempt(run: ActiveRun, node: Node, phase: Phase, call: Call, bindings: tuple[Binding, ...]) -> Attempt | None:
-    """The next attempt, with its arguments; None if they could not be made (which has been recorded)."""
+def _attempt(
+    run: ActiveRun, node: Node, phase: Phase, call: Call, bindings: tuple[Binding, ...], *, goes_on: bool = False
+) -> Attempt | None:
+    """The next attempt (``goes_on``: the present one), with its arguments; None if they could not be made, which has
+    been recorded."""
     state, number = run.state, node.number
     count = state.attempts[number] if phase == "execute" else state.revert_attempts.get(number, 0)
-    attempt = Attempt(run, node, phase, call, state.tries[number], count + 1, key_of(run.run_id, state, node, phase))
+    key = key_of(run.run_id, state, node, phase)
+    attempt = Attempt(run, node, phase, call, state.tries[number], count if goes_on else count + 1, key)
     return attempt if _has_arguments(run, attempt, bindings) else None
 
 
@@ -161,11 +168,10 @@ def _poll(run: ActiveRun) -> None:
 
 
 def _poll_again(run: ActiveRun, node: Node) -> None:
-    attempt = _attempt(run, node, "execute", _task(node).execute, node.arguments)
+    attempt = _attempt(run, node, "execute", _task(node).execute, node.arguments, goes_on=True)
     if attempt is None:
         run.slots(node.lane).give()
         return
-    attempt.attempt -= 1  # no new attempt
     run.start_when_durable(attempt)
 
 
