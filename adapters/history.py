@@ -48,8 +48,8 @@ class History:
         self.store = store
 
     @classmethod
-    def at(cls, url: str) -> History:
-        """The log that ``url`` names; a SQLite file that does not exist is not made.
+    def at(cls, url: str, *, schema: str | None = None) -> History:
+        """The log that ``url`` (and ``schema`` in Postgres) names; a SQLite file that does not exist is not made.
 
         Raises:
             RunNotFound: there is no such file, so there are no runs.
@@ -60,7 +60,7 @@ class History:
             raise RunNotFound(
                 f"there is no log at {path}", hint="name another with --database-url or FLOWLEDGER_DATABASE_URL"
             )
-        return cls(open_store(url))
+        return cls(open_store(url, schema=schema))
 
     def __enter__(self) -> Self:
         return self

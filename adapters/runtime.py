@@ -57,7 +57,7 @@ class Runtime:
         needs: Callable[[str], Mapping[str, str]],
     ) -> None:
         self.settings = settings
-        self.store: Store = open_store(settings.database_url)
+        self.store: Store = open_store(settings.database_url, schema=settings.database_schema)
         self.drivers: dict[str, RunDriver] = {}  # runs this process drives, by id; touched on the loop only
         self.loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._run_loop, name="flowledger-engine", daemon=True)

@@ -10,6 +10,7 @@
     ├ Refused              FL4xx  RunNotFound · IllegalRequest · NotLive · PlanDiffers · KeyConflict · RunOwned
     ├ PayloadError         FL5xx  UnserialisableResult · PayloadTooLarge
     ├ StoreError           FL6xx  StoreUnavailable · VersionConflict · Fenced · KeyTaken · SchemaTooNew · SchemaTooOld
+    │   ClusterChanged
     ├ IntegrityError       FL7xx  Tampered · Nondeterminism
     └ InternalError        FL9xx  a bug of ours
 
@@ -331,6 +332,15 @@ class SchemaTooOld(StoreError):
 
     code = "FL606"
     default_hint = "run `flowledger db upgrade`"
+
+
+class ClusterChanged(StoreError):
+    """The log was restored into another database cluster, and nobody has said so (rule A5)."""
+
+    code = "FL607"
+    default_hint = (
+        "see that nothing runs on the log's old place any more, then say so: `flowledger db restored --reason …`"
+    )
 
 
 # -- FL7xx: integrity ---------------------------------------------------------------------------

@@ -37,7 +37,8 @@ def reading(context: typer.Context, database_url: str | None) -> Generator[Histo
     """The log that the options name, open as long as it is read."""
     from flowledger.adapters.history import History  # noqa: PLC0415 - loads SQLAlchemy
 
-    with History.at(settings_of(context, database_url=database_url).database_url) as history:
+    settings = settings_of(context, database_url=database_url)
+    with History.at(settings.database_url, schema=settings.database_schema) as history:
         yield history
 
 

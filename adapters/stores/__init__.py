@@ -3,14 +3,14 @@
 memory://                    a log that ends with the process; memory://NAME is shared within the process
 sqlite:///flowledger.db      a file, relative to the working directory; made on first use
 sqlite:////var/lib/x.db      a file, absolute
-postgresql+psycopg://…       the next release
+postgresql+psycopg://…       a database, made with `flowledger db upgrade`; options: `postgres.location`
 """
 
 from __future__ import annotations
 
 from threading import Lock
 
-from flowledger.events.errors import InputError, NotSupported
+from flowledger.events.errors import InputError
 from flowledger.events.store import Store
 
 from .memory import MemoryStore
@@ -21,27 +21,33 @@ _shared: dict[str, MemoryStore] = {}
 _shared_lock = Lock()
 
 
-def open_store(url: str) -> Store:
-    """Open the store that ``url`` names, making its database where there is none yet.
+def open_store(url: str, *, schema: str | None = None) -> Store:
+    """Open the store that ``url`` names. An embedded one makes its database where there is none yet.
+
+    ``schema`` is the setting ``database_schema``: where in a Postgres database the log is.
 
     Raises:
-        InputError: the URL is not one of those above.
-        NotSupported: a Postgres URL; not in this release.
-        StoreUnavailable: the file cannot be opened or written.
-        SchemaTooNew, SchemaTooOld: the file was made by another release.
+        InputError: the URL is not one of those above, or an option does not fit.
+        StoreUnavailable: the database cannot be reached, the file cannot be opened or written.
+        SchemaTooNew, SchemaTooOld: the database was made by another release.
+        ClusterChanged: the log was restored into another cluster, and nobody has said so.
     """
     scheme, separator, rest = url.partition("://")
+    if separator and scheme == "postgresql+psycopg":
+        from .postgres import PostgresStore  # noqa: PLC0415 - SQLAlchemy and psycopg are loaded only by who needs them
+
+        return PostgresStore.from_url(url, schema=schema)
+    if schema is not None:
+        raise InputError(
+            f"database_schema is set to {schema!r}, but {_without_password(url)} has no schemas",
+            field="database_schema", given=schema, hint="leave it out, or name a Postgres database",
+        )  # fmt: skip
     if separator and scheme == "memory":
         return _memory(rest)
     if separator and scheme == "sqlite":
         from .sqlite import SqliteStore  # noqa: PLC0415 - SQLAlchemy is loaded only by who needs it
 
         return SqliteStore.from_url(url)
-    if scheme == "postgresql+psycopg":
-        raise NotSupported(
-            "the Postgres store is not part of this release",
-            hint="it comes with the next release; until then use sqlite:///flowledger.db",
-        )
     raise InputError(
         f"{_without_password(url)!r} does not name a store",
         field="database_url",

@@ -1,10 +1,15 @@
-"""The one schema: what a database that holds the log looks like (rules A6 to A8, B2, G8).
+"""The one schema: what a database that holds the log looks like (rules A5 to A8, B2, G8).
 
 Append-only tables (events, payloads, plans) are guarded by the database itself. Indexes on streams are partial where
 their columns change, so that the append of an embedded run touches none of them.
+
+Most of it is the same everywhere (`METADATA` is SQLite's). Postgres has many writers, so its global log is ordered by
+transaction and not by position, and it has its own keys: `POSTGRES`, which the migrations must lead to.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from sqlalchemy import (
     DDL,
@@ -12,37 +17,45 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
     event,
+    text,
 )
+from sqlalchemy.types import UserDefinedType
 
 #: Raised with every change of what stands here; a database says which it has in ``meta``.
 SCHEMA_VERSION = 1
+#: The same on Postgres: the newest migration.
+POSTGRES_VERSION = 1
 
 # SQLite gives AUTOINCREMENT only to a column called INTEGER, which there has 64 bits anyway.
 _Int64 = BigInteger().with_variant(Integer(), "sqlite")
+# Compared byte by byte, whatever the language of the database: ids and prefixes sort alike everywhere.
+_Text = Text().with_variant(Text(collation="C"), "postgresql")
 
-METADATA = MetaData(
-    naming_convention={
-        "pk": "%(table_name)s_pk",
-        "uq": "%(table_name)s_%(column_0_N_name)s_key",
-        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
-        "ck": "%(table_name)s_%(constraint_name)s_check",
-    }
-)
+_NAMES = {
+    "pk": "%(table_name)s_pk",
+    "uq": "%(table_name)s_%(column_0_N_name)s_key",
+    "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+    "ck": "%(table_name)s_%(constraint_name)s_check",
+}
+METADATA = MetaData(naming_convention=_NAMES)
+POSTGRES = MetaData(naming_convention=_NAMES)
 
 meta = Table(
     "meta",
     METADATA,
-    Column("name", Text, primary_key=True),
-    Column("value", Text, nullable=False),
+    Column("name", _Text, primary_key=True),
+    Column("value", _Text, nullable=False),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
@@ -50,18 +63,18 @@ meta = Table(
 streams = Table(
     "streams",
     METADATA,
-    Column("run_id", Text, primary_key=True),
-    Column("app", Text, nullable=False),
-    Column("factory", Text, nullable=False),
-    Column("key", Text),
-    Column("inputs_digest", Text, nullable=False),
-    Column("tags", Text, nullable=False),  # a JSON object of strings
-    Column("queue", Text),  # NULL: an embedded run, never claimed from a queue (B3)
+    Column("run_id", _Text, primary_key=True),
+    Column("app", _Text, nullable=False),
+    Column("factory", _Text, nullable=False),
+    Column("key", _Text),
+    Column("inputs_digest", _Text, nullable=False),
+    Column("tags", _Text, nullable=False),  # a JSON object of strings
+    Column("queue", _Text),  # NULL: an embedded run, never claimed from a queue (B3)
     Column("priority", Integer, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("direction", Text, nullable=False),
+    Column("status", _Text, nullable=False),
+    Column("direction", _Text, nullable=False),
     Column("wake_at_us", _Int64),
-    Column("owner", Text),  # no foreign key: an owner without a row is dead (B2)
+    Column("owner", _Text),  # no foreign key: an owner without a row is dead (B2)
     Column("epoch", _Int64, nullable=False),
     Column("requests", _Int64, nullable=False, server_default="0"),
     Column("version", _Int64, nullable=False),
@@ -86,23 +99,33 @@ Index(
 _has_timer = streams.c.wake_at_us.is_not(None)
 Index("streams_timers", streams.c.wake_at_us, sqlite_where=_has_timer, postgresql_where=_has_timer)
 
+
+def _event_columns(*run_id: ForeignKey) -> list[Column[Any]]:
+    return [
+        Column("run_id", _Text, *run_id, nullable=False),
+        Column("version", _Int64, nullable=False),
+        Column("type", _Text, nullable=False),
+        Column("schema_version", Integer, nullable=False),
+        Column("path", _Text, nullable=False),
+        Column("time_us", _Int64, nullable=False),
+        Column("actor", _Text, nullable=False),
+        Column("payload", LargeBinary, nullable=False),  # bytes, not json: what was hashed is what is read (A8)
+        Column("hash", LargeBinary, nullable=False),
+    ]
+
+
+def _event_checks() -> list[CheckConstraint]:
+    return [CheckConstraint("length(hash) = 32", name="hash"), CheckConstraint("version > 0", name="version")]
+
+
 events = Table(
     "events",
     METADATA,
     # Identifies, and with one writer also orders (A4). Never used twice, even after the archiver has been.
     Column("position", _Int64, primary_key=True, autoincrement=True),
-    Column("run_id", Text, ForeignKey("streams.run_id"), nullable=False),
-    Column("version", _Int64, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("schema_version", Integer, nullable=False),
-    Column("path", Text, nullable=False),
-    Column("time_us", _Int64, nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("payload", LargeBinary, nullable=False),  # bytes, not json: what was hashed is what is read (A8)
-    Column("hash", LargeBinary, nullable=False),
+    *_event_columns(ForeignKey("streams.run_id")),
     UniqueConstraint("run_id", "version"),
-    CheckConstraint("length(hash) = 32", name="hash"),
-    CheckConstraint("version > 0", name="version"),
+    *_event_checks(),
     sqlite_autoincrement=True,
     sqlite_strict=True,
 )
@@ -110,8 +133,8 @@ events = Table(
 payloads = Table(
     "payloads",
     METADATA,
-    Column("run_id", Text, ForeignKey("streams.run_id"), nullable=False),
-    Column("digest", Text, nullable=False),
+    Column("run_id", _Text, ForeignKey("streams.run_id"), nullable=False),
+    Column("digest", _Text, nullable=False),
     Column("content", LargeBinary, nullable=False),
     PrimaryKeyConstraint("run_id", "digest"),
     sqlite_strict=True,
@@ -120,7 +143,7 @@ payloads = Table(
 plans = Table(
     "plans",
     METADATA,
-    Column("fingerprint", Text, primary_key=True),
+    Column("fingerprint", _Text, primary_key=True),
     Column("document", LargeBinary, nullable=False),
     sqlite_strict=True,
 )
@@ -128,10 +151,10 @@ plans = Table(
 owners = Table(
     "owners",
     METADATA,
-    Column("id", Text, primary_key=True),
-    Column("host", Text, nullable=False),
+    Column("id", _Text, primary_key=True),
+    Column("host", _Text, nullable=False),
     Column("pid", _Int64, nullable=False),
-    Column("app", Text, nullable=False),
+    Column("app", _Text, nullable=False),
     Column("last_seen_us", _Int64, nullable=False),
     sqlite_strict=True,
     sqlite_with_rowid=False,
@@ -160,3 +183,56 @@ def _on_sqlite(table: Table, trigger: str, when: str, condition: str, message: s
 _append_only(events, "position = NEW.position", "run_id = NEW.run_id AND version = NEW.version")
 _append_only(payloads, "run_id = NEW.run_id AND digest = NEW.digest")
 _append_only(plans, "fingerprint = NEW.fingerprint")
+
+
+# -- Postgres -----------------------------------------------------------------------------------
+
+
+class Xid8(UserDefinedType[str]):
+    """A transaction id with its epoch."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        """The type's name."""
+        return "xid8"
+
+
+pg_streams = streams.to_metadata(POSTGRES)
+pg_plans = plans.to_metadata(POSTGRES)
+
+# No foreign keys on the hot path: the one statement that inserts here joins the stream rows anyway.
+pg_payloads = Table(
+    "payloads",
+    POSTGRES,
+    Column("run_id", _Text, nullable=False),
+    Column("digest", _Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("run_id", "digest"),
+)
+
+pg_events = Table(
+    "events",
+    POSTGRES,
+    Column("position", BigInteger, Identity(always=True), nullable=False),  # identifies, does not order (A4)
+    Column("xid", Xid8, nullable=False, server_default=text("pg_current_xact_id()")),
+    Column("generation", SmallInteger, nullable=False),  # whose cluster's transaction id that is (A5)
+    *_event_columns(),
+    PrimaryKeyConstraint("run_id", "version"),
+    *_event_checks(),
+)
+Index("events_follow", pg_events.c.generation, pg_events.c.xid, pg_events.c.position)
+
+pg_owners = owners.to_metadata(POSTGRES)
+pg_owners.append_column(Column("presence", BigInteger))  # the number of its advisory lock; NULL: it has none
+
+pg_generations = Table(
+    "generations",
+    POSTGRES,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("system_identifier", _Text),  # NULL: the role that began it may not ask for it
+    Column("objects", _Text, nullable=False),
+    Column("reason", _Text, nullable=False),
+    Column("actor", _Text, nullable=False),
+    Column("started_us", BigInteger, nullable=False),
+)

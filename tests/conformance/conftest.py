@@ -12,15 +12,16 @@ from flowledger.adapters.stores import open_store
 from flowledger.events.store import Store
 
 #: How to name a store that nobody has used before. Opened twice under one name it is one log, met by two processes.
-NEW_URL: dict[str, Callable[[Path], str]] = {
-    "memory": lambda _: f"memory://{new_ulid()}",
-    "sqlite": lambda folder: f"sqlite:///{folder}/log.db",
+NEW_URL: dict[str, Callable[[pytest.FixtureRequest, Path], str]] = {
+    "memory": lambda _, __: f"memory://{new_ulid()}",
+    "sqlite": lambda _, folder: f"sqlite:///{folder}/log.db",
+    "postgres": lambda request, _: str(request.getfixturevalue("postgres_url")),
 }
 
 
 @pytest.fixture(params=NEW_URL)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return NEW_URL[request.param](tmp_path)
+    return NEW_URL[request.param](request, tmp_path)
 
 
 @pytest.fixture

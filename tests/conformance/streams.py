@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import sha256
+from time import monotonic, sleep
 from typing import Any
 
 from flowledger.adapters.ids import new_ulid
@@ -69,7 +70,20 @@ def payload_row(content: bytes) -> PayloadRow:
 
 
 def everything(store: Store, *, page: int = 1000) -> list[Followed]:
-    """The whole log, in pages."""
+    """The whole log, in pages.
+
+    On Postgres an open transaction anywhere in the cluster may hide what is newer for a moment (A4): wait for it.
+    """
+    whole = sum(row.version for row in store.streams(limit=100_000))
+    deadline = monotonic() + 30
+    while True:
+        found = _pages(store, page)
+        if len(found) >= whole or monotonic() > deadline:
+            return found
+        sleep(0.005)
+
+
+def _pages(store: Store, page: int) -> list[Followed]:
     found: list[Followed] = []
     cursor = Cursor("")
     while rows := store.read_all(cursor, limit=page):

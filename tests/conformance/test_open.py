@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from flowledger.adapters.stores import open_store
-from flowledger.events.errors import InputError, NotSupported, StoreUnavailable
+from flowledger.events.errors import InputError, StoreUnavailable
 from flowledger.events.store import START
 
+from .conftest import NEW_URL
 from .streams import new_run
 
 ROOT = Path(__file__).parents[2]
@@ -73,10 +74,10 @@ def test_a_sqlite_url_that_names_no_file_or_an_unknown_option_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_postgres_is_said_to_come() -> None:
-    with pytest.raises(NotSupported, match="Postgres") as caught:
-        open_store("postgresql+psycopg://me:secret@db/flow")
-    assert "next release" in caught.value.hint
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///x.db"])
+def test_a_schema_where_there_are_none_is_refused(url: str) -> None:
+    with pytest.raises(InputError, match="database_schema"):
+        open_store(url, schema="team_a")
 
 
 def test_a_password_is_not_repeated() -> None:
@@ -93,10 +94,10 @@ def test_memory_needs_no_sqlalchemy() -> None:
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("scheme", ["sqlite"])
-def test_a_closed_store_says_so(scheme: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scheme", ["sqlite", "postgres"])
+def test_a_closed_store_says_so(scheme: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     # Given
-    store = open_store(f"{scheme}:///{tmp_path}/x.db")
+    store = open_store(NEW_URL[scheme](request, tmp_path))
     run = new_run(store)
     # When
     store.close()

@@ -36,7 +36,7 @@ def test_a4_the_global_log_is_read_on_from_a_cursor(store: Store) -> None:
     # Given
     runs = [new_run(store, count=3) for _ in range(3)]
     # When
-    whole = store.read_all(START)
+    whole = everything(store)
     # Then
     assert [(f.run_id, f.event.version) for f in whole] == [(r.run_id, v) for r in runs for v in (1, 2, 3)]
     assert everything(store, page=2) == whole
@@ -91,7 +91,7 @@ def test_wait_ends_at_once_where_there_is_something(store: Store) -> None:
 
 def test_wait_ends_without_when_the_time_is_over(store: Store) -> None:
     new_run(store)
-    [met] = store.read_all(START)
+    [met] = everything(store)
     assert not store.wait(met.cursor, timeout_s=0.05)
     assert not store.wait(met.cursor, timeout_s=0)
 

@@ -1,0 +1,1 @@
+"""One file per version, named by it. A file is never changed after its release."""

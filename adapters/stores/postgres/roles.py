@@ -1,0 +1,80 @@
+"""Least privilege: a group role for each kind of process, named after the schema (``flowledger_engine``, …).
+
+They cannot log in; a login is granted the one it needs. Where the person who upgrades may not make roles, everything
+still works for the schema's owner, and `script` says what a person who may has to run.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+_READ_LOG: Final = "SELECT ON {s}.events, {s}.payloads, {s}.plans, {s}.streams, {s}.owners"
+#: Role: what it is for, and what it may do besides opening the store. Nobody may change or delete what is in the log.
+ROLES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "owner": ("owns the tables and upgrades them", ()),
+    "engine": (
+        "runs flows",
+        (
+            _READ_LOG,
+            "INSERT ON {s}.events, {s}.payloads, {s}.plans, {s}.streams, {s}.owners",
+            "UPDATE ON {s}.streams, {s}.owners",
+            "DELETE ON {s}.owners",
+        ),
+    ),
+    "worker": ("does tasks for engines elsewhere; cannot read the log", ()),
+    "projector": ("reads the log into views", (_READ_LOG,)),
+    "archiver": ("reads the log to move final runs out", (_READ_LOG,)),
+}
+_OPEN: Final = ("USAGE ON SCHEMA {s}", "SELECT ON {s}.alembic_version, {s}.generations")
+
+_MISSING: Final = "SELECT n FROM unnest(CAST(:names AS text[])) AS n WHERE n NOT IN (SELECT rolname FROM pg_roles)"
+_MAY: Final = "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user"
+_BECOME: Final = "SELECT pg_has_role(current_user, CAST(:role AS text), 'MEMBER')"
+
+
+def name(schema: str, kind: str) -> str:
+    """The name of a role."""
+    return f"{schema}_{kind}"
+
+
+def missing(connection: Connection, schema: str) -> list[str]:
+    """The roles that the cluster does not have, in the order of `ROLES`."""
+    wanted = [name(schema, kind) for kind in ROLES]
+    found = set(connection.scalars(text(_MISSING), {"names": wanted}))
+    return [role for role in wanted if role in found]
+
+
+def make(connection: Connection, schema: str) -> None:
+    """Make the missing roles if we may, and become a member of the owner's."""
+    if not connection.scalar(text(_MAY)):
+        return
+    for role in missing(connection, schema):
+        connection.execute(text(f"CREATE ROLE {role} NOLOGIN"))
+    owner = name(schema, "owner")
+    if not connection.scalar(text(_BECOME), {"role": owner}):
+        connection.execute(text(f"GRANT {owner} TO CURRENT_USER"))
+
+
+def may_become(connection: Connection, role: str) -> bool:
+    """Whether we are a member of a role that exists."""
+    exists = text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role)")
+    return bool(connection.scalar(exists, {"role": role}) and connection.scalar(text(_BECOME), {"role": role}))
+
+
+def grant(connection: Connection, schema: str) -> None:
+    """Grant the roles that there are what they need, and PUBLIC nothing."""
+    absent = set(missing(connection, schema))
+    connection.execute(text(f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC"))
+    for kind, (_, privileges) in ROLES.items():
+        role = name(schema, kind)
+        if kind == "owner" or role in absent:
+            continue
+        for privilege in (*_OPEN, *privileges):
+            connection.execute(text(f"GRANT {privilege.format(s=schema)} TO {role}"))
+
+
+def script(absent: list[str]) -> str:
+    """What somebody has to run who may make roles; `flowledger db upgrade` then grants them what they need."""
+    return "\n".join(f"CREATE ROLE {role} NOLOGIN;" for role in absent)

@@ -1,0 +1,292 @@
+"""The side connection: presence locks, coalesced NOTIFY, LISTEN, and the one poll of a process (rules A4, B2, B7).
+
+One thread owns it. It sees at once when the connection breaks, and then takes its locks again on the next one. NOTIFY
+holds a lock of the whole cluster during its commit, so it stays out of appends and is sent once for many of them.
+Notifications are hints: whoever waits is told by a poll, which comes at least once a second and needs no hint.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+from contextlib import suppress
+from threading import Condition, Thread, current_thread
+from time import monotonic
+from typing import Any, Final
+
+import psycopg
+
+from flowledger.events.errors import StoreError, StoreUnavailable
+
+from .connecting import GuardedConnection, Lost
+from .database import Link, PostgresDatabase
+from .following import BEGINNING, Place
+from .statements import Statements
+
+#: How long appends gather before others are told.
+COALESCE_S: Final = 0.01
+#: Without any hint, somebody who waits looks so often.
+POLL_S: Final = 1.0
+#: With hints, at most so often; also after how long to look again for what the horizon still hides.
+LEAST_GAP_S: Final = 0.005
+
+_TAKE: Final = "SELECT pg_try_advisory_lock(%s)"
+_FREE: Final = "SELECT pg_advisory_unlock(%s)"
+_NOTIFY: Final = "SELECT pg_notify(%s, '')"
+
+
+class Side:
+    """What a process does beside its appends. ``statements`` counts what went over the side connection."""
+
+    def __init__(self, database: PostgresDatabase, texts: Statements) -> None:
+        self.statements = 0
+        self._database = database
+        self._texts = texts
+        self._channel = f"flowledger_{database.schema}"
+        self._link = Link(database, self._set_up)
+        self._changed = Condition()
+        self._thread: Thread | None = None
+        self._selector = selectors.DefaultSelector()
+        self._bell, self._button = socket.socketpair()
+        self._selector.register(self._bell, selectors.EVENT_READ)
+        for end in (self._bell, self._button):
+            end.setblocking(False)
+        self._closed = False
+        # Presence
+        self._wanted: set[int] = set()
+        self._held: set[int] = set()
+        # What is wrong, and since when
+        self._error: StoreError | None = None
+        self._failing_since = 0.0
+        # Telling others, and being told
+        self._dirty_at: float | None = None
+        self._waiting = 0
+        self._listening = False
+        self._hinted = False
+        self._newest = BEGINNING
+        self._polls = 0
+        self._polled_at = self._next_poll = float("-inf")
+        self._recheck_s = LEAST_GAP_S
+
+    # -- for everybody --------------------------------------------------------------------------
+
+    def be_present(self, key: int) -> None:
+        """Take a presence lock, and keep it over lost connections.
+
+        Raises:
+            StoreUnavailable: there is no connection to keep it on.
+        """
+        with self._changed:
+            self._wanted.add(key)
+            self._ring()
+            self._changed.wait_for(lambda: key in self._held or self._error is not None, 2 * self._limit_s())
+            if key not in self._held:
+                self._wanted.discard(key)
+                raise self._failure()
+
+    def be_absent(self, key: int) -> None:
+        """Free a presence lock; if the connection is lost, that frees it."""
+        with self._changed:
+            if key in self._wanted:
+                self._wanted.discard(key)
+                self._ring()
+                self._changed.wait_for(lambda: key not in self._held, self._limit_s())
+
+    def appended(self) -> None:
+        """Something has been committed here: soon tell others, and at once who waits here."""
+        ring = False
+        if self._dirty_at is None:
+            self._dirty_at = monotonic()
+            ring = True
+        if self._waiting and not self._hinted:
+            self._hinted = ring = True
+        if ring:
+            self._ring()
+
+    def wait(self, place: Place, timeout_s: float) -> bool:
+        """See `Store.wait`. The answer is at most `POLL_S` old."""
+        with self._changed:
+            self._waiting += 1
+            try:
+                if self._polled_at < monotonic() - POLL_S:
+                    polls = self._polls
+                    self._ring()
+                    self._changed.wait_for(
+                        lambda: self._polls > polls or self._is_over(), max(timeout_s, self._limit_s())
+                    )
+                self._changed.wait_for(lambda: self._newest > place or self._is_over(), timeout_s)
+            finally:
+                self._waiting -= 1
+            if self._newest > place:
+                return True
+            if self._is_over():
+                raise self._failure()
+            return False
+
+    def close(self) -> None:
+        """End the thread and the connection, and with it all presence."""
+        with self._changed:
+            self._closed = True
+            thread = self._thread
+            self._changed.notify_all()
+            with suppress(OSError):
+                self._button.send(b"!")
+        if thread is not None and thread is not current_thread():
+            thread.join(self._limit_s())
+        self._link.close()
+        self._selector.close()
+        self._bell.close()
+        self._button.close()
+
+    def _is_over(self) -> bool:
+        """Whether there is no use in waiting any longer."""
+        patience_s = self._database.location.reconnect_s
+        return self._closed or (self._error is not None and monotonic() - self._failing_since > patience_s)
+
+    def _failure(self) -> StoreError:
+        if self._closed:
+            return StoreUnavailable(f"{self._database.location.describe()}: the store has been closed")
+        if self._error is None:
+            return StoreUnavailable(f"{self._database.location.describe()}: the side connection does not answer")
+        return type(self._error)(self._error.message, hint=self._error.hint)
+
+    def _limit_s(self) -> float:
+        return self._database.location.answer_s
+
+    def _ring(self) -> None:
+        """Wake the thread up; make it first if there is none."""
+        if self._thread is None:
+            self._begin()
+        with suppress(OSError):  # full: it has been rung often enough; closed: there is nobody to wake
+            self._button.send(b"!")
+
+    def _begin(self) -> None:
+        with self._changed:
+            if self._thread is None and not self._closed:
+                self._thread = Thread(target=self._run, name="flowledger-side", daemon=True)
+                self._thread.start()
+
+    # -- on the thread --------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        pause_s = 0.02
+        while not self._closed:
+            try:
+                connection = self._link.connection()
+                self._made()
+                pause_s = 0.02
+                self._serve(connection)
+            except Lost as lost:
+                self._failed(self._database.unavailable(lost.error))
+            except psycopg.Error as error:
+                self._failed(self._database.unavailable(error))
+            except StoreError as error:
+                self._failed(error)
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed, pause_s)
+            pause_s = min(pause_s * 2, POLL_S)
+
+    def _set_up(self, connection: GuardedConnection) -> None:
+        def heard(notification: psycopg.Notify) -> None:
+            self._hinted |= notification.pid != connection.pgconn.backend_pid
+
+        connection.add_notify_handler(heard)
+
+    def _made(self) -> None:
+        with self._changed:
+            self._error = None
+            self._listening = False
+            self._hinted = True  # nobody knows what has been missed
+
+    def _failed(self, error: StoreError) -> None:
+        with self._changed:
+            if self._error is None:
+                self._failing_since = monotonic()
+            self._error = error
+            self._held.clear()
+            self._changed.notify_all()
+
+    def _serve(self, connection: GuardedConnection) -> None:
+        """Do what is due, then sleep until something is, for as long as the connection lasts."""
+        socket_of = connection.fileno()
+        self._selector.register(socket_of, selectors.EVENT_READ)
+        try:
+            while not self._closed:
+                self._keep_presence()
+                self._tell()
+                self._poll()
+                for key, _ in self._selector.select(self._sleep_s()):
+                    if key.fileobj is self._bell:
+                        with suppress(BlockingIOError):
+                            self._bell.recv(4096)
+                    else:
+                        self._hear(connection)
+        finally:
+            self._selector.unregister(socket_of)
+
+    def _keep_presence(self) -> None:
+        for key in self._wanted - self._held:
+            taken = self._execute(_TAKE, key)[0][0]  # not while our own last session is still about
+            with self._changed:
+                if taken:
+                    self._held.add(key)
+                    self._changed.notify_all()
+        for key in self._held - self._wanted:
+            self._execute(_FREE, key)
+            with self._changed:
+                self._held.discard(key)
+                self._changed.notify_all()
+
+    def _tell(self) -> None:
+        if self._dirty_at is not None and monotonic() >= self._dirty_at + COALESCE_S:
+            self._dirty_at = None
+            self._execute(_NOTIFY, self._channel)
+
+    def _hear(self, connection: GuardedConnection) -> None:
+        try:
+            connection.pgconn.consume_input()
+            while notification := connection.pgconn.notifies():
+                self._hinted |= notification.be_pid != connection.pgconn.backend_pid
+        except psycopg.Error as error:
+            self._link.lost(error)
+            raise Lost(error) from error
+
+    def _poll(self) -> None:
+        """Look where the log ends, if somebody waits and it is time."""
+        if not self._waiting:
+            return
+        if not self._listening and not self._database.location.pooled:
+            self._execute(f"LISTEN {self._channel}", rows=False)
+            self._listening = True
+        if self._hinted:
+            self._hinted = False
+            self._recheck_s = LEAST_GAP_S
+            self._next_poll = min(self._next_poll, self._polled_at + LEAST_GAP_S)
+        now = monotonic()
+        if now < self._next_poll:
+            return
+        generation, xid, position, more = self._execute(self._texts.newest)[0]
+        newest = self._newest if generation is None else Place(generation, int(xid), position)
+        with self._changed:
+            if more and newest == self._newest:  # somebody's transaction is still open
+                self._recheck_s = min(2 * self._recheck_s, POLL_S)
+            self._next_poll = now + (self._recheck_s if more else POLL_S)
+            self._polled_at = now
+            self._polls += 1
+            self._newest = newest
+            self._changed.notify_all()
+
+    def _sleep_s(self) -> float | None:
+        """Until when nothing is due; None: until the bell rings."""
+        now = monotonic()
+        due = [POLL_S] if self._wanted != self._held else []
+        if self._dirty_at is not None:
+            due.append(self._dirty_at + COALESCE_S - now)
+        if self._waiting:
+            next_poll = min(self._next_poll, self._polled_at + LEAST_GAP_S) if self._hinted else self._next_poll
+            due.append(next_poll - now)
+        return max(0.0, min(due)) if due else None
+
+    def _execute(self, statement: str, *values: object, rows: bool = True) -> list[tuple[Any, ...]]:
+        self.statements += 1
+        return self._link.execute(statement, *values, rows=rows)

@@ -1,0 +1,142 @@
+"""The statements of the hot path, as text for one schema (rules A1 to A4)."""
+
+from __future__ import annotations
+
+from functools import cached_property, lru_cache
+
+_EVENT = "version, type, schema_version, path, time_us, actor, payload, hash"
+_STREAM = (
+    "run_id, app, factory, key, inputs_digest, tags, queue, priority, status, direction, wake_at_us, owner, epoch, "
+    "version, head_hash, created_us"
+)
+#: The place of an event in the global log (A4); what stands before the dot keeps ORDER BY off the output's names.
+_PLACE = "e.generation, e.xid, e.position"
+_GENERATION = "(SELECT max(id) FROM {s}.generations)"
+
+_SINGLE = """
+WITH moved AS (
+  UPDATE {s}.streams SET status = %b, direction = %b, wake_at_us = %b::int8, version = %b, head_hash = %b,
+         owner = CASE WHEN %b THEN NULL ELSE owner END
+   WHERE run_id = %b AND version = %b AND epoch = %b RETURNING run_id)
+INSERT INTO {s}.events (generation, run_id, {event})
+SELECT {generation}, moved.run_id, e.* FROM moved, (VALUES {rows}) AS e"""
+_SINGLE_ROW = "(%b::int8, %b::text, %b::int4, %b::text, %b::int8, %b::text, %b::bytea, %b::bytea)"
+
+# First the locks, in the order of run ids (A2); who waits for one then sees the row as it has become.
+_ADVANCE = """
+WITH a AS MATERIALIZED (
+  SELECT * FROM unnest(%b::text[], %b::int8[], %b::int8[], %b::text[], %b::text[], %b::int8[], %b::int8[], %b::bytea[],
+                       %b::int8[])
+    AS a(run_id, expected, epoch, status, direction, wake_at_us, version, head_hash, release)),
+locked AS MATERIALIZED (
+  SELECT s.run_id FROM {s}.streams s WHERE s.run_id = ANY (%b::text[]) ORDER BY s.run_id FOR NO KEY UPDATE),
+moved AS (
+  UPDATE {s}.streams s SET status = a.status, direction = a.direction, wake_at_us = a.wake_at_us, version = a.version,
+         head_hash = a.head_hash, owner = CASE WHEN a.release = 1 THEN NULL ELSE s.owner END
+    FROM a JOIN locked USING (run_id)
+   WHERE s.run_id = a.run_id AND s.version = a.expected AND s.epoch = a.epoch RETURNING s.run_id),"""
+_EVENTS = """
+written AS (
+  INSERT INTO {s}.events (generation, run_id, {event})
+  SELECT {generation}, e.run_id, e.version, e.type, e.schema_version, e.path, e.time_us, e.actor, e.payload, e.hash
+    FROM unnest(%b::text[], %b::int8[], %b::text[], %b::int8[], %b::text[], %b::int8[], %b::text[], %b::bytea[],
+                %b::bytea[]) WITH ORDINALITY AS e(run_id, {event}, n)
+    JOIN {accepted} USING (run_id) ORDER BY e.n)"""
+_MANY = _ADVANCE + _EVENTS + "\nSELECT run_id FROM moved"
+
+# In the order of keys, so that two processes that create the same ones wait for each other in one direction.
+_MADE = """
+made AS (
+  INSERT INTO {s}.streams ({stream})
+  SELECT {stream} FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
+                              %b::int8[], %b::text[], %b::text[], %b::int8[], %b::text[], %b::int8[], %b::int8[],
+                              %b::bytea[], %b::int8[]) WITH ORDINALITY AS c({stream}, n)
+   ORDER BY app, key, factory, n
+  ON CONFLICT DO NOTHING RETURNING run_id),
+accepted AS MATERIALIZED (SELECT run_id FROM moved UNION ALL SELECT run_id FROM made),"""
+_VALUES = """,
+moved_out AS (
+  INSERT INTO {s}.payloads (run_id, digest, content)
+  SELECT p.* FROM unnest(%b::text[], %b::text[], %b::bytea[]) AS p(run_id, digest, content)
+    JOIN accepted USING (run_id) ON CONFLICT DO NOTHING),
+planned AS (
+  INSERT INTO {s}.plans (fingerprint, document)
+  SELECT p.fingerprint, p.document FROM unnest(%b::text[], %b::text[], %b::bytea[]) AS p(run_id, fingerprint, document)
+    JOIN accepted USING (run_id) ORDER BY p.fingerprint ON CONFLICT DO NOTHING)
+SELECT run_id FROM accepted"""
+_FULL = _ADVANCE + _MADE + _EVENTS + _VALUES
+
+_LOOK = """
+SELECT a.run_id, s.epoch, s.version, e.hash, k.run_id
+  FROM unnest(%b::text[], %b::int8[], %b::text[], %b::text[], %b::text[]) AS a(run_id, version, app, factory, key)
+  LEFT JOIN {s}.streams s ON s.run_id = a.run_id
+  LEFT JOIN {s}.events e ON e.run_id = a.run_id AND e.version = a.version
+  LEFT JOIN {s}.streams k ON k.app = a.app AND k.key = a.key AND k.factory = a.factory"""
+
+_READ = """
+SELECT {event} FROM {s}.events WHERE run_id = %s AND version > %s ORDER BY version LIMIT %s::int8"""
+# Below the horizon everything has ended, so nothing can still appear there. What an older generation holds came with
+# a restore, all at once; the horizon of this cluster says nothing about its transaction ids.
+_HORIZON = (
+    "(SELECT max(id) AS generation, pg_snapshot_xmin(pg_current_snapshot()) AS xid FROM {s}.generations) AS horizon"
+)
+_READ_ALL = """
+SELECT e.generation, e.xid::text AS xid_text, e.position, e.run_id, {event} FROM {s}.events e, {horizon}
+ WHERE ({place}) > (%s, %s::xid8, %s) AND (e.generation, e.xid) < (horizon.generation, horizon.xid)
+ ORDER BY {place} LIMIT %s"""
+_NEWEST = """
+SELECT newest.generation, newest.xid_text, newest.position,
+       EXISTS (SELECT FROM {s}.events e WHERE (e.generation, e.xid) >= (horizon.generation, horizon.xid))
+  FROM {horizon} LEFT JOIN LATERAL (
+    SELECT e.generation, e.xid::text AS xid_text, e.position FROM {s}.events e
+     WHERE (e.generation, e.xid) < (horizon.generation, horizon.xid)
+     ORDER BY e.generation DESC, e.xid DESC, e.position DESC LIMIT 1) AS newest ON true"""
+
+
+class Statements:
+    """The texts for one schema, whose name needs no quotes (`location`)."""
+
+    def __init__(self, schema: str) -> None:
+        self._schema = schema
+        self.single = lru_cache(maxsize=None)(self._single)
+
+    def _single(self, events: int) -> str:
+        """Append ``events`` events to one stream. As many rows are inserted, or none where it is refused."""
+        return self._for(_SINGLE, rows=", ".join([_SINGLE_ROW] * events))
+
+    @cached_property
+    def many(self) -> str:
+        """Append to many streams; gives the run ids of those that were not refused."""
+        return self._for(_MANY, accepted="moved")
+
+    @cached_property
+    def full(self) -> str:
+        """`many`, with new streams, payloads and plans."""
+        return self._for(_FULL, accepted="accepted")
+
+    @cached_property
+    def look(self) -> str:
+        """Where runs stand: epoch, version, the hash at one version, and who holds a key."""
+        return self._for(_LOOK)
+
+    @cached_property
+    def read(self) -> str:
+        """Events of one stream after a version."""
+        return self._for(_READ)
+
+    @cached_property
+    def read_all(self) -> str:
+        """Events of all streams after a place, up to the horizon."""
+        return self._for(_READ_ALL)
+
+    @cached_property
+    def newest(self) -> str:
+        """The last place below the horizon, and whether there is anything beyond it."""
+        return self._for(_NEWEST)
+
+    def _for(self, template: str, **parts: str) -> str:
+        schema = self._schema
+        return template.format(
+            s=schema, event=_EVENT, stream=_STREAM, place=_PLACE, generation=_GENERATION.format(s=schema),
+            horizon=_HORIZON.format(s=schema), **parts,
+        ).strip()  # fmt: skip

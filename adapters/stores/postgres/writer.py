@@ -1,0 +1,294 @@
+"""The append on Postgres (rules A1 to A3): one statement, which is one transaction and one round trip.
+
+Version and epoch are checked inside it; who is refused is left out of its answer and read back. Whatever goes wrong on
+the way, the store looks before it sends anything again: our hash at ``expected + 1`` tells what has arrived.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Sequence
+from threading import Lock
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg.types.numeric import Int8
+
+from flowledger.adapters.failpoint import reach
+from flowledger.adapters.stores.batch import check, no_such_run, refusal
+from flowledger.events.errors import KeyTaken, StoreError
+from flowledger.events.store import Append, Appended, AppendResult
+
+from .connecting import GuardedConnection, Lost, Patience
+from .database import Link, PostgresDatabase
+from .statements import Statements
+from .unavailable import MET, UNFIT
+from .wire import blobs, ints, original, stored, texts
+
+#: A lone run with at most so many events takes the statement without arrays, which costs the server half.
+SINGLE_EVENTS = 4
+
+_UNFIT = (*UNFIT, struct.error, UnicodeError, OverflowError)
+_KEEP_SYNC = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+
+
+class _Found(NamedTuple):
+    """A run as `Statements.look` finds it; None where there is nothing."""
+
+    epoch: int | None
+    version: int | None
+    hash: bytes | None
+    key_holder: str | None
+
+
+class PostgresWriter:
+    """The one appending connection of a store. ``commits`` and ``statements`` count what it has executed."""
+
+    def __init__(self, database: PostgresDatabase, statements: Statements) -> None:
+        self.commits = 0
+        self.statements = 0
+        self._database = database
+        self._texts = statements
+        self._lock = Lock()
+        self._link = Link(database, self._set_up)
+        self._cursor: psycopg.Cursor[tuple[Any, ...]] | None = None
+
+    def append(self, batch: Sequence[Append]) -> list[AppendResult]:
+        """See `Store.append`."""
+        check(batch)
+        if not batch:
+            return []
+        with self._lock, self._database.guarded():
+            return self._append(batch)
+
+    def close(self) -> None:
+        """Close the connection, once the append under way has ended."""
+        with self._lock:
+            self._cursor = None
+            self._link.close()
+
+    # -- a batch --------------------------------------------------------------------------------
+
+    def _append(self, batch: Sequence[Append]) -> list[AppendResult]:
+        results: dict[str, AppendResult] = {}
+        patience: Patience | None = None
+        left = list(batch) if len(batch) == 1 else sorted(batch, key=lambda request: request.run_id)
+        while left:
+            try:
+                self._turn(left, results)
+            except _UNFIT as error:
+                results.update(self._unfit(left, error))
+            except (Lost, *MET) as error:
+                patience = patience or Patience(self._database.location.reconnect_s)
+                self._look_patiently(left, results, patience, error)
+            left = [request for request in left if request.run_id not in results]
+        return [results[request.run_id] for request in batch]
+
+    def _turn(self, left: Sequence[Append], results: dict[str, AppendResult]) -> None:
+        """Send all, then read back those that are not in the answer."""
+        accepted = self._send(left)
+        refused: list[Append] = []
+        for request in left:
+            if request.run_id in accepted:
+                results[request.run_id] = Appended(request.events[-1].version)
+            else:
+                refused.append(request)
+        if refused:
+            self._look(refused, results)
+
+    def _unfit(self, left: Sequence[Append], error: BaseException) -> dict[str, AppendResult]:
+        """Somebody in the batch is at fault; each in a statement of its own shows who, and harms nobody else."""
+        if len(left) > 1:
+            return {request.run_id: self._append((request,))[0] for request in left}
+        request = left[0]
+        said = str(error).split("\n")[0]
+        span = f"{request.expected + 1} to {request.events[-1].version}"
+        refused = StoreError(
+            f"run {request.run_id}: the database refuses events {span}: {said}",
+            hint="run `flowledger verify`: the stream row and the log may disagree",
+        )
+        return {request.run_id: refused}
+
+    # -- sending --------------------------------------------------------------------------------
+
+    def _send(self, requests: Sequence[Append]) -> set[str]:
+        """Execute the one statement; the runs whose events are durable now."""
+        statement, values = self._statement(requests)
+        for point in ("append.before_begin", "append.after_begin", "append.after_insert", "append.before_commit"):
+            reach(point)  # inside the server; what a crash between them leaves is what a crash before it leaves
+        cursor = self._execute(statement, values)
+        if cursor.description is None:
+            accepted = {requests[0].run_id} if cursor.rowcount else set[str]()
+        else:
+            accepted = {original(row[0]) for row in cursor.fetchall()}
+        self.commits += bool(accepted)
+        reach("append.after_commit")
+        return accepted
+
+    def _statement(self, requests: Sequence[Append]) -> tuple[str, list[Any]]:
+        plain = all(r.create is None and r.plan is None and not r.payloads for r in requests)
+        if not plain:
+            return self._texts.full, _full(requests)
+        if len(requests) == 1 and len(requests[0].events) <= SINGLE_EVENTS:
+            return self._texts.single(len(requests[0].events)), _single(requests[0])
+        return self._texts.many, [*_advance(requests), *_events(requests)]
+
+    def _execute(self, statement: str, values: Sequence[Any]) -> psycopg.Cursor[tuple[Any, ...]]:
+        self.statements += 1
+        try:
+            connection = self._link.connection()
+            if self._cursor is None or self._cursor.connection is not connection:
+                self._cursor = connection.cursor(binary=True)
+            return self._cursor.execute(statement, values)  # pyright: ignore[reportArgumentType]
+        except psycopg.Error as error:
+            if self._link.lost(error):
+                raise Lost(error) from error
+            raise
+
+    def _set_up(self, connection: GuardedConnection) -> None:
+        """Every statement prepared at once; no commit that power loss undoes (unless a pooler has the session)."""
+        if self._database.location.pooled:
+            return
+        connection.prepare_threshold = 0
+        connection.execute(_KEEP_SYNC, prepare=False)
+
+    # -- looking --------------------------------------------------------------------------------
+
+    def _look_patiently(
+        self, left: Sequence[Append], results: dict[str, AppendResult], patience: Patience, error: Exception
+    ) -> None:
+        """Settle what can be settled after an error; what has not arrived is left to be sent again."""
+        while True:
+            try:
+                self._look(left, results)
+                settled = not patience.over() or all(request.run_id in results for request in left)
+            except Lost as lost:
+                error, settled = lost, False
+            if settled:
+                return
+            if patience.over():
+                raise self._database.unavailable(error.error if isinstance(error, Lost) else error) from error
+            patience.pause()
+
+    def _look(self, left: Sequence[Append], results: dict[str, AppendResult]) -> None:
+        """Read runs back (A3): what has arrived, and who is refused. Nothing is said of a run that may be sent."""
+        rows = self._execute(self._texts.look, _looked_for(left)).fetchall()
+        found = {original(run_id): _Found._make(rest) for run_id, *rest in rows}
+        for request in left:
+            result = _judged(request, found[request.run_id])
+            if result is not None:
+                results[request.run_id] = result
+
+
+def _judged(request: Append, found: _Found) -> AppendResult | None:
+    """What became of an append, or None: nothing, and nothing stands against it."""
+    new = request.create
+    if found.version is None or found.epoch is None:
+        if new is None:
+            return no_such_run(request)
+        if found.key_holder is None:
+            return None
+        return KeyTaken(f"key {new.key!r} of {new.factory} belongs to run {found.key_holder}", run_id=found.key_holder)
+    if found.epoch == request.epoch and found.hash == request.events[0].hash:
+        return Appended(request.events[-1].version)
+    if new is None and (found.epoch, found.version) == (request.epoch, request.expected) and found.hash is None:
+        return None
+    return refusal(request, epoch=found.epoch, version=found.version)
+
+
+# -- parameters, in the order of the statements ----------------------------------------------------
+
+
+def _single(request: Append) -> list[Any]:
+    last = request.events[-1]
+    values: list[Any] = [
+        request.status, request.direction, request.wake_at_us, Int8(last.version), last.hash, request.release,
+        stored(request.run_id), Int8(request.expected), Int8(request.epoch),
+    ]  # fmt: skip
+    for e in request.events:
+        values += (
+            Int8(e.version), stored(e.type), Int8(e.schema_version), stored(e.path), Int8(e.time_us), stored(e.actor),
+            e.payload, e.hash,
+        )  # fmt: skip
+    return values
+
+
+def _advance(requests: Sequence[Append]) -> list[Any]:
+    run_ids = texts([r.run_id for r in requests])
+    lasts = [r.events[-1] for r in requests]
+    return [
+        run_ids,
+        ints([r.expected for r in requests]),
+        ints([r.epoch for r in requests]),
+        texts([r.status for r in requests]),
+        texts([r.direction for r in requests]),
+        ints([r.wake_at_us for r in requests]),
+        ints([e.version for e in lasts]),
+        blobs([e.hash for e in lasts]),
+        ints([int(r.release) for r in requests]),
+        run_ids,
+    ]
+
+
+def _events(requests: Sequence[Append]) -> list[Any]:
+    events = [e for r in requests for e in r.events]
+    return [
+        texts([r.run_id for r in requests for _ in r.events]),
+        ints([e.version for e in events]),
+        texts([e.type for e in events]),
+        ints([e.schema_version for e in events]),
+        texts([e.path for e in events]),
+        ints([e.time_us for e in events]),
+        texts([e.actor for e in events]),
+        blobs([e.payload for e in events]),
+        blobs([e.hash for e in events]),
+    ]
+
+
+def _full(requests: Sequence[Append]) -> list[Any]:
+    return [
+        *_advance([r for r in requests if r.create is None]),
+        *_created(requests),
+        *_events(requests),
+        texts([r.run_id for r in requests for _ in r.payloads]),
+        texts([p.digest for r in requests for p in r.payloads]),
+        blobs([p.content for r in requests for p in r.payloads]),
+        texts([r.run_id for r in requests if r.plan is not None]),
+        texts([r.plan.fingerprint for r in requests if r.plan is not None]),
+        blobs([r.plan.document for r in requests if r.plan is not None]),
+    ]
+
+
+def _created(requests: Sequence[Append]) -> list[Any]:
+    """One array for each column of ``streams``, in the order of `statements`."""
+    made = [(r, r.create) for r in requests if r.create is not None]
+    return [
+        texts([r.run_id for r, _ in made]),
+        texts([new.app for _, new in made]),
+        texts([new.factory for _, new in made]),
+        texts([new.key for _, new in made]),
+        texts([new.inputs_digest for _, new in made]),
+        texts([json.dumps(dict(new.tags)) for _, new in made]),
+        texts([new.queue for _, new in made]),
+        ints([new.priority for _, new in made]),
+        texts([r.status for r, _ in made]),
+        texts([r.direction for r, _ in made]),
+        ints([r.wake_at_us for r, _ in made]),
+        texts([None if r.release else new.owner for r, new in made]),
+        ints([0 if new.owner is None else 1 for _, new in made]),
+        ints([r.events[-1].version for r, _ in made]),
+        blobs([r.events[-1].hash for r, _ in made]),
+        ints([r.events[0].time_us for r, _ in made]),
+    ]
+
+
+def _looked_for(requests: Sequence[Append]) -> list[Any]:
+    new = [r.create for r in requests]
+    return [
+        texts([r.run_id for r in requests]),
+        ints([r.expected + 1 for r in requests]),
+        texts([None if n is None else n.app for n in new]),
+        texts([None if n is None else n.factory for n in new]),
+        texts([None if n is None else n.key for n in new]),
+    ]

@@ -1,0 +1,84 @@
+"""Fixtures for logs in Postgres: `from tests.postgres import …` in a conftest, or by name in `pytest_plugins`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
+
+from flowledger.adapters.stores.postgres import locate, upgrading
+from tests.postgres_server import GIVEN_URL, Shared, binaries
+
+NewUrl = Callable[[], str]
+
+
+def connect(url: str) -> psycopg.Connection:
+    """A connection of a stranger, without our ways."""
+    location = locate(url)
+    return psycopg.connect(
+        host=location.url.host, port=location.url.port, user=location.url.username, password=location.url.password,
+        dbname=location.url.database, autocommit=True,
+    )  # fmt: skip
+
+
+def sql(url: str, statement: str, *values: object) -> list[tuple[object, ...]]:
+    """Run one statement; ``{s}`` in it is the schema."""
+    with connect(url) as connection:
+        cursor = connection.execute(statement.format(s=locate(url).schema), values or None)  # pyright: ignore[reportArgumentType]
+        return cursor.fetchall() if cursor.description else []
+
+
+def made(url: str) -> str:
+    """The URL, after `flowledger db upgrade`; without roles, which belong to the whole cluster."""
+    upgrading.upgrade(locate(url), actor="tests", make_roles=False)
+    return url
+
+
+@pytest.fixture(scope="session")
+def postgres_database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a database for this process: on the server that is given, or on the session's own."""
+    if GIVEN_URL:
+        yield GIVEN_URL
+        return
+    if binaries() is None:
+        pytest.skip("no Postgres: install the dev extra, or set FLOWLEDGER_TEST_DATABASE_URL")
+    worker = getattr(request.config, "workerinput", None)
+    session, watched = (worker["testrunuid"], os.getppid()) if worker else (str(os.getpid()), os.getpid())
+    server = Shared(session, watched)
+    port = server.enter()
+    try:
+        name = f"tests_{os.getpid()}"
+        with psycopg.connect(host="127.0.0.1", port=port, user="postgres", autocommit=True) as connection:
+            connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        yield f"postgresql+psycopg://postgres@127.0.0.1:{port}/{name}"
+    finally:
+        server.leave()
+
+
+_numbers = count(1)
+
+
+@pytest.fixture
+def new_postgres_schema(postgres_database: str) -> Iterator[NewUrl]:
+    """Name schemas that nobody has used before; where the server is somebody else's, they are dropped at the end."""
+    named: list[str] = []
+
+    def new() -> str:
+        separator = "&" if "?" in postgres_database else "?"
+        named.append(f"{postgres_database}{separator}schema=t{os.getpid()}_{next(_numbers)}")
+        return named[-1]
+
+    yield new
+    if GIVEN_URL:
+        for url in named:
+            sql(url, "DROP SCHEMA IF EXISTS {s} CASCADE")
+
+
+@pytest.fixture
+def postgres_url(new_postgres_schema: NewUrl) -> str:
+    """A log of one's own in Postgres, empty."""
+    return made(new_postgres_schema())
