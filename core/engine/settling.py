@@ -93,9 +93,12 @@ def _wait(run: ActiveRun, attempt: Attempt, outcome: Unready) -> None:
     polls = (logged if state.states[number] == "RUNNING" else run.poll_counts.get(number, logged)) + 1
     run.poll_counts[number] = polls
     wait = state.due.get(number)
-    if wait is not None and state.states[number] == "WAITING" and now - run.poll_logged_us.get(number, 0) < POLL_LOG_US:
-        run.set_timer(wait, at_us=until)
-        return
+    if wait is not None and state.states[number] == "WAITING":
+        # an owner that is gone may have written it a moment ago: count from now
+        logged_us = run.poll_logged_us.setdefault(number, now)
+        if now - logged_us < POLL_LOG_US:
+            run.set_timer(wait, at_us=until)
+            return
     run.poll_logged_us[number] = now
     event = facts.TaskWaiting(
         try_=attempt.try_, attempt=attempt.attempt, until=until, polls=polls, message=outcome.message[:200]
