@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import asking, demo, reading, running
+from . import asking, db, demo, reading, running
 from .options import AppOption, Before, DatabaseUrlOption
 
 commands = typer.Typer(
@@ -47,3 +47,4 @@ commands.command()(reading.show)
 commands.command()(reading.events)
 commands.command()(asking.resume)
 commands.command()(asking.revert)
+commands.add_typer(db.db, name="db")
