@@ -14,6 +14,7 @@ from flowledger.events import facts
 from flowledger.events.envelope import Envelope
 from flowledger.events.errors import Nondeterminism
 from flowledger.events.facts import Event
+from flowledger.events.failure import FailureKind
 
 from . import flowing, undoing
 from .actions import Wait
@@ -21,6 +22,8 @@ from .plan import RUN, Plan
 from .state import Ended, Result, Round, State
 from .states import ATOM, PLAIN, RUN_SCOPE, SCOPE, Table, trigger
 from .states import RUN as RUN_TABLE
+
+_UNKNOWN: frozenset[FailureKind] = frozenset({"interrupted", "poison", "timeout"})  # failures whose effect is (C5)
 
 Evolver = Callable[[State, int, Any, str], None]
 
@@ -324,7 +327,7 @@ def _task_interrupted(state: State, number: int, event: facts.TaskInterrupted, n
 
 def _revert_started(state: State, number: int, event: facts.RevertStarted, name: str) -> None:
     if number not in state.ended:
-        state.ended[number] = ended(state.states[number])
+        state.ended[number] = ended(state, number)
     _step(state, number, ATOM, name)
     flowing.off_agenda(state, number)
     _leave_wait(state, number)
@@ -333,9 +336,12 @@ def _revert_started(state: State, number: int, event: facts.RevertStarted, name:
     flowing.busier(state, state.plan.nodes[number].scope)
 
 
-def ended(now: str) -> Ended:
-    """How an execute ended whose atom is in this state when its revert begins."""
-    return "succeeded" if now == "SUCCEEDED" else "failed" if now == "FAILED" else "unknown"
+def ended(state: State, number: int) -> Ended:
+    """How the execute of an atom has ended when its revert begins; what was lost or overdue may have had its effect."""
+    now = state.states[number]
+    if now != "FAILED":
+        return "succeeded" if now == "SUCCEEDED" else "unknown"
+    return "unknown" if state.failures[number].kind in _UNKNOWN else "failed"
 
 
 def _task_reverted(state: State, number: int, event: facts.TaskReverted, name: str) -> None:

@@ -142,7 +142,7 @@ class ActiveRun(ABC):
 
     def ended(self, number: int) -> str:
         """How the execute of an atom ended that is being reverted."""
-        return self.state.ended.get(number) or ended(self.state.states[number])
+        return self.state.ended.get(number) or ended(self.state, number)
 
     # -- resources
 
