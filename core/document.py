@@ -167,7 +167,7 @@ def _node(node: Node, nodes: list[Node]) -> DocumentNode:
         provides=node.provides,
         retry=None if node.retry is None else _retry(node.retry, node.path),
         returns=node.returns,
-        values=[_value(b, nodes) for b in node.arguments] if node.arguments else [],
+        values=[_value(b, nodes) for b in node.arguments or node.retry_arguments],
         revert_values=[_value(b, nodes) for b in node.revert_arguments] if node.revert_arguments else [],
         config=msgspec.Raw(task.config) if task is not None and task.config else None,
     )
@@ -197,7 +197,9 @@ def _value(binding: Binding, nodes: list[Node]) -> Value:
 
 
 def _retry(retry: Retry[Any], path: str) -> DocumentRetry:
-    arguments = {name: value for name, value in sorted(vars(retry).items()) if not name.startswith("_")}
+    symbols = retry.symbols()
+    own = sorted(vars(retry).items())
+    arguments = {name: value for name, value in own if not name.startswith("_") and name not in symbols}
     try:
         content = _ENCODER.encode(arguments)
     except TypeError as error:

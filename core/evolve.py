@@ -147,7 +147,7 @@ def _round_started(state: State, number: int, event: facts.RoundStarted, name: s
     _step(state, number, SCOPE, name)
     flowing.off_agenda(state, number)
     state.rounds[number] = event.round
-    state.history.setdefault(number, []).append(Round(event.value))
+    state.history.setdefault(number, []).append(Round(event.value, state.time_us - state.suspended_us))
     if first:
         flowing.touch(state, number)
         state.live_scopes.setdefault(state.plan.nodes[number].scope, set()).add(number)
@@ -164,7 +164,7 @@ def _retry_decided(state: State, number: int, event: facts.RetryDecided, name: s
         state.retry_errors[number] = event.error
     rounds = state.history.get(number)
     if rounds:
-        rounds[-1] = rounds[-1]._replace(failures=event.failures)
+        rounds[-1] = rounds[-1]._replace(failures=event.failures, ended_us=state.time_us - state.suspended_us)
     state.backoff_s[number] = event.backoff_s
     if name == "RetryDecidedRetry":
         flowing.on_agenda(state, number, "RevertScope")

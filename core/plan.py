@@ -161,6 +161,7 @@ class Node:
     # flows
     children: list[int] = field(default_factory=list[int])
     retry: Retry[Any] | None = None
+    retry_arguments: tuple[Binding, ...] = ()  # its arguments that are symbols
     returns: int | None = None
     gathers: bool = False  # its result is the list of its children's results (unordered, each)
 

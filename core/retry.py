@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar, get_type_hints
 
 from flowledger.events.errors import DefinitionError
 from flowledger.events.facts import Decision
@@ -12,6 +13,7 @@ from flowledger.events.failure import Failure
 
 from .backoff import NO_BACKOFF, Backoff, Seconds
 from .backoff import backoff as as_backoff
+from .backoff import seconds as in_seconds
 from .symbols import Symbol
 
 V = TypeVar("V")
@@ -19,10 +21,23 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class Try(Generic[V]):
-    """One past round: the value it had and the failures that ended it, in plan order."""
+    """One past round: the value it had and the failures that ended it, in plan order.
+
+    ``ended_s`` is when that was: seconds since the first round began, less what the run was suspended.
+    """
 
     value: V
     failures: tuple[Failure, ...]
+    ended_s: float = 0.0
+
+
+def _returned(method: Callable[..., Any]) -> Any:
+    """What a method says it returns; Any where it does not say, or says it with a type variable."""
+    try:
+        annotation = get_type_hints(method).get("return", Any)
+    except NameError:
+        return Any
+    return Any if isinstance(annotation, TypeVar) else annotation
 
 
 class Retry(Symbol[V]):
@@ -30,11 +45,17 @@ class Retry(Symbol[V]):
 
     ``provides`` names the value for the atoms of the scope; ``backoff`` is the wait before the next round.
     Instance attributes that start with no underscore are its arguments: they are part of the plan's fingerprint (E8).
+    One that is a symbol (a bound part, ``symbol("zones")``) is that symbol's value when the methods are called.
     """
 
     provides: str | None = None
     backoff: Backoff = NO_BACKOFF
-    value_type: ClassVar[Any] = Any
+    value_type: ClassVar[Any] = Any  # what `value` is annotated to return, where it says
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "value_type" not in vars(cls) and "value" in vars(cls):
+            cls.value_type = _returned(cls.value)
 
     def value(self, history: Sequence[Try[V]]) -> V:
         """The value of the next round; ``history`` holds the rounds so far, oldest first (empty before the first)."""
@@ -43,6 +64,16 @@ class Retry(Symbol[V]):
     def on_failure(self, history: Sequence[Try[V]]) -> Decision:
         """What to do now that the last round of ``history`` has failed."""
         raise NotImplementedError
+
+    def symbols(self) -> dict[str, Symbol[Any]]:
+        """The arguments that are known only at run time."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Symbol)}
+
+    def knowing(self, values: Mapping[str, Any]) -> Self:
+        """A copy with ``values`` in place of the symbols."""
+        known = copy(self)
+        vars(known).update(values)
+        return known
 
 
 class Times(Retry[int]):
@@ -73,4 +104,85 @@ class Times(Retry[int]):
     def on_failure(self, history: Sequence[Try[int]]) -> Decision:
         if len(history) < self.executions:
             return "RETRY"
-        return "REVERT_ALL" if self.revert_all else "REVERT"
+        return _gives_up(self.revert_all)
+
+
+class TryEach(Retry[V]):
+    """Run the scope with one value after the other until one succeeds (TaskFlow's ForEach).
+
+    ``values`` is a collection, or a symbol that will be one. A value that stands twice is tried twice; with no value
+    at all the retry fails.
+    """
+
+    def __init__(
+        self,
+        values: Iterable[V] | Symbol[Iterable[V]],
+        *,
+        backoff: Backoff | Seconds = 0,
+        provides: str | None = None,
+        revert_all: bool = False,
+    ) -> None:
+        self.values: Any = values if isinstance(values, Symbol) else tuple(values)
+        self.backoff = as_backoff(backoff)
+        self.provides = provides
+        self.revert_all = revert_all
+
+    def value(self, history: Sequence[Try[V]]) -> V:
+        values: list[V] = list(self.values)
+        if len(history) >= len(values):
+            raise ValueError("TryEach has no value to try")
+        return values[len(history)]
+
+    def on_failure(self, history: Sequence[Try[V]]) -> Decision:
+        return "RETRY" if len(history) < len(list(self.values)) else _gives_up(self.revert_all)
+
+
+class Deadline(Retry[int]):
+    """Run the scope again until ``seconds`` have passed since its first round began; the value is the round's number.
+
+    The time is asked for when a round has failed: a round that is under way is left to end.
+    """
+
+    value_type = int
+
+    def __init__(
+        self,
+        seconds: Seconds,
+        *,
+        backoff: Backoff | Seconds = 0,
+        provides: str | None = None,
+        revert_all: bool = False,
+    ) -> None:
+        self.seconds = in_seconds(seconds)
+        self.backoff = as_backoff(backoff)
+        self.provides = provides
+        self.revert_all = revert_all
+
+    def value(self, history: Sequence[Try[int]]) -> int:
+        return len(history) + 1
+
+    def on_failure(self, history: Sequence[Try[int]]) -> Decision:
+        return "RETRY" if history[-1].ended_s < self.seconds else _gives_up(self.revert_all)
+
+
+class AlwaysRevert(Retry[None]):
+    """Never run the scope again: what failed is the business of the scope around it."""
+
+    value_type = type(None)
+
+    def value(self, history: Sequence[Try[None]]) -> None:
+        return None
+
+    def on_failure(self, history: Sequence[Try[None]]) -> Decision:
+        return "REVERT"
+
+
+class AlwaysRevertAll(AlwaysRevert):
+    """A failure in here undoes the whole run, whatever the retries around it would say."""
+
+    def on_failure(self, history: Sequence[Try[None]]) -> Decision:
+        return "REVERT_ALL"
+
+
+def _gives_up(revert_all: bool) -> Decision:
+    return "REVERT_ALL" if revert_all else "REVERT"

@@ -38,9 +38,14 @@ class Result(msgspec.Struct, frozen=True, gc=False):
 
 
 class Round(NamedTuple):
-    """One pass of a retry's scope: its value and, once decided, the failures that ended it."""
+    """One pass of a retry's scope: its value and, once decided, the failures that ended it.
+
+    Times are microseconds of the run's own time: store time less what it was suspended.
+    """
 
     value: msgspec.Raw
+    began_us: int
+    ended_us: int = 0
     failures: tuple[Failure, ...] = ()
 
 

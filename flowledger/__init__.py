@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .core.parts import Atom, Flow, Link, Part
     from .core.patterns import graph, linear, link, unordered
     from .core.resource import Resource
-    from .core.retry import Retry, Times, Try
+    from .core.retry import AlwaysRevert, AlwaysRevertAll, Deadline, Retry, Times, Try, TryEach
     from .core.symbols import Symbol, symbol
     from .core.task import AsyncFunctionTask, FunctionTask, Task
     from .events.errors import (
@@ -86,7 +86,7 @@ _HOMES = {
     "core.parts": ("Atom", "Flow", "Link", "Part"),
     "core.patterns": ("graph", "linear", "link", "unordered"),
     "core.resource": ("Resource",),
-    "core.retry": ("Retry", "Times", "Try"),
+    "core.retry": ("AlwaysRevert", "AlwaysRevertAll", "Deadline", "Retry", "Times", "Try", "TryEach"),
     "core.symbols": ("Symbol", "symbol"),
     "core.task": ("AsyncFunctionTask", "FunctionTask", "Task"),
     "events.failure": ("Failure",),
@@ -94,6 +94,8 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AlwaysRevert",
+    "AlwaysRevertAll",
     "AmbiguousSymbol",
     "App",
     "AsyncFunctionTask",
@@ -101,6 +103,7 @@ __all__ = [
     "Backoff",
     "ClusterChanged",
     "CyclicFlow",
+    "Deadline",
     "DefinitionError",
     "DuplicateName",
     "FactoryNotPure",
@@ -155,6 +158,7 @@ __all__ = [
     "TaskContext",
     "Times",
     "Try",
+    "TryEach",
     "UnknownArgument",
     "UnresolvedAnnotation",
     "UnserialisableResult",

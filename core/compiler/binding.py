@@ -55,6 +55,7 @@ class Binder:
             if atom is None:
                 if node.retry is not None:
                     typed(node.retry.value_type, where=f"the value of the retry of {node.path}")
+                    node.retry_arguments = self._retry_arguments(node, node.retry)
                 self.scopes[node.number] = Scope(self.draft, node, scope, self._inputs_of(node))
                 continue
             parameters = atom.definition.signature.parameters
@@ -92,6 +93,11 @@ class Binder:
         if len(bound) > len(parameters) or any(name not in atom.definition.signature.by_name for name in bound):
             found.extend(self._extra(node, atom))
         return tuple(found)
+
+    def _retry_arguments(self, node: Node, retry: Retry[Any]) -> tuple[Binding, ...]:
+        """The arguments of a retry that are symbols: they are found as if the flow itself had asked."""
+        symbols = sorted(retry.symbols().items())
+        return tuple(self._by_hand(node, Parameter(name, Any, None, name), value) for name, value in symbols)
 
     def _extra(self, node: Node, atom: Atom[Any]) -> list[Binding]:
         """What was bound to names that only ``**kwargs`` takes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from flowledger.core import decide as deciding
@@ -230,10 +231,11 @@ def _drained_poll_runs(run: ActiveRun) -> bool:
 
 
 def _start_round(run: ActiveRun, action: Action) -> bool:
-    node, retry = _retry(run, action.node)
-    history = _history(run, action.node, retry)
+    node = run.plan.nodes[action.node]
     number = run.state.rounds.get(action.node, 0) + 1
     try:
+        retry = _retry(run, node)
+        history = _history(run, action.node, retry)
         value = typed(retry.value_type, where=f"retry of {node.path}").to_json(retry.value(history))
     except Exception as error:  # noqa: BLE001 - the retry is the user's code (D7)
         _erred(run, node, number, error, ())
@@ -245,12 +247,13 @@ def _start_round(run: ActiveRun, action: Action) -> bool:
 def _ask_retry(run: ActiveRun, action: Action) -> bool:
     if _drained_poll_runs(run):
         return False
-    node, retry = _retry(run, action.node)
+    node = run.plan.nodes[action.node]
     number = run.state.rounds[action.node]
     failures = deciding.round_failures(run.state, action.node)
     try:
+        retry = _retry(run, node)
         history = _history(run, action.node, retry)
-        history[-1] = Try(history[-1].value, failures)
+        history[-1] = replace(history[-1], failures=failures, ended_s=_elapsed_s(run, action.node))
         decision = _checked(retry.on_failure(history))
         delay = retry.backoff.delay_s(number, run.services.ids.random()) if decision == "RETRY" else 0.0
     except Exception as error:  # noqa: BLE001 - D7
@@ -276,7 +279,17 @@ def _erred(run: ActiveRun, node: Node, number: int, error: Exception, failures: 
 
 def _history(run: ActiveRun, scope: int, retry: Retry[Any]) -> list[Try[Any]]:
     value_type = typed(retry.value_type, where="retry")
-    return [Try(value_type.load(bytes(past.value)), past.failures) for past in run.state.history.get(scope, ())]
+    rounds = run.state.history.get(scope, [])
+    return [
+        Try(value_type.load(bytes(past.value)), past.failures, (past.ended_us - rounds[0].began_us) / 1e6)
+        for past in rounds
+    ]
+
+
+def _elapsed_s(run: ActiveRun, scope: int) -> float:
+    """The run's own time since the scope's first round began, by the last event: a clock would not be replayable."""
+    state = run.state
+    return (state.time_us - state.suspended_us - state.history[scope][0].began_us) / 1e6
 
 
 def _revert_scope(run: ActiveRun, action: Action) -> bool:
@@ -316,7 +329,9 @@ def _task(node: Node) -> TaskSpec:
     return node.task
 
 
-def _retry(run: ActiveRun, number: int) -> tuple[Node, Retry[Any]]:
-    node = run.plan.nodes[number]
+def _retry(run: ActiveRun, node: Node) -> Retry[Any]:
+    """The retry of a scope, knowing the values of its symbols."""
     assert node.retry is not None
-    return node, node.retry
+    if not node.retry_arguments:
+        return node.retry
+    return node.retry.knowing(run.values.arguments(node.retry_arguments, lambda: None, None))
