@@ -1,0 +1,120 @@
+"""Runs one flow of the corpus again and again, each time dying at another point, and resumes it (`python -m`).
+
+A process of its own, without threads, so that it may fork: each run and each resume is a fresh child, started in
+milliseconds. Reads a `Job` as JSON from stdin, writes JSON lines to stdout: the `Outcome` of the run that nobody
+disturbs, then a list of point and outcome for each point.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import msgspec
+
+from flowledger.adapters import driving, failpoint
+from tests.crash import corpus
+from tests.crash.job import Job, Outcome, Point, Row
+from tests.crash.points import CHOICES
+
+CHILD_LIMIT_S = 30
+MOST_RESUMES = 5
+
+
+class _Counting:
+    """Stands where the armed failpoint stands, and only counts the appends."""
+
+    name = "append.before_begin"
+
+    def __init__(self) -> None:
+        self.passed = 0
+
+    def pass_by(self) -> None:
+        self.passed += 1
+
+
+def _drive(job: Job, place: Path, point: Point | None) -> None:
+    """In a child: run or resume by the same call, then write down how it ended."""
+    counting = _Counting()
+    failpoint._armed = counting if point is None else failpoint._Armed(point.name, point.nth, failpoint._die)  # type: ignore[assignment]
+    part = getattr(corpus, job.flow)()
+    run = corpus.app.run(part, key="crash", executor=job.executor, check=False)
+    store = corpus.app.runtime.store
+    moved = driving.moved_values(store, run.id, driving.read(store, run.id))
+    outcome = Outcome(
+        run.id,
+        run.state,
+        dict(run.results),
+        [Row(*e[:6], payload=e.payload.decode(), hash=e.hash.hex()) for e in store.read(run.id)],
+        {digest: content.decode() for digest, content in moved.items()},
+        appends=counting.passed,
+    )
+    (place / "outcome.json").write_bytes(msgspec.json.encode(outcome))
+
+
+def _child(work: Callable[[], None]) -> int:
+    """Do the work in a fork of this process; returns its exit code."""
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    signal.alarm(CHILD_LIMIT_S)
+    try:
+        work()
+    except BaseException:  # noqa: BLE001 - reported by the exit code, told on stderr
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def run_once(job: Job, point: Point | None) -> Outcome:
+    """Run, die at the point, resume until the run has ended."""
+    place = Path(job.directory) / (f"{point.name}-{point.nth}" if point else "whole")
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    os.environ[corpus.TRACE] = str(place / "trace")
+    os.environ["FLOWLEDGER_DATABASE_URL"] = f"sqlite:///{place}/log.db"
+    code = _child(lambda: _drive(job, place, point))
+    died, resumes = code == failpoint.EXIT_CODE, 0
+    while code == failpoint.EXIT_CODE and resumes < MOST_RESUMES:
+        code, resumes = _child(lambda: _drive(job, place, None)), resumes + 1
+    if code:
+        raise RuntimeError(f"{job.flow} at {point}: the process ended with {code} after {resumes} resumes")
+    outcome = msgspec.json.decode((place / "outcome.json").read_bytes(), type=Outcome)
+    outcome.died = died
+    trace = place / "trace"
+    outcome.trace = trace.read_text().splitlines() if trace.exists() else []
+    shutil.rmtree(place)
+    return outcome
+
+
+def _warm_up(job: Job) -> None:
+    """Import and compile what each child needs: then a fork has it, and starts in milliseconds."""
+    import_module("flowledger.adapters.stores.sqlite")
+    import_module("sqlalchemy.dialects.sqlite")
+    corpus.app.plan(getattr(corpus, job.flow)(), executor=job.executor)
+    gc.freeze()  # what is shared stays shared
+
+
+def main() -> None:
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    _warm_up(job)
+    whole = run_once(job, None)
+    _say(whole)
+    for point in CHOICES[job.choice](whole.appends):
+        _say((point, run_once(job, point)))
+
+
+def _say(what: object) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(what) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""What the crash driver is asked to do, and what it answers."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Executor = Literal["inline", "threads"]
+Choice = Literal["boundaries", "inside", "few"]
+
+
+class Point(msgspec.Struct, frozen=True):
+    """Die at the ``nth`` passing of ``name``."""
+
+    name: str
+    nth: int
+
+
+class Job(msgspec.Struct):
+    """Run ``flow`` in ``directory``: once undisturbed, then dying at each point that ``choice`` takes."""
+
+    flow: str
+    executor: Executor
+    choice: Choice
+    directory: str
+
+
+class Row(msgspec.Struct):
+    """A stored event."""
+
+    version: int
+    type: str
+    schema_version: int
+    path: str
+    time_us: int
+    actor: str
+    payload: str
+    hash: str
+
+
+class Outcome(msgspec.Struct):
+    """How one run ended, in the child that ended it. ``died``: whether the point was reached."""
+
+    run_id: str
+    state: str
+    results: dict[str, Any]
+    rows: list[Row]
+    moved: dict[str, str] = {}  # payload rows by digest
+    trace: list[str] = []
+    appends: int = 0
+    died: bool = False

@@ -1,0 +1,171 @@
+"""A spec as a real flow: an app whose bodies do what the script says and write down what they were called with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, Literal, NamedTuple
+
+import flowledger
+from flowledger import App, Flow, NotReady, Permanent, TaskContext, Times
+from tests.properties import spec as specs
+from tests.properties.model import Call
+from tests.properties.spec import Spec, value_of
+
+
+class Entry(NamedTuple):
+    """A body began or ended: ``how`` is the end."""
+
+    name: str
+    phase: Literal["execute", "revert"]
+    how: Literal["begin", "ok", "raise", "not_ready"]
+    arguments: tuple[Any, ...] = ()
+    key: str = ""
+
+
+class Boom(Exception):
+    """What a body raises when the script says so."""
+
+
+@dataclass
+class Recorder:
+    """What the bodies saw, in the order in which they saw it."""
+
+    entries: list[Entry] = field(default_factory=list[Entry])
+    lock: Lock = field(default_factory=Lock)
+    keys: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    polls: dict[str, int] = field(default_factory=dict[str, int])
+    reverts: dict[str, int] = field(default_factory=dict[str, int])
+
+    def begin(self, name: str, phase: Literal["execute", "revert"], arguments: tuple[Any, ...], key: str) -> None:
+        with self.lock:
+            self.entries.append(Entry(name, phase, "begin", arguments, key))
+
+    def end(self, name: str, phase: Literal["execute", "revert"], how: Literal["ok", "raise", "not_ready"]) -> None:
+        with self.lock:
+            self.entries.append(Entry(name, phase, how))
+
+    def attempt(self, name: str, key: str) -> int:
+        """Which attempt of the run this is, from 0: each has its own key (C5), its polls share one (F2)."""
+        with self.lock:
+            known = self.keys.setdefault(name, [])
+            if key not in known:
+                known.append(key)
+            return known.index(key)
+
+    def calls(self) -> list[Call]:
+        """The calls in order; the polls of one attempt are one call."""
+        found: list[Call] = []
+        seen: set[tuple[str, str]] = set()
+        for entry in self.entries:
+            if entry.how == "begin" and (entry.phase == "revert" or (entry.name, entry.key) not in seen):
+                seen.add((entry.name, entry.key))
+                found.append(Call(entry.name, entry.phase, entry.arguments))
+        return found
+
+
+def _execute(task: specs.Task, recorder: Recorder, arguments: tuple[Any, ...], key: str) -> int:
+    n = recorder.attempt(task.name, key)
+    recorder.begin(task.name, "execute", arguments, key)
+    wanted = task.attempt(n)
+    said = recorder.polls.get(key, 0)
+    if said < wanted.polls:
+        recorder.polls[key] = said + 1
+        recorder.end(task.name, "execute", "not_ready")
+        raise NotReady(retry_after=0)
+    recorder.end(task.name, "execute", "ok" if wanted.ends == "ok" else "raise")
+    if wanted.ends == "ok":
+        return value_of(task.name, n, arguments)
+    raise Permanent(task.name) if wanted.ends == "permanent" else Boom(task.name)
+
+
+def _revert(task: specs.Task, recorder: Recorder, arguments: tuple[Any, ...], key: str) -> None:
+    n = recorder.reverts[task.name] = recorder.reverts.get(task.name, -1) + 1
+    recorder.begin(task.name, "revert", arguments, key)
+    raises = task.revert_raises(n)
+    recorder.end(task.name, "revert", "raise" if raises else "ok")
+    if raises:
+        raise Boom(task.name)
+
+
+def _bodies(task: specs.Task, recorder: Recorder) -> tuple[Callable[..., int], Callable[..., None]]:
+    """Two functions with as many arguments as the task takes."""
+    match len(task.takes):
+        case 0:
+
+            def execute0(ctx: TaskContext) -> int:
+                return _execute(task, recorder, (), ctx.idempotency_key)
+
+            def revert0(ctx: TaskContext, result: int | None) -> None:
+                _revert(task, recorder, (result,), ctx.idempotency_key)
+
+            return execute0, revert0
+        case 1:
+
+            def execute1(ctx: TaskContext, a: Any) -> int:
+                return _execute(task, recorder, (a,), ctx.idempotency_key)
+
+            def revert1(ctx: TaskContext, result: int | None, a: Any) -> None:
+                _revert(task, recorder, (a, result), ctx.idempotency_key)
+
+            return execute1, revert1
+        case _:
+
+            def execute2(ctx: TaskContext, a: Any, b: Any) -> int:
+                return _execute(task, recorder, (a, b), ctx.idempotency_key)
+
+            def revert2(ctx: TaskContext, result: int | None, a: Any, b: Any) -> None:
+                _revert(task, recorder, (a, b, result), ctx.idempotency_key)
+
+            return execute2, revert2
+
+
+@dataclass
+class Builder:
+    """Places the parts of a spec, each name once."""
+
+    app: App
+    recorder: Recorder
+    placed: dict[str, Any] = field(default_factory=dict[str, Any])
+    definitions: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def define(self, spec: Spec) -> None:
+        for task in specs.tasks(spec.root):
+            execute, revert = _bodies(task, self.recorder)
+            made = self.app.task(name=task.name, attempts=task.attempts, read_only=task.read_only)(execute)
+            if task.revert is not None and not task.read_only:
+                made.revert(attempts=task.revert_attempts)(revert)
+            self.definitions[task.name] = made
+
+    def place(self, part: specs.Part) -> Any:
+        made = self._task(part) if isinstance(part, specs.Task) else self._flow(part)
+        self.placed[part.name] = made
+        return made
+
+    def _task(self, task: specs.Task) -> Any:
+        arguments = [self.placed[taken] for taken in task.takes]
+        return self.definitions[task.name].bind(**dict(zip("ab", arguments, strict=False))).named(task.name)
+
+    def _flow(self, flow: specs.Flow) -> Flow[Any]:
+        options: dict[str, Any] = {"name": flow.name}
+        if flow.retry is not None:
+            options["retry"] = self.placed[f"retry:{flow.name}"] = Times(flow.retry, revert_all=flow.revert_all)
+        children: list[Any] = [self.place(child) for child in flow.children]
+        if flow.pattern == "linear":
+            return flowledger.linear(*children, **options)
+        if flow.pattern == "unordered":
+            return flowledger.unordered(*children, **options)
+        links = [flowledger.link(children[before], children[after]) for before, after in flow.links]
+        return flowledger.graph(*children, *links, **options)
+
+
+def build(spec: Spec, app: App, recorder: Recorder) -> Any:
+    """The flow to run: a factory without inputs that builds it anew each time, as a resume would."""
+    builder = Builder(app, recorder)
+    builder.define(spec)
+
+    def factory() -> Flow[Any]:
+        return Builder(app, recorder, definitions=builder.definitions).place(spec.root)  # type: ignore[no-any-return]
+
+    return app.flow(name=spec.root.name)(factory)()

@@ -1,0 +1,159 @@
+"""The model led by a log: each event must be a step the model allows, and none may be left when the log ends."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowledger.events import facts
+from flowledger.events.envelope import Envelope
+from tests.properties.model import ROOT, Kind, Model, Step
+from tests.properties.spec import Flow, Spec
+
+END = {facts.RunSucceeded: "SUCCEEDED", facts.RunReverted: "REVERTED", facts.RunFailed: "FAILED"}
+
+
+class Divergence(AssertionError):
+    """The log did what the model does not allow."""
+
+
+@dataclass
+class Follower:
+    """One log against one model."""
+
+    model: Model
+    paths: dict[str, str]
+    keys: dict[tuple[object, ...], str] = field(default_factory=dict[tuple[object, ...], str])
+    at: Envelope | None = None
+
+    def take(self, envelope: Envelope) -> None:
+        self.at = envelope
+        event, name = envelope.event, self.paths.get(envelope.path, "?")
+        match event:
+            case facts.TaskStarted():
+                self._started(name, event)
+            case facts.TaskWaiting():
+                self._expect(self.model.atoms[name].state in ("RUNNING", "POLLING"), "a body that runs")
+                self.model.atoms[name].state = "POLLING"
+            case facts.TaskSucceeded() | facts.TaskFailed():
+                self._ended(name, event)
+            case facts.RevertStarted() | facts.TaskReverted() | facts.RevertFailed():
+                self._reverted(name, event)
+            case facts.RoundStarted() | facts.RetryDecided() | facts.ScopeReverting() | facts.ScopeReset():
+                self._scope(name, event)
+            case facts.RunSucceeded() | facts.RunReverted() | facts.RunFailed():
+                self._enabled("end", ROOT)
+                self.model.end()
+                self._expect(self.model.status == END[type(event)], f"the run to end {self.model.status}")
+            case facts.TaskInterrupted():
+                self._expect(False, "no interruption: nobody interrupts this run")
+            case facts.OutcomeIgnored():
+                self._expect(self.model.atoms[name].state == "POLLING", "a poll whose scope drained under it (D1, C4)")
+            case _:  # who owns the run, and timers: nothing the model knows
+                pass
+
+    def ended(self) -> None:
+        """The log ends here.
+
+        Raises:
+            Divergence: the model has more to do.
+        """
+        if self.model.status == "RUNNING":
+            raise Divergence(f"the log ends, the model still has {self.model.enabled()}")
+
+    # -- atoms ----------------------------------------------------------------------------------
+
+    def _started(self, name: str, event: facts.TaskStarted) -> None:
+        self._enabled("start", name)
+        self.model.start(name)
+        atom = self.model.atoms[name]
+        self._expect((event.try_, event.attempt) == (atom.try_, atom.attempt), f"try {atom.try_}, {atom.attempt}")
+        self._key((name, atom.try_, "execute", atom.failures), event.key)
+
+    def _ended(self, name: str, event: facts.TaskSucceeded | facts.TaskFailed) -> None:
+        model, atom = self.model, self.model.atoms[name]
+        self._expect(atom.state in ("RUNNING", "POLLING"), "a body that runs")
+        self._expect((event.try_, event.attempt) == (atom.try_, atom.attempt), f"try {atom.try_}, {atom.attempt}")
+        draining = model.broken or model.failing_around(model.parts[name])
+        model.finish(name)
+        if isinstance(event, facts.TaskSucceeded):
+            self._expect(atom.state == "SUCCEEDED", f"the body to fail: {atom.state}")
+            self._expect(json.loads(bytes(event.result)) == atom.result, f"the result {atom.result!r}")
+            return
+        self._expect(atom.state in ("AGAIN", "FAILED"), f"the body to succeed: {atom.state}")
+        if atom.state == "AGAIN" and not event.again and draining:
+            model.fail(name)  # D1: in a scope that drains there is no further attempt, and the log may say so
+        self._expect(event.again == (atom.state == "AGAIN"), f"again={not event.again}")
+
+    def _reverted(self, name: str, event: facts.RevertStarted | facts.TaskReverted | facts.RevertFailed) -> None:
+        model, atom = self.model, self.model.atoms[name]
+        if isinstance(event, facts.RevertStarted):
+            self._enabled("revert", name)
+            self._expect(model.start_revert(name), "no call: the task has no revert")
+            self._key((name, atom.try_, "revert", atom.revert_attempt), event.key)
+        elif isinstance(event, facts.TaskReverted) and event.attempt == 0:
+            self._enabled("revert", name)
+            self._expect(not model.start_revert(name), "the revert to be called")
+        else:
+            self._expect(atom.state == "REVERTING", "a revert that runs")
+            model.finish_revert(name)
+            ended = "REVERTED" if isinstance(event, facts.TaskReverted) else "REVERT_AGAIN"
+            if isinstance(event, facts.RevertFailed) and not event.again:
+                ended = "REVERT_FAILED"
+            self._expect(atom.state == ended, f"the revert to end {atom.state}")
+        self._expect((event.try_, event.attempt) == (atom.try_, atom.revert_attempt), f"revert {atom.revert_attempt}")
+
+    # -- scopes ---------------------------------------------------------------------------------
+
+    def _scope(
+        self, name: str, event: facts.RoundStarted | facts.RetryDecided | facts.ScopeReverting | facts.ScopeReset
+    ) -> None:
+        model = self.model
+        match event:
+            case facts.RoundStarted():
+                self._enabled("round", name)
+                model.start_round(name)
+                self._expect(event.round == json.loads(bytes(event.value)) == model.scopes[name].round, "another round")
+            case facts.RetryDecided():
+                self._enabled("ask", name)
+                failed = [self.paths[failure.path] for failure in event.failures]
+                self._expect(failed == model.failed(name), f"the failures {model.failed(name)}")
+                answer = model.ask(name)
+                self._expect(event.decision == answer, f"the answer {answer}")
+            case facts.ScopeReverting():
+                self._enabled("revert_scope", name)
+                model.revert_scope(name)
+            case facts.ScopeReset():
+                self._enabled("reset", name)
+                model.reset(name)
+
+    # -- checks ---------------------------------------------------------------------------------
+
+    def _key(self, of: tuple[object, ...], key: str) -> None:
+        """C5: a key stands for one (task, try, phase, failures in it), and the other way round."""
+        self._expect(self.keys.setdefault(of, key) == key, f"the key of {of}")
+        self._expect(len(set(self.keys.values())) == len(self.keys), f"a key of its own for {of}")
+
+    def _enabled(self, kind: Kind, name: str) -> None:
+        steps = self.model.enabled()
+        self._expect(Step(kind, name) in steps, f"one of {[f'{s.kind} {s.name}' for s in steps]}")
+
+    def _expect(self, holds: bool, expected: str) -> None:
+        if not holds:
+            assert self.at is not None
+            raise Divergence(f"event {self.at.version} {self.at.type} {self.at.path!r}: the model expects {expected}")
+
+
+def paths_of(spec: Spec) -> dict[str, str]:
+    """Path → name for every part; "" is the run."""
+    found: dict[str, str] = {"": ROOT}
+
+    def place(part: Any, prefix: str) -> None:
+        path = f"{prefix}/{part.name}" if prefix else part.name
+        found[path] = part.name
+        for child in part.children if isinstance(part, Flow) else ():
+            place(child, path)
+
+    place(spec.root, "")
+    return found

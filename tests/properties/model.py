@@ -1,0 +1,361 @@
+"""A reference model of a run, written from docs/semantics.md alone (D1 to D6, E1, C5, C9) and never from the engine.
+
+It works on the tree of a `Spec`, knows no plan, no log and no time, and asks the tree again at every step. `enabled`
+says which steps are allowed now; the steps are the facts a run may record. Two drivers use it:
+
+- `predict` takes the first enabled step in plan order each time: what the inline executor must do, exactly (D8);
+- `follow.follow` takes the steps a log recorded: each must be enabled, and none may be left at the end.
+
+What depends on the schedule, and is therefore left to the log: which siblings had started, and which polls and further
+attempts had been made, when a scope began to drain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from tests.properties.spec import Flow, Part, Spec, Task, tasks, value_of, walk
+
+ROOT = ""  # the run's own scope
+
+Kind = Literal["round", "start", "ask", "revert_scope", "revert", "reset", "end"]
+AtomState = Literal[
+    "PENDING", "RUNNING", "POLLING", "AGAIN", "SUCCEEDED", "FAILED",
+    "REVERTING", "REVERT_AGAIN", "REVERTED", "REVERT_FAILED",
+]  # fmt: skip
+ScopeState = Literal["PENDING", "RUNNING", "FAILING", "DECIDED", "REVERTING", "GAVE_UP"]
+
+
+class Step(NamedTuple):
+    """One enabled step: what, and for which part (`ROOT`: the run)."""
+
+    kind: Kind
+    name: str
+
+
+class Call(NamedTuple):
+    """A body was called: ``arguments`` are what it was given."""
+
+    name: str
+    phase: Literal["execute", "revert"]
+    arguments: tuple[Any, ...]
+
+
+@dataclass
+class Atom:
+    """Where a task stands. ``attempts`` and ``reverts`` count over the whole run, ``attempt`` within the try."""
+
+    state: AtomState = "PENDING"
+    try_: int = 1
+    attempt: int = 0
+    failures: int = 0  # in this try
+    failed: bool = False  # for good, in this round
+    attempts: int = 0
+    revert_attempt: int = 0
+    reverts: int = 0
+    result: Any = None
+    arguments: tuple[Any, ...] = ()
+
+
+@dataclass
+class Scope:
+    """Where a retry scope, or the run, stands."""
+
+    state: ScopeState = "PENDING"
+    round: int = 0
+
+
+@dataclass
+class Model:
+    """The state of one run, and the rules."""
+
+    spec: Spec
+    status: str = "RUNNING"
+    atoms: dict[str, Atom] = field(default_factory=dict[str, Atom])
+    scopes: dict[str, Scope] = field(default_factory=dict[str, Scope])
+    calls: list[Call] = field(default_factory=list[Call])
+    broken: bool = False  # a revert has failed for good (D5)
+
+    def __post_init__(self) -> None:
+        self.parts: dict[str, Part] = {}
+        self.parents: dict[str, Flow | None] = {self.spec.root.name: None}
+        self.order: dict[str, int] = {ROOT: 0}
+        self.scopes[ROOT] = Scope("RUNNING", 1)
+        for part in walk(self.spec.root):
+            self.parts[part.name] = part
+            self.order[part.name] = len(self.order)
+            if isinstance(part, Task):
+                self.atoms[part.name] = Atom()
+                continue
+            self.parents.update({child.name: part for child in part.children})
+            if part.retry is not None:
+                self.scopes[part.name] = Scope()
+
+        self.before = {name: self._before(part) for name, part in self.parts.items()}
+        self.after = {name: self._after(part) for name, part in self.parts.items()}
+
+    # -- the tree -------------------------------------------------------------------------------
+
+    def _before(self, part: Part) -> list[Part]:
+        """The siblings that must be done before it, transitively (E1: only siblings are joined)."""
+        parent = self.parents[part.name]
+        if parent is None or parent.pattern == "unordered":
+            return []
+        index = [child.name for child in parent.children].index(part.name)
+        if parent.pattern == "linear":
+            return list(parent.children[:index])
+        found, todo = set[int](), [index]
+        while todo:
+            after = todo.pop()
+            new = {b for b, a in parent.links if a == after} - found
+            found |= new
+            todo += new
+        return [parent.children[i] for i in sorted(found)]
+
+    def _after(self, part: Part) -> list[Part]:
+        """The siblings that wait for it, transitively."""
+        parent = self.parents[part.name]
+        siblings = () if parent is None else parent.children
+        return [p for p in siblings if part.name in {b.name for b in self.before[p.name]}]
+
+    def scopes_around(self, part: Part) -> Iterator[str]:
+        """The retry scopes around a part, nearest first, the run last. A flow with a retry is not around itself."""
+        parent = self.parents[part.name]
+        while parent is not None:
+            if parent.retry is not None:
+                yield parent.name
+            parent = self.parents[parent.name]
+        yield ROOT
+
+    def inside(self, scope: str) -> Part:
+        """All that belongs to a scope."""
+        return self.spec.root if scope == ROOT else self.parts[scope]
+
+    # -- what is true now -----------------------------------------------------------------------
+
+    def done(self, part: Part) -> bool:
+        if isinstance(part, Task):
+            return self.atoms[part.name].state == "SUCCEEDED"
+        running = part.retry is None or self.scopes[part.name].state == "RUNNING"
+        return running and all(self.done(child) for child in part.children)
+
+    def may_start(self, part: Part) -> bool:
+        """What precedes it is done, on every level, and no scope around it fails (D1)."""
+        if self.broken or not all(self.done(p) for p in self.before[part.name]):
+            return False
+        parent = self.parents[part.name]
+        if parent is None:
+            return self.scopes[ROOT].state == "RUNNING"
+        if parent.retry is not None and self.scopes[parent.name].state != "RUNNING":
+            return False
+        return self.may_start(parent)
+
+    def busy(self, part: Part) -> bool:
+        """A body of it runs, or a revert begun inside it is not complete (D1: what is under way finishes)."""
+        if any(self.atoms[t.name].state in ("RUNNING", "REVERTING") for t in tasks(part)):
+            return True
+        reverting = [p for p in walk(part) if p.name in self.scopes and self.scopes[p.name].state == "REVERTING"]
+        return any(self.may_revert(t) for scope in reverting for t in tasks(scope))
+
+    def standing(self, part: Part) -> bool:
+        """Something in it has been started in this try and is not undone."""
+        return any(self.atoms[t.name].state not in ("PENDING", "REVERTED") for t in tasks(part))
+
+    def failed(self, scope: str) -> list[str]:
+        """The tasks that have failed for good in the scope's present round, in plan order (D2)."""
+        return [t.name for t in tasks(self.inside(scope)) if self.atoms[t.name].failed]
+
+    def failing_around(self, part: Part) -> bool:
+        return any(self.scopes[name].state != "RUNNING" for name in self.scopes_around(part))
+
+    def may_revert(self, task: Task) -> bool:
+        """Its scope is being reverted and all that came after it there is undone (D4)."""
+        if self.atoms[task.name].state in ("PENDING", "RUNNING", "REVERTING", "REVERTED", "REVERT_FAILED"):
+            return False
+        regions = [name for name in self.scopes_around(task) if self.scopes[name].state == "REVERTING"]
+        if not regions:
+            return False
+        part: Part | None = task
+        while part is not None and part.name != regions[-1]:
+            if any(self.standing(p) for p in self.after[part.name]):
+                return False
+            part = self.parents[part.name]
+        return True
+
+    # -- the steps ------------------------------------------------------------------------------
+
+    def enabled(self) -> list[Step]:
+        """All that may happen next, in plan order; what bodies now running will do is not among it."""
+        if self.status != "RUNNING":
+            return []
+        steps = [Step("start", n) for n, a in self.atoms.items() if a.state in ("PENDING", "AGAIN") and self._ready(n)]
+        steps += [Step("revert", t.name) for t in tasks(self.spec.root) if self.may_revert(t)]
+        for name, scope in self.scopes.items():
+            steps += self._root_steps(scope, steps) if name == ROOT else self._scope_steps(name, scope)
+        return sorted(steps, key=lambda step: self.order[step.name])
+
+    def _ready(self, name: str) -> bool:
+        return self.may_start(self.parts[name])
+
+    def _scope_steps(self, name: str, scope: Scope) -> list[Step]:
+        part = self.parts[name]
+        if scope.state == "PENDING":
+            return [Step("round", name)] if self.may_start(part) else []
+        if self.busy(part) or self.failing_around(part) or self.broken:
+            return []
+        if scope.state == "FAILING":
+            return [Step("ask", name)]
+        if scope.state == "REVERTING":
+            return [] if self.standing(part) else [Step("reset", name)]
+        return [Step("revert_scope", name)] if scope.state == "DECIDED" else []
+
+    def _root_steps(self, scope: Scope, others: list[Step]) -> list[Step]:
+        root = self.spec.root
+        if self.busy(root):
+            return []
+        if self.broken:
+            return [] if any(step.kind == "revert" for step in others) else [Step("end", ROOT)]
+        if scope.state == "RUNNING":
+            return [Step("end", ROOT)] if self.done(root) else []
+        if scope.state == "FAILING":
+            return [Step("end" if self.spec.on_failure == "stop" else "revert_scope", ROOT)]
+        return [] if self.standing(root) else [Step("end", ROOT)]
+
+    # -- taking them ----------------------------------------------------------------------------
+
+    def take(self, step: Step) -> None:
+        """Take a step; the body it may call is then running."""
+        match step:
+            case Step("end", _):
+                self.end()
+            case Step("round", name):
+                self.start_round(name)
+            case Step("start", name):
+                self.start(name)
+            case Step("ask", name):
+                self.ask(name)
+            case Step("revert_scope", name):
+                self.revert_scope(name)
+            case Step("revert", name):
+                self.start_revert(name)
+            case Step(_, name):
+                self.reset(name)
+
+    def start_round(self, name: str) -> None:
+        scope = self.scopes[name]
+        scope.state, scope.round = "RUNNING", scope.round + 1
+
+    def start(self, name: str) -> None:
+        task, atom = self._task(name), self.atoms[name]
+        atom.state, atom.attempt, atom.attempts = "RUNNING", atom.attempt + 1, atom.attempts + 1
+        atom.arguments = tuple(self.value(taken) for taken in task.takes)
+        self.calls.append(Call(name, "execute", atom.arguments))
+
+    def finish(self, name: str) -> None:
+        """The running body ends as its script says (no more polls)."""
+        task, atom = self._task(name), self.atoms[name]
+        ends = task.attempt(atom.attempts - 1).ends
+        if ends == "ok":
+            atom.state, atom.result = "SUCCEEDED", value_of(name, atom.attempts - 1, atom.arguments)
+            return
+        atom.failures += 1
+        if ends == "raise" and atom.failures < task.attempts:
+            atom.state = "AGAIN"
+        else:
+            self.fail(name)
+
+    def fail(self, name: str) -> None:
+        """The task has failed for good: its nearest retry scope fails (D1)."""
+        self.atoms[name].state, self.atoms[name].failed = "FAILED", True
+        self._failing(next(self.scopes_around(self.parts[name])))
+
+    def ask(self, name: str) -> str:
+        """The scope's ``Times(n)`` answers (D2, D6)."""
+        scope, flow = self.scopes[name], self.parts[name]
+        assert isinstance(flow, Flow)
+        assert flow.retry is not None
+        if scope.round < flow.retry:
+            scope.state = "DECIDED"
+            return "RETRY"
+        scope.state = "GAVE_UP"
+        self._failing(ROOT if flow.revert_all else next(self.scopes_around(flow)))
+        return "REVERT_ALL" if flow.revert_all else "REVERT"
+
+    def _failing(self, name: str) -> None:
+        if self.scopes[name].state in ("RUNNING", "PENDING"):
+            self.scopes[name].state = "FAILING"
+
+    def revert_scope(self, name: str) -> None:
+        self.scopes[name].state = "REVERTING"
+
+    def start_revert(self, name: str) -> bool:
+        """Begin to undo a task; False where it has no revert, and is undone at once."""
+        task, atom = self._task(name), self.atoms[name]
+        if task.revert is None or task.read_only:
+            atom.state = "REVERTED"
+            return False
+        atom.state, atom.revert_attempt, atom.reverts = "REVERTING", atom.revert_attempt + 1, atom.reverts + 1
+        result = atom.result
+        self.calls.append(Call(name, "revert", (*atom.arguments, result)))
+        return True
+
+    def finish_revert(self, name: str) -> None:
+        """The running revert ends as its script says (D5)."""
+        task, atom = self._task(name), self.atoms[name]
+        if not task.revert_raises(atom.reverts - 1):
+            atom.state = "REVERTED"
+        elif atom.revert_attempt < task.revert_attempts:
+            atom.state = "REVERT_AGAIN"
+        else:
+            atom.state, self.broken = "REVERT_FAILED", True
+
+    def reset(self, name: str) -> None:
+        """What ran in the scope is as if it never had, in its next try; inner retries start afresh (D6)."""
+        self.scopes[name].state = "PENDING"
+        for part in walk(self.parts[name]):
+            if isinstance(part, Task):
+                atom = self.atoms[part.name]
+                next_try = atom.try_ + (atom.attempt > 0)
+                self.atoms[part.name] = Atom(try_=next_try, attempts=atom.attempts, reverts=atom.reverts)
+            elif part.retry is not None and part.name != name:
+                self.scopes[part.name] = Scope()
+
+    def end(self) -> None:
+        if self.broken or (self.scopes[ROOT].state == "FAILING" and self.spec.on_failure == "stop"):
+            self.status = "FAILED"
+        else:
+            self.status = "SUCCEEDED" if self.scopes[ROOT].state == "RUNNING" else "REVERTED"
+
+    # -- values ---------------------------------------------------------------------------------
+
+    def value(self, name: str) -> Any:
+        """The result of a part, or the value of a retry's round."""
+        if name.startswith("retry:"):
+            return self.scopes[name.removeprefix("retry:")].round
+        part = self.parts[name]
+        if isinstance(part, Task):
+            return self.atoms[name].result
+        return [self.value(child.name) for child in part.children] if part.pattern == "unordered" else None
+
+    def _task(self, name: str) -> Task:
+        task = self.parts[name]
+        assert isinstance(task, Task)
+        return task
+
+
+def predict(spec: Spec) -> Model:
+    """The run of a spec that does one thing at a time: what the inline executor must do, exactly.
+
+    Always the first enabled step in plan order; if it calls a body, that body ends before anything else is done.
+    """
+    model = Model(spec)
+    while model.status == "RUNNING":
+        step = model.enabled()[0]
+        model.take(step)
+        if step.kind == "start":
+            model.finish(step.name)
+        elif model.atoms.get(step.name, Atom()).state == "REVERTING":
+            model.finish_revert(step.name)
+    return model

@@ -1,0 +1,100 @@
+"""What a generated flow is: a tree of tasks and flows with a script of what each body will do.
+
+Names are unique in the whole tree, so a name stands for its part. ``takes`` names parts whose results a task asks for
+(always parts that precede it), or ``retry:FLOW`` for the value of the retry around it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Literal
+
+Pattern = Literal["linear", "unordered", "graph"]
+Ends = Literal["ok", "raise", "permanent"]
+
+
+class Short:
+    """A dataclass whose repr leaves defaults out: what hypothesis finds can be read, and pasted as it is."""
+
+    def __repr__(self) -> str:
+        shown = [f for f in fields(self) if getattr(self, f.name) != f.default]  # type: ignore[arg-type]
+        return f"{type(self).__name__}({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in shown)})"
+
+
+@dataclass(frozen=True, repr=False)
+class Attempt(Short):
+    """What one attempt of an execute does: says not ready ``polls`` times, then ends."""
+
+    ends: Ends = "ok"
+    polls: int = 0
+
+
+OK = Attempt()
+RAISE = Attempt("raise")
+
+
+@dataclass(frozen=True, repr=False)
+class Task(Short):
+    """``script[n]`` rules the n-th attempt of the whole run (then `OK`), ``revert[n]`` says if revert n raises."""
+
+    name: str
+    script: tuple[Attempt, ...] = ()
+    attempts: int = 1
+    revert: tuple[bool, ...] | None = ()  # None: the task has no revert
+    revert_attempts: int = 1
+    read_only: bool = False
+    takes: tuple[str, ...] = ()
+
+    def attempt(self, n: int) -> Attempt:
+        return self.script[n] if n < len(self.script) else OK
+
+    def revert_raises(self, n: int) -> bool:
+        return self.revert is not None and n < len(self.revert) and self.revert[n]
+
+
+@dataclass(frozen=True, repr=False)
+class Flow(Short):
+    """``links`` (graph only) join children by index, before → after; ``retry`` is the n of ``Times(n)``."""
+
+    name: str
+    pattern: Pattern
+    children: tuple[Part, ...] = ()
+    links: tuple[tuple[int, int], ...] = ()
+    retry: int | None = None
+    revert_all: bool = False
+
+
+Part = Task | Flow
+
+
+@dataclass(frozen=True, repr=False)
+class Spec(Short):
+    """A root flow and what its failure means."""
+
+    root: Flow
+    on_failure: Literal["revert", "stop"] = "revert"
+
+
+def walk(part: Part) -> Iterator[Part]:
+    """The part and all below it, in plan order."""
+    yield part
+    if isinstance(part, Flow):
+        for child in part.children:
+            yield from walk(child)
+
+
+def tasks(part: Part) -> Iterator[Task]:
+    """The tasks of a part, in plan order."""
+    return (p for p in walk(part) if isinstance(p, Task))
+
+
+def value_of(name: str, attempt: int, arguments: object) -> int:
+    """What a task returns from its ``attempt``-th attempt of the run, given these arguments."""
+    return zlib.crc32(repr((name, attempt, arguments)).encode())
+
+
+def waits(spec: Spec) -> bool:
+    """Whether anything in it polls: then the order among concurrent parts depends on time."""
+    return any(attempt.polls for task in tasks(spec.root) for attempt in task.script)

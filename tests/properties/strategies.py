@@ -1,0 +1,133 @@
+"""Random specs: nested flows at most four deep, at most 25 tasks, failing here and there.
+
+Drawn as plain tuples first and given names, links and arguments after that: so hypothesis can throw parts away when it
+shrinks, and a found spec reads t1, t2, f1 … without gaps.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+from hypothesis import strategies as st
+
+from tests.properties.spec import Attempt, Flow, Part, Pattern, Spec, Task
+
+MOST_TASKS = 25
+MOST_DEPTH = 4
+
+
+class Leaf(NamedTuple):
+    script: tuple[Attempt, ...]
+    attempts: int
+    undo: Literal["yes", "none", "read_only"]
+    reverts: tuple[bool, ...]
+    revert_attempts: int
+    takes: tuple[int, ...]
+
+
+class Branch(NamedTuple):
+    pattern: Pattern
+    children: tuple[Any, ...]
+    retry: int | None
+    revert_all: bool
+    links: tuple[tuple[int, int], ...]
+
+
+def attempts(*, polls: bool) -> st.SearchStrategy[Attempt]:
+    ends = st.sampled_from(["ok", "ok", "raise", "raise", "permanent"])
+    return st.builds(Attempt, ends, st.integers(0, 3) if polls else st.just(0))
+
+
+def leaves(*, polls: bool, reverts_fail: bool) -> st.SearchStrategy[Leaf]:
+    mostly_ok = st.one_of(st.just(()), st.just(()), st.lists(attempts(polls=polls), max_size=4).map(tuple))
+    sometimes = st.one_of(st.just(()), st.just(()), st.just(()), st.lists(st.booleans(), max_size=3).map(tuple))
+    return st.builds(
+        Leaf,
+        script=mostly_ok,
+        attempts=st.sampled_from([1, 1, 1, 2, 3]),
+        undo=st.sampled_from(["yes", "yes", "yes", "yes", "none", "read_only"]),
+        reverts=sometimes if reverts_fail else st.just(()),
+        revert_attempts=st.sampled_from([1, 1, 2]),
+        takes=st.lists(st.integers(0, 6), max_size=2).map(tuple),
+    )
+
+
+def branches(leaf: st.SearchStrategy[Leaf], depth: int) -> st.SearchStrategy[Branch]:
+    child: st.SearchStrategy[Any] = leaf if depth <= 1 else st.one_of(leaf, leaf, branches(leaf, depth - 1))
+    return st.builds(
+        Branch,
+        pattern=st.sampled_from(["linear", "unordered", "graph"]),
+        children=st.lists(child, max_size=5).map(tuple),
+        retry=st.sampled_from([None, None, 1, 2, 2, 3]),
+        revert_all=st.sampled_from([False, False, False, True]),
+        links=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=5).map(tuple),
+    )
+
+
+class Namer:
+    """Gives names in plan order, and turns the numbers drawn for arguments into parts that precede the task."""
+
+    def __init__(self) -> None:
+        self.tasks = 0
+        self.flows = 0
+
+    def flow(self, drawn: Branch, visible: tuple[str, ...]) -> Flow:
+        self.flows += 1
+        name = f"f{self.flows}"
+        visible = visible if drawn.retry is None else (*visible, f"retry:{name}")
+        links = _acyclic(drawn.links, len(drawn.children)) if drawn.pattern == "graph" else ()
+        children: dict[int, Part] = {}
+        for i, child in enumerate(drawn.children):
+            if drawn.pattern == "graph":  # only what is declared earlier can be named when the child is made
+                before = sorted(j for j in _ancestors(links, i) if j in children)
+            else:
+                before = sorted(children) if drawn.pattern == "linear" else []
+            children[i] = self.part(child, (*visible, *(children[j].name for j in before)))
+        revert_all = drawn.revert_all and drawn.retry is not None
+        return Flow(name, drawn.pattern, tuple(children.values()), links, drawn.retry, revert_all)
+
+    def part(self, drawn: Leaf | Branch, visible: tuple[str, ...]) -> Part:
+        if isinstance(drawn, Branch):
+            return self.flow(drawn, visible)
+        self.tasks += 1
+        chosen = {visible[-n] for n in drawn.takes if 0 < n <= len(visible)}
+        return Task(
+            f"t{self.tasks}",
+            drawn.script,
+            drawn.attempts,
+            drawn.reverts if drawn.undo == "yes" else None,
+            drawn.revert_attempts,
+            drawn.undo == "read_only",
+            tuple(sorted(chosen)),
+        )
+
+
+def _acyclic(drawn: tuple[tuple[int, int], ...], count: int) -> tuple[tuple[int, int], ...]:
+    """The links that join two children and close no circle with the ones before them."""
+    links: list[tuple[int, int]] = []
+    for before, after in dict.fromkeys(drawn):
+        if before != after and max(before, after) < count and after not in _ancestors(tuple(links), before):
+            links.append((before, after))
+    return tuple(links)
+
+
+def _ancestors(links: tuple[tuple[int, int], ...], of: int) -> set[int]:
+    found, todo = set[int](), [of]
+    while todo:
+        after = todo.pop()
+        new = {b for b, a in links if a == after} - found
+        found |= new
+        todo += new
+    return found
+
+
+def _size(drawn: Leaf | Branch) -> int:
+    return sum(_size(child) for child in drawn.children) if isinstance(drawn, Branch) else 1
+
+
+@st.composite
+def specs(draw: st.DrawFn, *, polls: bool = False, reverts_fail: bool = True) -> Spec:
+    """Any flow. ``polls``: bodies may say not ready; ``reverts_fail``: reverts may raise."""
+    leaf = leaves(polls=polls, reverts_fail=reverts_fail)
+    root = draw(branches(leaf, MOST_DEPTH).filter(lambda drawn: _size(drawn) <= MOST_TASKS))
+    return Spec(Namer().flow(root, ()), draw(st.sampled_from(["revert", "revert", "revert", "stop"])))
