@@ -19,6 +19,8 @@ class Action(NamedTuple):
     RevertScope a scope whose retry said so ScopeReverting
     Revert     a standing atom              RevertStarted, or TaskReverted where there is nothing to call
     ResetScope a reverted scope             ScopeReset
+    AskBranch  a node with predicates       BranchDecided
+    Skip       a node that was decided against TaskSkipped
     End        the run                      RunSucceeded, RunReverted or RunFailed
     ========== ============================ =======================================================
     """

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 from typing import Literal
 
-Kind = Literal["Start", "StartRound", "AskRetry", "RevertScope", "Revert", "ResetScope", "End"]
+Kind = Literal["Start", "StartRound", "AskRetry", "RevertScope", "Revert", "ResetScope", "AskBranch", "Skip", "End"]
 
 CONTROL = "control"
 

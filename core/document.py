@@ -17,6 +17,7 @@ from flowledger.events.facts import OnFailure
 
 from .plan import (
     Binding,
+    Condition,
     FromContext,
     FromInput,
     FromNode,
@@ -43,7 +44,7 @@ class DocumentNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     ``values``: each argument with where it comes from: ["node_id", "given", digest], ["size", "input", name],
     ["id", "node", path] or ["id", "node", path, item], ["n", "retry", path], ["cloud", "resource", name],
-    ["ctx", "context"].
+    ["ctx", "context"]. ``conditions``: [path of the part before or null, the predicate, depth, its values].
     """
 
     number: int
@@ -60,6 +61,7 @@ class DocumentNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     values: list[Value] = []
     revert_values: list[Value] = []
     config: msgspec.Raw | None = None
+    conditions: list[Value] = []
 
 
 class DocumentTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +139,7 @@ def differences(old: Document, new: Document) -> list[str]:
     return lines
 
 
-_IDENTITY = ("path", "pattern", "task", "scope", "predecessors", "retry", "values", "returns", "config")
+_IDENTITY = ("path", "pattern", "task", "scope", "predecessors", "retry", "values", "returns", "config", "conditions")
 
 
 def _identity(node: DocumentNode, nodes: Any) -> tuple[Any, ...]:
@@ -149,7 +151,7 @@ def _identity(node: DocumentNode, nodes: Any) -> tuple[Any, ...]:
     returns = None if node.returns is None else nodes[node.returns].path
     return (
         node.path, node.pattern, node.task, nodes[node.scope].path, preds, node.retry, node.values, returns,
-        node.config,
+        node.config, node.conditions,
     )  # fmt: skip
 
 
@@ -170,7 +172,13 @@ def _node(node: Node, nodes: list[Node]) -> DocumentNode:
         values=[_value(b, nodes) for b in node.arguments or node.retry_arguments],
         revert_values=[_value(b, nodes) for b in node.revert_arguments] if node.revert_arguments else [],
         config=msgspec.Raw(task.config) if task is not None and task.config else None,
+        conditions=[_condition(condition, nodes) for condition in node.conditions],
     )
+
+
+def _condition(condition: Condition, nodes: list[Node]) -> Value:
+    before = None if condition.before is None else nodes[condition.before].path
+    return [before, condition.shown, condition.depth, [_value(binding, nodes) for binding in condition.arguments]]
 
 
 def _value(binding: Binding, nodes: list[Node]) -> Value:

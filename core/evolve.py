@@ -18,6 +18,7 @@ from flowledger.events.failure import FailureKind
 
 from . import flowing, undoing
 from .actions import Wait
+from .branching import taken_along
 from .plan import RUN, Plan
 from .state import Ended, Result, Round, State
 from .states import ATOM, PLAIN, RUN_SCOPE, SCOPE, Table, trigger
@@ -203,6 +204,37 @@ def _timer_fired(state: State, number: int, event: facts.TimerFired, name: str) 
         flowing.on_agenda(state, number, "Start", node.lane)
 
 
+# -- branches -----------------------------------------------------------------------------------
+
+
+def _branch_decided(state: State, number: int, event: facts.BranchDecided, name: str) -> None:
+    node = state.plan.nodes[number]
+    flowing.off_agenda(state, number)
+    flowing.touch(state, number)
+    if event.error is not None:
+        if node.is_atom:
+            _step(state, number, ATOM, "BranchErred")
+        state.failures[number] = event.error
+        state.failed.setdefault(node.scope, set()).add(number)
+        flowing.fail_scope(state, node.scope)
+        return
+    state.decided.add(number)
+    if event.no is not None:
+        along = state.skips[number] = taken_along(state.plan.nodes, number, event.no)
+        for doomed in along:
+            state.doomed[doomed] = state.doomed.get(doomed, 0) + 1
+    flowing.branch_open(state, number)
+
+
+def _task_skipped(state: State, number: int, event: facts.TaskSkipped, name: str) -> None:
+    if state.plan.nodes[number].is_atom:
+        _step(state, number, ATOM, name)
+    flowing.off_agenda(state, number)
+    flowing.touch(state, number)
+    state.skipped.add(number)
+    flowing.node_done(state, number)
+
+
 # -- atoms: forward -----------------------------------------------------------------------------
 
 
@@ -385,6 +417,8 @@ _EVOLVERS: dict[type[Event], Evolver] = {
     facts.ScopeReverting: _scope_reverting,
     facts.ScopeReset: _scope_reset,
     facts.TimerFired: _timer_fired,
+    facts.BranchDecided: _branch_decided,
+    facts.TaskSkipped: _task_skipped,
     facts.TaskStarted: _task_started,
     facts.TaskWaiting: _task_waiting,
     facts.TaskSucceeded: _task_succeeded,

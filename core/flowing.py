@@ -11,7 +11,9 @@ from .state import State
 from .states import ATOM, RUN_SCOPE, SCOPE
 
 # What a failing scope takes away from the nodes in it. Reverts stay: what has begun to be undone is undone (D1).
-_STOPPED: frozenset[Kind | None] = frozenset({"Start", "StartRound", "AskRetry", "RevertScope", "ResetScope"})
+_STOPPED: frozenset[Kind | None] = frozenset(
+    {"Start", "StartRound", "AskRetry", "RevertScope", "ResetScope", "AskBranch", "Skip"}
+)
 
 
 # -- the agenda ---------------------------------------------------------------------------------
@@ -54,9 +56,9 @@ def touch(state: State, number: int) -> None:
         parent = nodes[number].parent
         siblings = touched.get(parent)
         if siblings is not None:
-            siblings.append(number)
+            siblings[number] = None
             return
-        touched[parent] = [number]
+        touched[parent] = {number: None}
         if nodes[parent].retry is not None:
             return  # it was touched itself when its round began
         number = parent
@@ -68,6 +70,11 @@ def open_flow(state: State, flow: int) -> None:
     ready: list[int] = []
     _open(state, flow, done, ready)
     _spread(state, done, ready)
+
+
+def branch_open(state: State, number: int) -> None:
+    """The node's predicates have said yes, or (it is doomed) no: it is ready for what that means."""
+    _spread(state, [], [number])
 
 
 def node_done(state: State, number: int) -> None:
@@ -98,7 +105,11 @@ def _open(state: State, flow: int, done: list[int], ready: list[int]) -> None:
 
 def _ready(state: State, number: int, done: list[int], ready: list[int]) -> None:
     node = state.plan.nodes[number]
-    if node.task is not None:
+    if number in state.doomed:
+        on_agenda(state, number, "Skip")
+    elif node.conditions and number not in state.decided:
+        on_agenda(state, number, "AskBranch")
+    elif node.task is not None:
         on_agenda(state, number, "Start", node.lane)
     elif node.retry is not None:
         on_agenda(state, number, "StartRound")
@@ -112,6 +123,8 @@ def _done(state: State, number: int, done: list[int], ready: list[int]) -> None:
         _flow_done(state, number)
     if number == RUN:
         return
+    if not state.standing[number]:
+        state.hollow.add(number)
     blockers, open_children = state.blockers, state.open_children
     for after in node.succs:
         blockers[after] -= 1
@@ -216,9 +229,11 @@ def reset_below(state: State, scope: int) -> None:
         _forget_scope(state, flow)
         for child in state.touched.pop(flow, ()):
             _reset_blockers(state, child)
+            _reset_branch(state, child)
             if state.plan.nodes[child].is_atom:
                 _reset_atom(state, child)
                 continue
+            state.failures.pop(child, None)  # of a predicate
             if state.plan.nodes[child].retry is not None:
                 _reset_inner_scope(state, child)
             stack.append(child)
@@ -229,6 +244,17 @@ def _reset_blockers(state: State, number: int) -> None:
     blockers[number] = len(nodes[number].preds)
     for after in nodes[number].succs:
         blockers[after] = len(nodes[after].preds)
+
+
+def _reset_branch(state: State, number: int) -> None:
+    """Predicates are asked again; what a *no* took along, also outside the scope, is not doomed by it any more."""
+    state.hollow.discard(number)
+    state.decided.discard(number)
+    state.skipped.discard(number)
+    for doomed in state.skips.pop(number, ()):
+        state.doomed[doomed] -= 1
+        if not state.doomed[doomed]:
+            del state.doomed[doomed]
 
 
 def _forget_scope(state: State, flow: int) -> None:

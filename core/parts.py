@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
@@ -11,12 +11,14 @@ from .source import Place, caller, shown
 from .symbols import Symbol, T_co
 
 if TYPE_CHECKING:
+    from flowledger.events.facts import Depth
+
     from .bound import Bound
     from .definition import FactoryDefinition, TaskDefinition
     from .plan import Given
     from .retry import Retry
 
-FlowPattern = Literal["linear", "unordered", "graph", "each"]
+FlowPattern = Literal["linear", "unordered", "graph", "each", "switch"]
 
 
 class Part(Symbol[T_co]):
@@ -79,17 +81,31 @@ class FactoryCall(NamedTuple):
 
 
 class Link(NamedTuple):
-    """``after`` waits for ``before``; both are parts of the same `graph`."""
+    """``after`` waits for ``before``; both are parts of the same `graph`. ``when``: and runs only if that says yes."""
 
     before: Part[Any]
     after: Part[Any]
     place: Place
+    when: Callable[..., Any] | None = None
+    depth: Depth = "all"
 
 
 class Flow(Part[T_co]):
     """Parts under a pattern. ``calls``: the factories that built it, outermost first; empty for an anonymous flow."""
 
-    __slots__ = ("calls", "given_name", "given_provides", "links", "parts", "pattern", "place", "result", "retry")
+    __slots__ = (
+        "calls",
+        "given_name",
+        "given_provides",
+        "keys",
+        "links",
+        "on",
+        "parts",
+        "pattern",
+        "place",
+        "result",
+        "retry",
+    )
 
     def __init__(
         self,
@@ -101,6 +117,8 @@ class Flow(Part[T_co]):
         result: Part[Any] | None = None,
         retry: Retry[Any] | None = None,
         links: tuple[Link, ...] = (),
+        on: Symbol[Any] | None = None,
+        keys: tuple[Any, ...] = (),
     ) -> None:
         self.pattern: FlowPattern = pattern
         self.parts = parts
@@ -108,6 +126,8 @@ class Flow(Part[T_co]):
         self.result = result  # `returns=`
         self.retry = retry
         self.links = links
+        self.on = on  # of a switch: the value that decides, and for which value each part is (the default has no key)
+        self.keys = keys
         self.calls: tuple[FactoryCall, ...] = ()
         self.given_name = name
         self.given_provides: Provides | None = None

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from typing import Any, Never, TypeVar, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Concatenate, TypeVar, get_args, overload
 
-from flowledger.events.errors import CyclicFlow, DefinitionError, NotSupported
+from flowledger.events.errors import CyclicFlow, DefinitionError
+from flowledger.events.facts import Depth
 
 from .context import refuse_inside_body
 from .factory import FlowFactory
-from .names import part_name, symbol_name
+from .names import did_you_mean, part_name, symbol_name
 from .parts import Flow, FlowPattern, Link, Part
 from .retry import Retry
 from .source import Place, caller, shown
@@ -19,6 +20,10 @@ from .task import Task
 from .typed import is_class
 
 T = TypeVar("T")
+A = TypeVar("A")
+K = TypeVar("K")
+
+DEPTHS: tuple[Depth, ...] = get_args(Depth)
 
 
 @overload
@@ -46,19 +51,51 @@ def graph(*parts: Any, **options: Any) -> Any:
     return _flow("graph", rest, caller(), links=links, **options)
 
 
-def link(before: Part[Any], after: Part[Any], **options: Never) -> Link:
-    """Inside a `graph`: ``after`` waits for ``before``, though no value flows between them."""
+def link(
+    before: Part[A],
+    after: Part[Any],
+    *,
+    when: Callable[Concatenate[A, ...], bool] | None = None,
+    depth: Depth = "all",
+) -> Link:
+    """Inside a `graph`: ``after`` waits for ``before``, though no value flows between them.
+
+    With ``when`` it also runs only if that says yes to the result of ``before`` (further arguments bind by name).
+    A *no* skips, by ``depth``: "atom" the part itself; "neighbors" also what directly follows it; "flow" all that
+    follows it in this graph; "all" what follows in the flows around, too (rule E6).
+    """
     place = caller()
     refuse_inside_body("link(…)")
-    if options:
-        raise NotSupported(
-            f"link(…) at {shown(place)}: {', '.join(options)} is not part of this version",
-            hint="decide inside the body of the second task",
+    if when is not None and not callable(when):
+        raise DefinitionError(f"link(…) at {shown(place)}: when={when!r} cannot be called", hint="hand it a function")
+    if depth not in DEPTHS:
+        raise DefinitionError(
+            f"link(…) at {shown(place)}: depth={depth!r} is none of {', '.join(DEPTHS)}",
+            hint=did_you_mean(depth, DEPTHS),
         )
     _check_parts((before, after), "link", place)
     if before is after:
         raise CyclicFlow(f"link(…) at {shown(place)}: a part cannot wait for itself", hint="name two parts")
-    return Link(before, after, place)
+    return Link(before, after, place, when, depth)
+
+
+def switch(
+    on: Part[K], cases: Mapping[K, Part[T]], *, default: Part[T] | None = None, name: str | None = None
+) -> Flow[T]:
+    """The one part whose key ``on`` is equal to, or ``default``; its result is the switch's. The others are skipped.
+
+    ``on`` stands earlier in the flow. Where no key fits and there is no default, all are skipped, and the
+    result is None.
+    """
+    place = caller()
+    refuse_inside_body("switch(…)")
+    parts = (*cases.values(), *(() if default is None else (default,)))
+    _check_parts(parts, "switch", place)
+    if not isinstance(on, Symbol):
+        raise DefinitionError(f"switch(…) at {shown(place)}: {on!r} is not a value of the run", hint="hand it a part")
+    if name is not None:
+        part_name(name, f"switch(…) at {shown(place)}")
+    return Flow("switch", parts, place, name=name, on=on, keys=tuple(cases))
 
 
 def _flow(

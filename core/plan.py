@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from flowledger.events.facts import OnFailure
+    from flowledger.events.facts import Depth, OnFailure
 
     from .backoff import Backoff
     from .retry import Retry
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 RUN = 0  # the number of the run's own node
 
-Pattern = Literal["run", "task", "linear", "unordered", "graph", "each"]
+Pattern = Literal["run", "task", "linear", "unordered", "graph", "each", "switch"]
 Lane = Literal["inline", "threads", "async"]
 OnInterrupt = Literal["rerun", "fail"]
 
@@ -102,6 +102,21 @@ class FromOutcome:
 Binding = Given | FromInput | FromNode | FromRound | FromResource | FromContext | FromOutcome
 
 
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A predicate that must hold before a node runs (E6).
+
+    ``before`` is the sibling whose link it is, or None in a switch; ``depth`` says what a *no* takes along;
+    ``shown`` is how documents name it.
+    """
+
+    before: int | None
+    ask: Callable[..., Any]
+    arguments: tuple[Binding, ...]
+    depth: Depth
+    shown: str
+
+
 # -- what a task is to the engine ---------------------------------------------------------------
 
 
@@ -153,6 +168,7 @@ class Node:
     lane: Lane = "inline"
     preds: list[int] = field(default_factory=list[int])
     succs: list[int] = field(default_factory=list[int])
+    conditions: tuple[Condition, ...] = ()
     # atoms
     task: TaskSpec | None = None
     arguments: tuple[Binding, ...] = ()

@@ -28,6 +28,8 @@ _CONSEQUENCES: dict[type[Event], Kind] = {
     facts.ScopeReset: "ResetScope",
     facts.TaskStarted: "Start",
     facts.RevertStarted: "Revert",
+    facts.BranchDecided: "AskBranch",
+    facts.TaskSkipped: "Skip",
     facts.RunSucceeded: "End",
     facts.RunReverted: "End",
     facts.RunFailed: "End",

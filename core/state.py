@@ -7,7 +7,8 @@ them, dicts. Counters are kept so that an event touches only its neighbours:
 - ``open_children[f]``    children of flow f that are not done
 - ``standing[n]``         atom: 1 while it must be undone; flow: how many children have something standing
 - ``standing_succs[n]``   siblings after n in which something stands: n cannot be undone before them (D4)
-- ``hollow``              flows without an atom: nothing ever stands in them, but what comes after them may (D4)
+- ``hollow``              nodes that are done without anything standing in them (skipped, or a flow without atoms):
+                          what comes after them stands after what comes before them (D4)
 - ``busy[s]``             bodies that run directly in scope s, plus scopes inside that are busy, plus its own revert
 - ``open_reverts[s]``     reverts enabled or running that belong to the revert of scope s
 - ``touched[f]``          children of flow f that are not as they were at the start (what a reset must visit)
@@ -53,18 +54,20 @@ class State:
     """The folded state of one run under one plan. Made empty; `evolve` fills it."""
 
     __slots__ = (
-        "agenda", "attempts", "backoff_s", "blockers", "broken", "busy", "claimed_by", "direction", "due", "ended",
-        "epoch", "failed", "failure_counts", "failures", "first_started_us", "history", "hollow", "interruptions",
-        "known_failures", "live_scopes", "members", "on_failure", "open_children", "open_reverts", "plan", "polls",
-        "results", "retry_errors", "revert_attempts", "revert_errors", "revert_failures", "revert_interruptions",
-        "revert_scope", "rounds", "running", "standing", "standing_succs", "started", "states", "status", "submitted",
-        "suspended_at_us", "suspended_us", "time_us", "touched", "tries", "version", "waiting",
+        "agenda", "attempts", "backoff_s", "blockers", "broken", "busy", "claimed_by", "decided", "direction",
+        "doomed", "due", "ended", "epoch", "failed", "failure_counts", "failures", "first_started_us", "history",
+        "hollow", "interruptions", "known_failures", "live_scopes", "members", "on_failure", "open_children",
+        "open_reverts", "plan", "polls", "results", "retry_errors", "revert_attempts", "revert_errors",
+        "revert_failures", "revert_interruptions", "revert_scope", "rounds", "running", "skipped", "skips",
+        "standing", "standing_succs", "started", "states", "status", "submitted", "suspended_at_us", "suspended_us",
+        "time_us", "touched", "tries", "version", "waiting",
     )  # fmt: skip
 
     def __init__(self, plan: Plan) -> None:
         nodes = plan.nodes
         count = len(nodes)
         self.plan = plan
+        self.agenda = Agenda()
         self.version = 0
         self.time_us = 0
         self.epoch = 0
@@ -85,8 +88,13 @@ class State:
         self.open_children: list[int] = [len(node.children) for node in nodes]
         self.standing: list[int] = [0] * count
         self.standing_succs: list[int] = [0] * count
-        self.hollow = _hollow(plan)
-        self.touched: dict[int, list[int]] = {}
+        self.hollow: set[int] = set()
+        self.touched: dict[int, dict[int, None]] = {}
+        # branches
+        self.decided: set[int] = set()  # nodes whose predicates have been asked in this round
+        self.skips: dict[int, list[int]] = {}  # by the node that was decided against: what it takes along
+        self.doomed: dict[int, int] = {}  # how many of those take a node along
+        self.skipped: set[int] = set()
         # per atom, where there is something to say
         self.results: dict[int, Result] = {}
         self.failures: dict[int, Failure] = {}  # the last one
@@ -103,7 +111,10 @@ class State:
         self.ended: dict[int, Ended] = {}  # how execute had ended when its revert began
         self.running: set[int] = set()  # bodies that run, as far as the log says
         self.due: dict[int, Wait] = {}
-        # per scope
+        self._no_rounds_yet()
+
+    def _no_rounds_yet(self) -> None:
+        """What is kept per scope."""
         self.rounds: dict[int, int] = {}
         self.history: dict[int, list[Round]] = {}
         self.retry_errors: dict[int, Failure] = {}
@@ -114,7 +125,6 @@ class State:
         self.live_scopes: dict[int, set[int]] = {}  # scopes inside that are neither PENDING nor DONE
         self.busy: dict[int, int] = {}
         self.open_reverts: dict[int, int] = {}
-        self.agenda = Agenda()
 
     @property
     def scope_state(self) -> str:
@@ -129,22 +139,11 @@ class State:
         plain: dict[str, Any] = {}
         for name in self.__slots__:
             value = getattr(self, name)
-            if name in ("plan", "agenda", "hollow"):
+            if name in ("plan", "agenda"):
                 continue
             plain[name] = _sorted(value)
         plain["agenda"] = list(self.agenda)
         return plain
-
-
-def _hollow(plan: Plan) -> frozenset[int]:
-    """The flows without an atom in them; children have higher numbers than their flow."""
-    if all(node.is_atom or node.children for node in plan.nodes):
-        return frozenset()
-    found: set[int] = set()
-    for node in reversed(plan.nodes):
-        if not node.is_atom and found.issuperset(node.children):
-            found.add(node.number)
-    return frozenset(found)
 
 
 def _sorted(value: Any) -> Any:

@@ -34,7 +34,16 @@ from flowledger.events import facts
 from flowledger.events.facts import Event
 
 AtomState = Literal[
-    "PENDING", "RUNNING", "WAITING", "INTERRUPTED", "SUCCEEDED", "FAILED", "REVERTING", "REVERTED", "REVERT_FAILED"
+    "PENDING",
+    "RUNNING",
+    "WAITING",
+    "INTERRUPTED",
+    "SUCCEEDED",
+    "FAILED",
+    "SKIPPED",
+    "REVERTING",
+    "REVERTED",
+    "REVERT_FAILED",
 ]
 ScopeState = Literal["PENDING", "RUNNING", "DRAINING", "ASKED", "REVERTING", "WAITING", "DONE", "GAVE_UP"]
 Table = Mapping[str, Mapping[str, str]]
@@ -47,6 +56,8 @@ ATOM: Table = {
         "TaskStarted": "RUNNING",
         "TaskFailed": "FAILED",  # before its body ran (C9): arguments, resource
         "TaskFailedAgain": "WAITING",
+        "BranchErred": "FAILED",
+        "TaskSkipped": "SKIPPED",
         "reset": "PENDING",
     },
     "RUNNING": {
@@ -75,6 +86,7 @@ ATOM: Table = {
     },
     "SUCCEEDED": {**_UNDO},
     "FAILED": {"reset": "PENDING", **_UNDO},
+    "SKIPPED": {"reset": "PENDING"},
     "REVERTING": {
         "RevertStarted": "REVERTING",  # the next attempt
         "TaskReverted": "REVERTED",

@@ -54,9 +54,26 @@ class Values:
             if result is None:
                 return b"null"
             return self._moved[result.moved] if result.moved else bytes(result.content)
+        if number in self._state.skipped:
+            return b"null"
         if node.gathers:
-            return b"[" + b",".join([self.content(child) for child in node.children]) + b"]"
+            return b"[" + b",".join([self.content(child) for child in self._ran(node)]) + b"]"
+        if node.pattern == "switch":
+            return next((self.content(child) for child in self._ran(node)), b"null")
         return b"null" if node.returns is None else self.content(node.returns)
+
+    def _ran(self, node: Node) -> list[int]:
+        return [child for child in node.children if child not in self._state.skipped]
+
+    def is_skipped(self, number: int) -> bool:
+        """Whether the node, or a flow around it, was skipped; a switch is where none of its cases ran."""
+        skipped, nodes = self._state.skipped, self._plan.nodes
+        while skipped and number != RUN:
+            node = nodes[number]
+            if number in skipped or (node.pattern == "switch" and not self._ran(node)):
+                return True
+            number = node.parent
+        return False
 
     def inputs(self) -> Mapping[str, msgspec.Raw]:
         """The run's inputs as submitted, each as JSON."""
@@ -100,7 +117,12 @@ class Values:
     def arguments(
         self, bindings: tuple[Binding, ...], context: Callable[[], Any], outcome: Callable[[FromOutcome], Any] | None
     ) -> dict[str, Any]:
-        """The keyword arguments of a body; raises whatever a conversion raises."""
+        """The keyword arguments of a body, without those whose provider was skipped (they have defaults, E6).
+
+        Raises whatever a conversion raises.
+        """
+        if self._state.skipped:
+            bindings = tuple(b for b in bindings if not (isinstance(b, FromNode) and self.is_skipped(b.node)))
         return {binding.argument: self._value(binding, context, outcome) for binding in bindings}
 
     def _value(self, binding: Binding, context: Callable[[], Any], outcome: Callable[[FromOutcome], Any] | None) -> Any:
@@ -142,7 +164,10 @@ class Values:
         return answer
 
     def result(self) -> Any:
-        """The run's result through the root's return type."""
+        """The run's result through the root's return type; None where what it returns was skipped."""
+        root = self._plan.nodes[RUN].children[0]
+        if self.is_skipped(self._plan.nodes[root].returns or root):
+            return None
         return self._plan.returns.load(self.content(self._plan.nodes[RUN].children[0]))
 
 

@@ -4,7 +4,7 @@
     ├ DefinitionError      FL1xx  the flow is wrong; nothing was written
     │   MissingSymbol · AmbiguousSymbol · SymbolTypeMismatch · UnknownArgument · ProvidesMismatch · ReservedName
     │   DuplicateName · CyclicFlow · UnserialisableType · UnresolvedAnnotation · NotImportable · PlacedInsideTask
-    │   FactoryNotPure · FlowNotRegistered · NotSupported
+    │   FactoryNotPure · FlowNotRegistered · NotSupported · MaybeSkipped
     ├ InputError           FL2xx  a value handed in is wrong (also a ValueError)
     ├ RunUnsuccessful      FL3xx  the run ended, but not well: RunReverted · RunFailed · RunCancelled · RunSuspended
     ├ Refused              FL4xx  RunNotFound · IllegalRequest · NotLive · PlanDiffers · KeyConflict · RunOwned
@@ -156,6 +156,12 @@ class NotSupported(DefinitionError):
     """What is asked for is not part of this version."""
 
     code = "FL115"
+
+
+class MaybeSkipped(DefinitionError):
+    """A required argument comes from a part that a branch may skip while its consumer runs."""
+
+    code = "FL116"
 
 
 # -- FL2xx: inputs ------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ NULL = Raw(b"null")
 
 OnFailure = Literal["revert", "stop"]
 Decision = Literal["RETRY", "REVERT", "REVERT_ALL"]
+Depth = Literal["atom", "neighbors", "flow", "all"]
 Phase = Literal["execute", "revert"]
 RequestKind = Literal["suspend", "revert"]
 
@@ -161,6 +162,25 @@ class TimerFired(Event, frozen=True, kw_only=True, omit_defaults=True):
     due: int
 
 
+# -- branches (path: the node, an atom or a flow, that the answer is about) -------------------------
+
+
+class BranchDecided(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """The predicates of a node were asked (rule E6). ``no``: at least one said no, and the widest depth among those.
+
+    ``verdicts`` holds, for each that was asked, the path it comes from ("" in a switch) and what it said. ``error`` is
+    set where one raised (D7).
+    """
+
+    verdicts: tuple[tuple[str, bool], ...] = ()
+    no: Depth | None = None
+    error: Failure | None = None
+
+
+class TaskSkipped(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """The node will not run in this round; a flow is skipped as one."""
+
+
 # -- atoms --------------------------------------------------------------------------------------
 
 
@@ -257,8 +277,9 @@ RUN_EVENTS: tuple[type[Event], ...] = (
     RequestAccepted, RequestRefused,
 )  # fmt: skip
 SCOPE_EVENTS: tuple[type[Event], ...] = (RoundStarted, RetryDecided, ScopeReverting, ScopeReset)
+BRANCH_EVENTS: tuple[type[Event], ...] = (BranchDecided, TaskSkipped)
 ATOM_EVENTS: tuple[type[Event], ...] = (
     TaskStarted, TaskWaiting, TaskSucceeded, TaskFailed, TaskInterrupted, RevertStarted, TaskReverted, RevertFailed,
     OutcomeIgnored,
 )  # fmt: skip
-EVENTS: tuple[type[Event], ...] = (*RUN_EVENTS, *SCOPE_EVENTS, TimerFired, *ATOM_EVENTS)
+EVENTS: tuple[type[Event], ...] = (*RUN_EVENTS, *SCOPE_EVENTS, TimerFired, *BRANCH_EVENTS, *ATOM_EVENTS)

@@ -9,6 +9,7 @@ import msgspec
 FailureKind = Literal[
     "error",  # the body raised
     "permanent",  # the body raised Permanent
+    "predicate",  # the predicate of a branch raised; the body never ran
     "arguments",  # an argument could not be made; the body never ran
     "resource",  # a resource could not be made; the body never ran
     "result",  # the body ran, its result could not be stored

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .core.context import TaskContext
     from .core.factory import FlowFactory
     from .core.parts import Atom, Flow, Link, Part
-    from .core.patterns import graph, linear, link, unordered
+    from .core.patterns import graph, linear, link, switch, unordered
     from .core.resource import Resource
     from .core.retry import AlwaysRevert, AlwaysRevertAll, Deadline, Retry, Times, Try, TryEach
     from .core.symbols import Symbol, symbol
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         InternalError,
         KeyConflict,
         KeyTaken,
+        MaybeSkipped,
         MissingSymbol,
         Nondeterminism,
         NotImportable,
@@ -84,7 +85,7 @@ _HOMES = {
     "core.context": ("TaskContext",),
     "core.factory": ("FlowFactory",),
     "core.parts": ("Atom", "Flow", "Link", "Part"),
-    "core.patterns": ("graph", "linear", "link", "unordered"),
+    "core.patterns": ("graph", "linear", "link", "switch", "unordered"),
     "core.resource": ("Resource",),
     "core.retry": ("AlwaysRevert", "AlwaysRevertAll", "Deadline", "Retry", "Times", "Try", "TryEach"),
     "core.symbols": ("Symbol", "symbol"),
@@ -121,6 +122,7 @@ __all__ = [
     "KeyConflict",
     "KeyTaken",
     "Link",
+    "MaybeSkipped",
     "MissingSymbol",
     "Nondeterminism",
     "NotImportable",
@@ -170,6 +172,7 @@ __all__ = [
     "graph",
     "linear",
     "link",
+    "switch",
     "symbol",
     "unordered",
 ]

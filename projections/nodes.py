@@ -132,8 +132,8 @@ class FlowView:
 
     @property
     def done(self) -> int:
-        """How many of them have succeeded (and still stand)."""
-        return self.atoms["SUCCEEDED"]
+        """How many of them are done: succeeded (and still standing) or skipped."""
+        return self.atoms["SUCCEEDED"] + self.atoms["SKIPPED"]
 
     @property
     def state(self) -> AtomState:
@@ -145,7 +145,9 @@ class FlowView:
                 return state
         if self.phase == "waiting":
             return "WAITING"
-        if self.atoms["SUCCEEDED"] == self.total and self.total:
+        if self.total and self.atoms["SKIPPED"] == self.total:
+            return "SKIPPED"
+        if self.total and self.done == self.total:
             return "SUCCEEDED"
         if self.atoms["REVERTED"]:
             return "REVERTED"

@@ -325,6 +325,21 @@ def _revert_failed(view: RunView, path: str, event: facts.RevertFailed, time_us:
     atom.failed_attempts.append(event.failure)
 
 
+def _branch_decided(view: RunView, path: str, event: facts.BranchDecided, time_us: int) -> None:
+    if event.error is not None and path in view.atoms:
+        atom = view.move(path, "FAILED")
+        atom.failure, atom.ended_us = event.error, time_us
+
+
+def _task_skipped(view: RunView, path: str, event: facts.TaskSkipped, time_us: int) -> None:
+    if path in view.atoms:
+        view.move(path, "SKIPPED")
+        return
+    for node in view.below(path):
+        if isinstance(node, AtomView):
+            view.move(node.path, "SKIPPED")
+
+
 _FOLDS: Final[dict[type[facts.Event], Callable[[RunView, str, Any, int], None]]] = {
     facts.RunSubmitted: _submitted,
     facts.RunClaimed: _claimed,
@@ -336,6 +351,8 @@ _FOLDS: Final[dict[type[facts.Event], Callable[[RunView, str, Any, int], None]]]
     facts.RunReverted: _ended,
     facts.RunFailed: _ended,
     facts.RequestAccepted: _accepted,
+    facts.BranchDecided: _branch_decided,
+    facts.TaskSkipped: _task_skipped,
     facts.RoundStarted: _round_started,
     facts.RetryDecided: _retry_decided,
     facts.ScopeReverting: _scope_reverting,

@@ -76,6 +76,13 @@ def _decided(event: facts.RetryDecided) -> Told:
     return Told("WAITING" if event.decision == "RETRY" else "FAILED", f"{answer[event.decision]}{wait}: {why}")
 
 
+def _branch(event: facts.BranchDecided) -> Told:
+    if event.error is not None:
+        return Told("FAILED", f"the predicate failed: {one_line(event.error)}")
+    said = ", ".join(f"{'yes' if yes else 'no'}{f' after {path}' if path else ''}" for path, yes in event.verdicts)
+    return Told("SKIPPED" if event.no else "RUNNING", f"branch: {said}", quiet=event.no is None)
+
+
 def _accepted(event: facts.RequestAccepted) -> Told:
     return Told("SUSPENDING" if event.kind == "suspend" else "REVERTING", f"{event.kind} accepted: {event.reason}")
 
@@ -98,6 +105,8 @@ _TOLD: Final[dict[type[facts.Event], Callable[[Any], Told]]] = {
     facts.RequestRefused: lambda e: Told("FAILED", f"{e.kind} refused: {e.why}"),
     facts.RoundStarted: lambda e: Told("RUNNING", f"round {e.round}", quiet=e.round < 2),
     facts.RetryDecided: _decided,
+    facts.BranchDecided: _branch,
+    facts.TaskSkipped: lambda _: Told("SKIPPED", "skipped"),
     facts.ScopeReverting: lambda _: Told("REVERTING", "reverting"),
     facts.ScopeReset: lambda _: Told("PENDING", "reset", quiet=True),
     facts.TimerFired: lambda _: Told("RUNNING", "timer fired", quiet=True),

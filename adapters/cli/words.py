@@ -21,6 +21,7 @@ LOOKS: Final[dict[str, Look]] = {
     "INTERRUPTED": Look("!", "bold yellow"),
     "SUCCEEDED": Look("✔", "green"),
     "FAILED": Look("✘", "bold red"),
+    "SKIPPED": Look("⤳", "dim"),
     "REVERTING": Look("↶", "magenta"),
     "REVERTED": Look("↺", "magenta"),
     "REVERT_FAILED": Look("✘", "bold red"),

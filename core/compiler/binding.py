@@ -27,6 +27,7 @@ from flowledger.core.symbols import Named, Symbol
 from flowledger.core.typed import typed
 from flowledger.events.errors import CyclicFlow, DefinitionError, MissingSymbol, SymbolTypeMismatch
 
+from .branches import Conditions, check_skipped
 from .draft import Draft
 from .missing import missing_symbol, says_nothing_of_order
 from .reverting import bind_revert
@@ -42,6 +43,7 @@ class Binder:
         self.inputs = {name: Input(value, False) for name, value in inputs.items()}
         self.scopes: dict[int, Scope] = {}
         self.resources: set[str] = set()
+        self.conditions = Conditions(self)
         self._fits: set[tuple[int, int]] = set()
 
     def bind_all(self) -> None:
@@ -51,6 +53,7 @@ class Binder:
         for node in nodes[1:]:
             scope = self.scopes[node.parent]
             scope.enter(self.draft, node)
+            node.conditions = self.conditions.of(node, scope)
             atom = self.draft.atoms[node.number]
             if atom is None:
                 if node.retry is not None:
@@ -66,6 +69,7 @@ class Binder:
         for scope in self.scopes.values():
             if scope.links is not None:
                 scope.links.close()
+        check_skipped(self)
 
     def _inputs_of(self, node: Node) -> tuple[Mapping[str, Input], ...]:
         flow = self.draft.parts[node.number]
@@ -87,7 +91,7 @@ class Binder:
             elif isinstance(value, Given):
                 binding = self._input_or(value, node)
             else:
-                binding = self._by_hand(node, parameter, value)
+                binding = self.by_hand(node, parameter, value)
             if binding is not None:
                 found.append(binding)
         if len(bound) > len(parameters) or any(name not in atom.definition.signature.by_name for name in bound):
@@ -97,7 +101,7 @@ class Binder:
     def _retry_arguments(self, node: Node, retry: Retry[Any]) -> tuple[Binding, ...]:
         """The arguments of a retry that are symbols: they are found as if the flow itself had asked."""
         symbols = sorted(retry.symbols().items())
-        return tuple(self._by_hand(node, Parameter(name, Any, None, name), value) for name, value in symbols)
+        return tuple(self.by_hand(node, Parameter(name, Any, None, name), value) for name, value in symbols)
 
     def _extra(self, node: Node, atom: Atom[Any]) -> list[Binding]:
         """What was bound to names that only ``**kwargs`` takes."""
@@ -105,7 +109,7 @@ class Binder:
         for name, value in atom.bound.items():
             if name not in atom.definition.signature.by_name:
                 parameter = Parameter(name, Any, None, name)
-                found.append(value if isinstance(value, Given) else self._by_hand(node, parameter, value))
+                found.append(value if isinstance(value, Given) else self.by_hand(node, parameter, value))
         return found
 
     def _input_or(self, value: Given, node: Node) -> Binding:
@@ -122,7 +126,7 @@ class Binder:
             return FromContext(parameter.name)
         source = self.find(node, name)
         if source is not None:
-            return self._from(node, parameter, source)
+            return self.from_source(node, parameter, source)
         task = node.task
         resource = self.draft.registry.find_resource(name, None if task is None else task.name)
         if resource is not None:
@@ -141,9 +145,10 @@ class Binder:
 
     # -- by hand --------------------------------------------------------------------------------
 
-    def _by_hand(self, node: Node, parameter: Parameter, value: Symbol[Any]) -> Binding:
+    def by_hand(self, node: Node, parameter: Parameter, value: Symbol[Any]) -> Binding:
+        """What an argument gets that was bound to a part, a symbol, a resource or a retry."""
         if isinstance(value, Part):
-            return self._from(node, parameter, self._placed(node, parameter, value))
+            return self.from_source(node, parameter, self._placed(node, parameter, value))
         if isinstance(value, Named):
             binding = self.by_name(node, parameter, value.name)
             assert binding is not None
@@ -158,7 +163,7 @@ class Binder:
                 )
             return self._from_resource(node, parameter, name)
         if isinstance(value, Retry):
-            return self._from(node, parameter, self._round(node, parameter, value))
+            return self.from_source(node, parameter, self._round(node, parameter, value))
         raise DefinitionError(
             f"{self.where(node)}: `{parameter.name}` cannot be bound to {value!r}",
             hint="bind a value, a part, symbol(…), a resource or a retry",
@@ -209,7 +214,8 @@ class Binder:
 
     # -- bindings -------------------------------------------------------------------------------
 
-    def _from(self, node: Node, parameter: Parameter, source: Source) -> Binding:
+    def from_source(self, node: Node, parameter: Parameter, source: Source) -> Binding:
+        """The binding of an argument to a source, types compared."""
         if isinstance(source, Provider):
             self._check(node, parameter, source.annotation, source)
             return self._from_node(parameter, source)

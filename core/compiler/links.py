@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 
-from flowledger.core.parts import Flow
+from flowledger.core.parts import Flow, Link
 from flowledger.core.plan import Node
 from flowledger.core.source import shown
 from flowledger.events.errors import CyclicFlow, DefinitionError
@@ -23,6 +23,7 @@ class Links:
         self._place = flow.place
         self._edges: dict[tuple[int, int], str] = {}
         self._followers: dict[int, list[int]] = {}
+        self.conditional: dict[int, list[tuple[int, Link]]] = {}  # by the part that may be skipped
         for link in flow.links:
             ends = [find_placed(draft, part, node.number) for part in (link.before, link.after)]
             for end in ends:
@@ -35,6 +36,8 @@ class Links:
             assert before is not None
             assert after is not None
             self._followers.setdefault(before, []).append(after)
+            if link.when is not None:
+                self.conditional.setdefault(after, []).append((before, link))
             self.add(before, after, "link")
         self._position = self._order()
 

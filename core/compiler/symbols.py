@@ -95,6 +95,9 @@ def _provider(number: int, export: Export) -> Provider:
 
 
 def _find_result(draft: Draft, node: Node, flow: Flow[Any]) -> None:
+    if node.pattern == "switch":
+        draft.annotations[node.number] = _one_of(draft, node)
+        return
     if node.gathers:
         draft.annotations[node.number] = _list_of(draft, node)
         return
@@ -122,6 +125,12 @@ def _list_of(draft: Draft, node: Node) -> Any:
     if not kinds or any(_depth(kind) >= _DEEPEST for kind in kinds):
         return list[Any]
     return list[Union[tuple(kinds)]]  # type: ignore[misc]  # noqa: UP007 - a runtime value
+
+
+def _one_of(draft: Draft, node: Node) -> Any:
+    """The result of a switch is that of one of its cases."""
+    kinds = [annotation_of(draft, child) for child in node.children]
+    return Union[tuple(kinds)] if kinds else None  # noqa: UP007 - a runtime value
 
 
 def _depth(annotation: Any) -> int:
@@ -156,7 +165,7 @@ def _unique(draft: Draft, node: Node) -> dict[str, Provider]:
     """What exactly one child exports. An `each` gives its list and nothing else, however long the list is (E7)."""
     found: dict[str, Provider] = {}
     twice: set[str] = set()
-    if node.pattern != "each":
+    if node.pattern not in ("each", "switch"):  # of a switch nobody knows which case will run
         for child in node.children:
             for name, provider in exports_of(draft, child):
                 if found.setdefault(name, provider) is not provider:

@@ -86,7 +86,9 @@ def _place(draft: Draft, level: _Level, part: Part[Any], atom: Atom[Any] | None,
             preds=preds, retry=part.retry, provides=part.given_provides,
             gathers=part.pattern in ("unordered", "each"),
         )  # fmt: skip
-        draft.wanted.add(id(part.result))
+        draft.wanted.update((id(part.result), id(part.on)))
+        if part.retry is not None:
+            draft.wanted.update([id(value) for value in part.retry.symbols().values()])
         draft.ends.append(0)  # known when its last part is placed
     parent.children.append(number)
     draft.nodes.append(node)

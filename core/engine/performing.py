@@ -9,6 +9,7 @@ from typing import Any
 from flowledger.core import decide as deciding
 from flowledger.core.actions import Action
 from flowledger.core.agenda import CONTROL
+from flowledger.core.branching import WIDTH
 from flowledger.core.plan import RUN, Binding, Call, FromResource, Node, TaskSpec
 from flowledger.core.retry import Retry, Try
 from flowledger.core.typed import typed
@@ -227,6 +228,39 @@ def _drained_poll_runs(run: ActiveRun) -> bool:
     return any(run.state.states[number] == "INTERRUPTED" for number in run.live)
 
 
+# -- branches -----------------------------------------------------------------------------------
+
+
+def _ask_branch(run: ActiveRun, action: Action) -> bool:
+    node = run.plan.nodes[action.node]
+    verdicts: list[tuple[str, bool]] = []
+    against: list[facts.Depth] = []
+    for condition in node.conditions:
+        if condition.before is not None and run.values.is_skipped(condition.before):
+            continue  # an edge from a skipped part is not asked and counts as yes
+        try:
+            yes = bool(condition.ask(**run.values.arguments(condition.arguments, _no_context, None)))
+        except Exception as error:  # noqa: BLE001 - the predicate is the user's code (D7)
+            run.exceptions[node.path] = error
+            run.draft(node.number, facts.BranchDecided(error=failure_of(error, path=node.path, kind="predicate")))
+            return True
+        verdicts.append(("" if condition.before is None else run.plan.nodes[condition.before].path, yes))
+        if not yes:
+            against.append(condition.depth)
+    widest = max(against, key=WIDTH.__getitem__, default=None)
+    run.draft(node.number, facts.BranchDecided(verdicts=tuple(verdicts), no=widest))
+    return True
+
+
+def _no_context() -> None:
+    """A predicate is no attempt and has no context."""
+
+
+def _skip(run: ActiveRun, action: Action) -> bool:
+    run.draft(action.node, facts.TaskSkipped())
+    return True
+
+
 # -- scopes -------------------------------------------------------------------------------------
 
 
@@ -320,6 +354,8 @@ _PERFORM: dict[str, Callable[[ActiveRun, Action], bool]] = {
     "RevertScope": _revert_scope,
     "Revert": _revert,
     "ResetScope": _reset_scope,
+    "AskBranch": _ask_branch,
+    "Skip": _skip,
     "End": _end,
 }
 

@@ -116,17 +116,16 @@ def test_tf_r10_try_each_takes_its_values_from_a_task(app: App) -> None:
         return zone.name
 
     @app.flow
-    def find() -> Flow[str]:
-        found = probe.bind()
-        return linear(
-            list_zones,
-            linear(found, returns=found, retry=TryEach(symbol("zones"), provides="zone"), name="each"),
-            returns=found,
-        )
+    def find(by_name: bool) -> Flow[str]:
+        listed, found = list_zones.bind(), probe.bind()
+        each: TryEach[Zone] = TryEach(symbol("zones") if by_name else listed, provides="zone")
+        return linear(listed, linear(found, returns=found, retry=each, name="each"), returns=found)
 
     # When it runs, then each is tried, as the type the body asks for
-    assert app.run(find()).result == "b"
-    assert calls == ["a", "b"]
+    for by_name in (True, False):
+        calls.clear()
+        assert app.run(find(by_name)).result == "b"
+        assert calls == ["a", "b"]
 
 
 def test_a_deadline_retries_until_its_time_is_over_by_the_log(app: App) -> None:

@@ -225,9 +225,11 @@ def test_links_belong_in_graphs_and_join_two_of_its_own_parts(app: Sample) -> No
         linear(a, b, link(a, b))  # type: ignore[call-overload]
     with refused(errors.CyclicFlow, "cannot wait for itself"):
         link(a, a)
-    when: Any = link
-    with refused(errors.NotSupported, "when", this_line(1)):
-        when(a, b, when=bool)
+    loose: Any = link
+    with refused(errors.DefinitionError, "when=3", this_line(1)):
+        loose(a, b, when=3)
+    with refused(errors.DefinitionError, "depth='flw'", "flow", this_line(1)):
+        loose(a, b, when=bool, depth="flw")
 
     @app.flow
     def foreign() -> Flow[None]:
