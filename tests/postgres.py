@@ -9,6 +9,7 @@ from itertools import count
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
+from sqlalchemy import make_url
 
 from flowledger.adapters.stores.postgres import locate, upgrading
 from tests.postgres_server import GIVEN_URL, Shared, binaries
@@ -23,6 +24,13 @@ def connect(url: str) -> psycopg.Connection:
         host=location.url.host, port=location.url.port, user=location.url.username, password=location.url.password,
         dbname=location.url.database, autocommit=True,
     )  # fmt: skip
+
+
+def through(port: int, url: str, **options: object) -> str:
+    """The URL by way of another port of this machine, with more options."""
+    parsed = make_url(url).set(host="127.0.0.1", port=port)
+    more = {name: str(value) for name, value in options.items()}
+    return parsed.update_query_dict(more).render_as_string(hide_password=False)
 
 
 def sql(url: str, statement: str, *values: object) -> list[tuple[object, ...]]:

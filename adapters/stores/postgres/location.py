@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -74,8 +74,11 @@ class Location:
 
     def describe(self) -> str:
         """The URL without password and options, but with the schema."""
-        shown = self.url.set(password=None, query={"schema": self.schema})
-        return shown.render_as_string(hide_password=True)
+        url = self.url
+        shown = URL.create(
+            url.drivername, url.username, None, url.host, url.port, url.database, {"schema": self.schema}
+        )
+        return shown.render_as_string()
 
     def libpq(self) -> dict[str, str | tuple[str, ...]]:
         """The connection's options for the URL's query."""
@@ -114,7 +117,7 @@ def locate(url: str, *, schema: str | None = None) -> Location:
         raise _wrong("schema", str(named), f"the database_schema that is set, {schema!r}, or none")
     location = Location(
         url=parsed.difference_update_query(_OURS),
-        schema=_checked_schema(str(named or schema or DEFAULT_SCHEMA)),
+        schema=_checked_schema(next(str(said) for said in (named, schema, DEFAULT_SCHEMA) if said is not None)),
         pooled=_is_pooled(ours.pop("pooler", "none")),
         **_durations(ours),
     )
@@ -147,7 +150,7 @@ def _durations(given: Mapping[str, Any]) -> dict[str, float]:
 
 def _known_to_libpq(location: Location) -> Location:
     try:
-        conninfo_to_dict("", **{name: str(value) for name, value in location.libpq().items()})
+        make_conninfo("", **{name: str(value) for name, value in location.libpq().items()})
     except Exception as error:
         ours = ", ".join(_OURS)
         raise InputError(

@@ -24,7 +24,7 @@ from .following import BEGINNING, Place
 from .statements import Statements
 
 #: How long appends gather before others are told.
-COALESCE_S: Final = 0.01
+COALESCE_S: Final = 0.02
 #: Without any hint, somebody who waits looks so often.
 POLL_S: Final = 1.0
 #: With hints, at most so often; also after how long to look again for what the horizon still hides.
@@ -32,7 +32,8 @@ LEAST_GAP_S: Final = 0.005
 
 _TAKE: Final = "SELECT pg_try_advisory_lock(%s)"
 _FREE: Final = "SELECT pg_advisory_unlock(%s)"
-_NOTIFY: Final = "SELECT pg_notify(%s, '')"
+# A hint need not survive power loss: its commit does not wait for the disk, nor keep the appends from it.
+_NOTIFY: Final = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, '')"
 
 
 class Side:
@@ -111,9 +112,9 @@ class Side:
                 if self._polled_at < monotonic() - POLL_S:
                     polls = self._polls
                     self._ring()
-                    self._changed.wait_for(
-                        lambda: self._polls > polls or self._is_over(), max(timeout_s, self._limit_s())
-                    )
+                    limit_s = self._limit_s() + self._database.location.reconnect_s
+                    if not self._changed.wait_for(lambda: self._polls > polls or self._is_over(), limit_s):
+                        raise self._failure()
                 self._changed.wait_for(lambda: self._newest > place or self._is_over(), timeout_s)
             finally:
                 self._waiting -= 1

@@ -10,6 +10,7 @@ import json
 import struct
 from collections.abc import Sequence
 from threading import Lock
+from time import monotonic
 from typing import Any, NamedTuple
 
 import psycopg
@@ -28,6 +29,9 @@ from .wire import blobs, ints, original, stored, texts
 
 #: A lone run with at most so many events takes the statement without arrays, which costs the server half.
 SINGLE_EVENTS = 4
+#: The server keeps the plan it once made for a prepared statement, while the tables grow from nothing to millions of
+#: rows. So after this time the same text, with another number behind it, is prepared anew.
+REPLAN_S = 10.0
 
 _UNFIT = (*UNFIT, struct.error, UnicodeError, OverflowError)
 _KEEP_SYNC = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
@@ -53,6 +57,9 @@ class PostgresWriter:
         self._lock = Lock()
         self._link = Link(database, self._set_up)
         self._cursor: psycopg.Cursor[tuple[Any, ...]] | None = None
+        self._numbered: dict[str, str] = {}
+        self._number = 0
+        self._renumber_at = 0.0
 
     def append(self, batch: Sequence[Append]) -> list[AppendResult]:
         """See `Store.append`."""
@@ -140,17 +147,28 @@ class PostgresWriter:
             connection = self._link.connection()
             if self._cursor is None or self._cursor.connection is not connection:
                 self._cursor = connection.cursor(binary=True)
-            return self._cursor.execute(statement, values)  # pyright: ignore[reportArgumentType]
+            return self._cursor.execute(self._planned_lately(statement), values)  # pyright: ignore[reportArgumentType]
         except psycopg.Error as error:
             if self._link.lost(error):
                 raise Lost(error) from error
             raise
+
+    def _planned_lately(self, statement: str) -> str:
+        if monotonic() > self._renumber_at:
+            self._renumber_at = monotonic() + REPLAN_S
+            self._number += 1
+            self._numbered.clear()
+        numbered = self._numbered.get(statement)
+        if numbered is None:
+            numbered = self._numbered[statement] = f"{statement}\n-- {self._number}"
+        return numbered
 
     def _set_up(self, connection: GuardedConnection) -> None:
         """Every statement prepared at once; no commit that power loss undoes (unless a pooler has the session)."""
         if self._database.location.pooled:
             return
         connection.prepare_threshold = 0
+        connection.prepared_max = 20
         connection.execute(_KEEP_SYNC, prepare=False)
 
     # -- looking --------------------------------------------------------------------------------
