@@ -34,4 +34,4 @@ class Wait(NamedTuple):
 
     node: int
     until_us: int
-    why: Literal["backoff", "poll"]
+    why: Literal["backoff", "poll", "sleep"]

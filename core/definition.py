@@ -15,7 +15,7 @@ from flowledger.events.errors import ReservedName
 
 from .names import RESERVED, Provides
 from .options import CallOptions, TaskOptions
-from .plan import Call, TaskSpec
+from .plan import Call, Pause, TaskSpec
 from .result import items_of, result_annotation
 from .signature import Signature, check_shape, signature
 from .source import Place, digest, shown
@@ -56,8 +56,10 @@ class TaskDefinition:
         config: bytes = b"",
         owner: object = None,
         around: Around | None = None,
+        pause: Pause | None = None,
     ) -> None:
         self.name = name
+        self.pause = pause
         self.body = body
         self.options = options
         self.place = place
@@ -151,6 +153,7 @@ class TaskDefinition:
             read_only=options.read_only,
             code_version=digest(self.body),
             config=self.config,
+            pause=self.pause,
         )
 
 

@@ -258,7 +258,7 @@ def _task_started(state: State, number: int, event: facts.TaskStarted, name: str
     flowing.busier(state, node.scope)
 
 
-def _bodyended(state: State, number: int) -> bool:
+def _body_ended(state: State, number: int) -> bool:
     """The body runs no more (a poll's was not counted as running). True if it was."""
     if number not in state.running:
         return False
@@ -280,10 +280,15 @@ def _leave_wait(state: State, number: int) -> None:
 
 
 def _task_waiting(state: State, number: int, event: facts.TaskWaiting, name: str) -> None:
+    sleeps = state.states[number] == "PENDING"
+    if sleeps:
+        flowing.touch(state, number)
+        flowing.off_agenda(state, number)
     _step(state, number, ATOM, name)
-    was_running = _bodyended(state, number)
-    state.polls[number] = event.polls
-    state.due[number] = Wait(number, event.until, "poll")
+    was_running = _body_ended(state, number)
+    if not sleeps:
+        state.polls[number] = event.polls
+    state.due[number] = Wait(number, event.until, "sleep" if sleeps else "poll")
     _wait(state, number)
     _settle_body(state, number, was_running)
 
@@ -298,8 +303,9 @@ def _wait(state: State, number: int) -> None:
 
 def _task_succeeded(state: State, number: int, event: facts.TaskSucceeded, name: str) -> None:
     _step(state, number, ATOM, name)
-    was_running = _bodyended(state, number)
+    was_running = _body_ended(state, number)
     if not was_running:
+        flowing.off_agenda(state, number)  # a sleep that is over
         _leave_wait(state, number)
     if event.polls:
         state.polls[number] = event.polls
@@ -312,7 +318,7 @@ def _task_failed(state: State, number: int, event: facts.TaskFailed, name: str) 
     if state.states[number] == "PENDING":
         flowing.touch(state, number)
     _step(state, number, ATOM, name)
-    was_running = _bodyended(state, number)
+    was_running = _body_ended(state, number)
     flowing.off_agenda(state, number)
     _leave_wait(state, number)
     state.failures[number] = event.failure
@@ -343,7 +349,7 @@ def _try_again(state: State, number: int, until: int | None) -> None:
 
 def _task_interrupted(state: State, number: int, event: facts.TaskInterrupted, name: str) -> None:
     _step(state, number, ATOM, name)
-    was_running = _bodyended(state, number)
+    was_running = _body_ended(state, number)
     node = state.plan.nodes[number]
     if event.phase == "revert":
         state.revert_interruptions[number] = state.revert_interruptions.get(number, 0) + 1
@@ -378,7 +384,7 @@ def ended(state: State, number: int) -> Ended:
 
 def _task_reverted(state: State, number: int, event: facts.TaskReverted, name: str) -> None:
     _step(state, number, ATOM, name)
-    was_running = _bodyended(state, number)
+    was_running = _body_ended(state, number)
     flowing.off_agenda(state, number)
     _leave_wait(state, number)
     undoing.reverted(state, number)
@@ -387,7 +393,7 @@ def _task_reverted(state: State, number: int, event: facts.TaskReverted, name: s
 
 def _revert_failed(state: State, number: int, event: facts.RevertFailed, name: str) -> None:
     _step(state, number, ATOM, name)
-    was_running = _bodyended(state, number)
+    was_running = _body_ended(state, number)
     flowing.off_agenda(state, number)
     state.revert_errors[number] = event.failure
     state.revert_failures[number] = state.revert_failures.get(number, 0) + 1

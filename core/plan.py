@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 RUN = 0  # the number of the run's own node
 
 Pattern = Literal["run", "task", "linear", "unordered", "graph", "each", "switch"]
-Lane = Literal["inline", "threads", "async"]
+Lane = Literal["inline", "threads", "async", "control"]  # control: no body, no executor
 OnInterrupt = Literal["rerun", "fail"]
 
 
@@ -131,6 +131,14 @@ class Call:
     timeout_s: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A durable wait instead of a body: for ``seconds`` from when the atom's turn comes, or until a time (F3)."""
+
+    seconds: float | None = None
+    until_us: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
     """A task definition as the engine needs it; shared by all atoms made from it (of the same configuration)."""
@@ -145,6 +153,7 @@ class TaskSpec:
     read_only: bool
     code_version: str  # digest of the body's source, "" where there is none; shown, never compared (C10)
     config: bytes  # the fields of a task class as JSON; b"" for a function
+    pause: Pause | None = None  # set: nothing is called, nothing has to be undone
 
 
 # -- nodes --------------------------------------------------------------------------------------

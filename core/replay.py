@@ -97,6 +97,10 @@ def _conditional(state: State, number: int, event: Event) -> Kind | None:
             return "AskRetry" if now == "DRAINING" else "StartRound"
         case facts.TaskReverted(attempt=0):
             return "Revert"
+        case facts.TaskWaiting() if now == "PENDING":
+            return "Start"
+        case facts.TaskSucceeded() if now == "WAITING" and state.attempts[number] == 0:
+            return "Start"
         case facts.TaskFailed() if now in ("PENDING", "INTERRUPTED"):
             return "Start"
         case facts.RevertFailed() if number not in state.running:

@@ -56,6 +56,7 @@ ATOM: Table = {
         "TaskStarted": "RUNNING",
         "TaskFailed": "FAILED",  # before its body ran (C9): arguments, resource
         "TaskFailedAgain": "WAITING",
+        "TaskWaiting": "WAITING",  # sleep
         "BranchErred": "FAILED",
         "TaskSkipped": "SKIPPED",
         "reset": "PENDING",
@@ -84,7 +85,7 @@ ATOM: Table = {
         "reset": "PENDING",
         **_UNDO,
     },
-    "SUCCEEDED": {**_UNDO},
+    "SUCCEEDED": {"reset": "PENDING", **_UNDO},  # reset: a sleep, which has nothing to undo
     "FAILED": {"reset": "PENDING", **_UNDO},
     "SKIPPED": {"reset": "PENDING"},
     "REVERTING": {

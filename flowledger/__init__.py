@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .core.factory import FlowFactory
     from .core.parts import Atom, Flow, Link, Part
     from .core.patterns import graph, linear, link, switch, unordered
+    from .core.pauses import sleep
     from .core.resource import Resource
     from .core.retry import AlwaysRevert, AlwaysRevertAll, Deadline, Retry, Times, Try, TryEach
     from .core.symbols import Symbol, symbol
@@ -86,6 +87,7 @@ _HOMES = {
     "core.factory": ("FlowFactory",),
     "core.parts": ("Atom", "Flow", "Link", "Part"),
     "core.patterns": ("graph", "linear", "link", "switch", "unordered"),
+    "core.pauses": ("sleep",),
     "core.resource": ("Resource",),
     "core.retry": ("AlwaysRevert", "AlwaysRevertAll", "Deadline", "Retry", "Times", "Try", "TryEach"),
     "core.symbols": ("Symbol", "symbol"),
@@ -172,6 +174,7 @@ __all__ = [
     "graph",
     "linear",
     "link",
+    "sleep",
     "switch",
     "symbol",
     "unordered",

@@ -116,6 +116,8 @@ class _Specs:
         return found
 
     def _lane(self, spec: TaskSpec, asked: Lane | None) -> Lane:
+        if spec.pause is not None:
+            return "control"
         if self._draft.executor == "inline":
             return "inline"
         return "async" if spec.execute.is_async else self._draft.executor or asked or "threads"

@@ -10,7 +10,7 @@ from flowledger.core import decide as deciding
 from flowledger.core.actions import Action
 from flowledger.core.agenda import CONTROL
 from flowledger.core.branching import WIDTH
-from flowledger.core.plan import RUN, Binding, Call, FromResource, Node, TaskSpec
+from flowledger.core.plan import RUN, Binding, Call, FromResource, Node, Pause, TaskSpec
 from flowledger.core.retry import Retry, Try
 from flowledger.core.typed import typed
 from flowledger.core.undoing import revert_lane
@@ -62,6 +62,8 @@ def _room_for_all(run: ActiveRun) -> Callable[[str], int]:
 def _start(run: ActiveRun, action: Action) -> bool:
     state, node = run.state, run.plan.nodes[action.node]
     task = _task(node)
+    if task.pause is not None:
+        return _sleep(run, node, task.pause)
     if state.states[node.number] == "INTERRUPTED" and _is_blamed(run, node, task):
         return True
     if not _fit(run, node, node.arguments):
@@ -82,6 +84,19 @@ def _start(run: ActiveRun, action: Action) -> bool:
     )
     run.draft(node.number, event)
     run.start_when_durable(attempt)
+    return True
+
+
+def _sleep(run: ActiveRun, node: Node, pause: Pause) -> bool:
+    """A sleep begins with its due time, and is done when its timer has fired: no body runs (F3)."""
+    try_ = run.state.tries[node.number]
+    if run.state.states[node.number] == "WAITING":
+        run.draft(node.number, facts.TaskSucceeded(try_=try_, attempt=0))
+        return True
+    until = pause.until_us
+    if until is None:
+        until = run.services.clock.now_us() + round((pause.seconds or 0.0) * 1e6)
+    run.draft(node.number, facts.TaskWaiting(try_=try_, attempt=0, until=until, polls=0))
     return True
 
 
