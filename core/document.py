@@ -109,7 +109,7 @@ def describe(nodes: list[Node], factory: str, on_failure: OnFailure) -> tuple[st
         document = _node(node, nodes)
         encode_into(document, described, -1)
         described += b","
-        encode_into(_identity(document, nodes), identities, -1)
+        encode_into(_lasting(_identity(document, nodes)), identities, -1)
     fingerprint = sha256(identities).hexdigest()
     head = _ENCODER.encode(
         Document(factory=factory, on_failure=on_failure, fingerprint=fingerprint, tasks=tasks, nodes=[])
@@ -140,6 +140,7 @@ def differences(old: Document, new: Document) -> list[str]:
 
 
 _IDENTITY = ("path", "pattern", "task", "scope", "predecessors", "retry", "values", "returns", "config", "conditions")
+_FIRST_RELEASE = 9  # how many of these every fingerprint covers; add others at the end
 
 
 def _identity(node: DocumentNode, nodes: Any) -> tuple[Any, ...]:
@@ -153,6 +154,14 @@ def _identity(node: DocumentNode, nodes: Any) -> tuple[Any, ...]:
         node.path, node.pattern, node.task, nodes[node.scope].path, preds, node.retry, node.values, returns,
         node.config, node.conditions,
     )  # fmt: skip
+
+
+def _lasting(identity: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Without what later releases added and this node has none of, so that its plan keeps the fingerprint it had."""
+    end = len(identity)
+    while end > _FIRST_RELEASE and not identity[end - 1]:
+        end -= 1
+    return identity[:end]
 
 
 def _node(node: Node, nodes: list[Node]) -> DocumentNode:

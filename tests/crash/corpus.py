@@ -11,7 +11,7 @@ from typing import Any
 
 from flowledger import App, Flow, NotReady, Permanent, TaskContext, Times, constant, graph, linear, link, unordered
 
-TRACE = "FLOWLEDGER_CRASH_TRACE"  # the path of the trace
+TRACE = "CRASH_TRACE"  # the path of the trace
 
 app = App("crash")
 

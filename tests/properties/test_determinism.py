@@ -1,0 +1,139 @@
+"""R15 and D8: the same log means the same, in every interpreter, at every prefix; and `decide` offers what is legal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+
+from flowledger.core.agenda import Kind
+from flowledger.core.decide import decide
+from flowledger.core.evolve import apply, fold
+from flowledger.core.plan import RUN, Plan
+from flowledger.core.state import State
+from flowledger.core.states import ATOM, RUN_SCOPE, SCOPE, Table
+from flowledger.core.states import RUN as RUN_TABLE
+from flowledger.events.envelope import Envelope
+from tests.crash import corpus
+from tests.crash.job import Row
+from tests.properties.digests import Recorded, digest
+from tests.properties.running import run
+from tests.properties.spec import Spec
+from tests.properties.strategies import specs
+
+ROOT = Path(__file__).parents[2]
+SEEDS = range(10)
+
+#: Where the state of a node must have a way on, for an action to be offered: table and triggers of its consequences.
+CONSEQUENCES: dict[Kind, tuple[Table, tuple[str, ...]]] = {
+    "Start": (ATOM, ("TaskStarted", "TaskFailed")),
+    "Revert": (ATOM, ("RevertStarted",)),
+    "StartRound": (SCOPE, ("RoundStarted",)),
+    "AskRetry": (SCOPE, ("RetryDecidedRetry", "RetryDecidedRevert", "RetryErred")),
+    "RevertScope": (SCOPE, ("ScopeReverting",)),
+    "ResetScope": (SCOPE, ("ScopeReset",)),
+}
+
+
+@cache
+def recorded() -> list[Recorded]:
+    """A log of each flow of the corpus."""
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as place:
+        patch.setenv("FLOWLEDGER_DATABASE_URL", "memory://")
+        try:
+            return [_record(patch, Path(place), flow) for flow in sorted(corpus.ENDS)]
+        finally:
+            corpus.app.close()
+
+
+def _record(patch: pytest.MonkeyPatch, place: Path, flow: str) -> Recorded:
+    patch.setenv(corpus.TRACE, str(place / flow))
+    done = corpus.app.run(getattr(corpus, flow)(), executor="inline", check=False)
+    rows = corpus.app.runtime.store.read(done.id)
+    return Recorded(flow, done.id, [Row(*e[:6], payload=e.payload.decode(), hash=e.hash.hex()) for e in rows])
+
+
+def test_rel_r15_ten_hash_seeds_give_one_state_and_one_decision_at_every_prefix() -> None:
+    # Given a log of each flow of the corpus
+    logs = msgspec.json.encode(recorded())
+
+    # When ten interpreters, each with its own hash seed, fold them
+    answers = [_answer(logs, seed) for seed in SEEDS]
+
+    # Then they agree
+    assert len(answers[0]) == len(corpus.ENDS)
+    assert all(answer == answers[0] for answer in answers)
+
+
+def _answer(logs: bytes, seed: int) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.properties.digests"],
+        input=logs, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": str(seed)}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().split()
+
+
+@settings(max_examples=80, deadline=None)
+@given(specs(polls=True))
+def test_d8_decide_never_offers_what_the_tables_forbid(spec: Spec) -> None:
+    # Given a run of any flow
+    ran = run(spec, "threads")
+
+    # When its log is folded event by event
+    state = State(ran.plan)
+    for envelope in ran.log:
+        apply(state, envelope)
+
+        # Then each action offered has a legal consequence, and it is offered once, in plan order
+        offered = decide(ran.plan, state)
+        assert [action.node for action in offered] == sorted({action.node for action in offered})
+        assert list(forbidden(ran.plan, state)) == []
+
+
+def forbidden(plan: Plan, state: State) -> Iterator[str]:
+    """Actions that `decide` offers against the tables."""
+    for kind, number in decide(plan, state):
+        where = plan.nodes[number].path
+        if kind == "End":
+            if not {"RunSucceeded", "RunReverted", "RunFailed"} & set(RUN_TABLE[state.status]):
+                yield f"End of a run that is {state.status}"
+            continue
+        table, triggers = CONSEQUENCES[kind]
+        table = RUN_SCOPE if number == RUN else table
+        ways = table[state.states[number]]
+        again = kind == "Revert" and state.states[number] == "REVERTING"
+        if not again and not all(trigger in ways for trigger in triggers):
+            yield f"{kind} of {where}, which is {state.states[number]}"
+
+
+@settings(max_examples=60, deadline=None)
+@given(specs())
+def test_d8_a_fold_in_one_go_and_one_event_by_event_agree(spec: Spec) -> None:
+    # Given a log
+    ran = run(spec, "inline")
+
+    # Then folding it twice, or each prefix from the beginning, gives the same bytes
+    assert digest(ran.plan, ran.log) == digest(ran.plan, ran.log)
+    assert fold(ran.plan, ran.log).dump() == folded_by_steps(ran.plan, ran.log).dump()
+
+
+def folded_by_steps(plan: Plan, log: list[Envelope]) -> State:
+    state = State(plan)
+    for envelope in log:
+        decide(plan, state)  # asking changes nothing
+        apply(state, envelope)
+    return state
+
+
+def test_the_corpus_ends_as_it_says() -> None:
+    for log in recorded():
+        assert log.rows[-1].type == f"Run{corpus.ENDS[log.flow].capitalize()}"
