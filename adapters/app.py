@@ -95,7 +95,7 @@ class App(Registry):
     ) -> Run[T]:
         """`run` for a caller that must not block. Cancelling it suspends the run."""
         wish = self._wish(part, key=key, tags=tags, on_failure=on_failure, executor=executor)
-        runtime = await asyncio.to_thread(lambda: self.runtime)
+        runtime = await asyncio.to_thread(self._for_new_runs)
         drivers: list[RunDriver] = []
         future = runtime.call(driving.run(runtime, self, wish, drivers.append, None))
         try:
@@ -129,7 +129,7 @@ class App(Registry):
             self._wish(part, key=key, tags=tags, on_failure=None, executor=executor)
             for part, key in zip_longest(parts, keys)
         ]
-        runtime = self.runtime
+        runtime = self._for_new_runs()
         batch = Batch(runtime, self, at_once)
         every = _interruptible(runtime.call(batch.run(wishes)), batch.suspend)
         return [Run(self, loaded.run_id, loaded.key, loaded) for loaded in every]
@@ -146,8 +146,8 @@ class App(Registry):
     ) -> Run[T]:
         """`run` without the check; ``observe`` is told of all its events, once durable, on the engine's thread."""
         wish = self._wish(part, key=key, tags=tags, on_failure=on_failure, executor=executor)
-        runtime = self.runtime
-        return self._drive(lambda started: driving.run(runtime, self, wish, started, observe))
+        runtime = self._for_new_runs()
+        return self._drive(runtime, lambda started: driving.run(runtime, self, wish, started, observe))
 
     def resume_run(self, run_id: str, *, observe: Observer | None = None) -> Run[Any]:
         """Go on with a run that is suspended, or whose process is gone. A final one is handed out as it is.
@@ -155,8 +155,11 @@ class App(Registry):
         Raises:
             RunNotFound, RunOwned, PlanDiffers, Tampered: nothing has been written.
         """
-        stream, runtime = self.stream_of(run_id), self.runtime
-        return self._drive(lambda started: driving.resume(runtime, self, stream, started=started, observe=observe))
+        runtime = self._for_new_runs()
+        stream = self.stream_of(run_id)
+        return self._drive(
+            runtime, lambda started: driving.resume(runtime, self, stream, started=started, observe=observe)
+        )
 
     def revert_run(self, run_id: str, *, reason: str, observe: Observer | None = None) -> Run[Any]:
         """Undo all that stands of a final run (G5); returns when that has ended.
@@ -164,9 +167,11 @@ class App(Registry):
         Raises:
             IllegalRequest: the run is not SUCCEEDED or FAILED.
         """
-        stream, runtime = self.stream_of(run_id), self.runtime
+        runtime = self._for_new_runs()
+        stream = self.stream_of(run_id)
         return self._drive(
-            lambda started: driving.revert(runtime, self, stream, reason=reason, started=started, observe=observe)
+            runtime,
+            lambda started: driving.revert(runtime, self, stream, reason=reason, started=started, observe=observe),
         )
 
     def preview_revert(self, run_id: str) -> Preview:
@@ -272,6 +277,15 @@ class App(Registry):
 
     # -- inside ---------------------------------------------------------------------------------
 
+    def _for_new_runs(self) -> Runtime:
+        """The runtime; one that has been fenced may own nothing any more (B2), so another takes its place."""
+        with self._lock:
+            fenced = self._runtime
+            if fenced is not None and fenced.heartbeat.fenced:
+                self._runtime = None
+                fenced.close()
+        return self.runtime
+
     def _wish(
         self, part: Part[Any], *, key: str | None, tags: Mapping[str, str] | None, on_failure: OnFailure | None,
         executor: InlineOrThreads | None,
@@ -289,9 +303,10 @@ class App(Registry):
             on_failure=on_failure or plan.on_failure, executor=executor,
         )  # fmt: skip
 
-    def _drive(self, work: Callable[[Callable[[RunDriver], None]], Coroutine[Any, Any, Loaded]]) -> Run[Any]:
+    def _drive(
+        self, runtime: Runtime, work: Callable[[Callable[[RunDriver], None]], Coroutine[Any, Any, Loaded]]
+    ) -> Run[Any]:
         """Have the engine do it and wait; the first ^C suspends the run, the second is let through (B5)."""
-        runtime = self.runtime
         drivers: list[RunDriver] = []
         future = runtime.call(work(drivers.append))
         loaded = _interruptible(future, lambda: suspend(runtime, drivers, "^C"))

@@ -10,11 +10,16 @@ Back-pressure is the rule of one append in flight per run: no more requests wait
 whose append waits has nothing else to add. What can grow is their size, so the bytes are bounded: an append over the
 bound waits a moment for room, then is answered with `StoreUnavailable`. Waiting cannot deadlock: the thread needs
 nothing of the event loop.
+
+A store that is away for a while (a restart, a fail-over, a full disk, another writer's lock) ends no run: the same
+requests are sent again, with pauses, and the store says of those that had arrived that they have (A3). Each append
+waits `OUTAGE_S` at most; no longer once this process is fenced or the appender is closed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -33,16 +38,22 @@ TURN_BYTES = 1_000_000
 #: What may wait at most, and how long an append waits for room.
 QUEUE_BYTES = 256_000_000
 PATIENCE_S = 5.0
+#: How long an append waits at most for a store that is away, and the pauses between two attempts.
+OUTAGE_S = 30.0
+FIRST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 1.0
 #: Where commits take less than this on average, a lone append blocks the event loop rather than change threads.
 IN_PLACE_S = 0.001
 
 Done = Callable[[AppendResult], None]
 
+_LOG = logging.getLogger("flowledger.appender")
+
 
 class Appender(Protocol):
     """`core.ports.Appender`, with its end and its counters."""
 
-    commits: int  # turns: calls of `Store.append`
+    commits: int  # turns: calls of `Store.append` that the store has answered
     requests: int  # appends answered
     events: int  # events in them
 
@@ -55,9 +66,17 @@ class Appender(Protocol):
         ...
 
 
-def open_appender(store: Store, loop: asyncio.AbstractEventLoop) -> Appender:
-    """The appender that fits this store; ``done`` callbacks run on ``loop``."""
-    return DirectAppender(store) if store.immediate else GroupAppender(store, loop)
+def open_appender(
+    store: Store, loop: asyncio.AbstractEventLoop, *,
+    outage_s: float = OUTAGE_S, fenced: Callable[[], bool] = lambda: False,
+) -> Appender:  # fmt: skip
+    """The appender that fits this store; ``done`` callbacks run on ``loop``.
+
+    ``outage_s``: how long an append waits for a store that is away; ``fenced``: whether waiting has become of no use.
+    """
+    if store.immediate:
+        return DirectAppender(store)
+    return GroupAppender(store, loop, outage_s=outage_s, fenced=fenced)
 
 
 class DirectAppender:
@@ -89,6 +108,15 @@ class _Queued(NamedTuple):
     request: Append
     done: Done
     size_bytes: int
+    until: float  # monotonic: how long it may wait for a store that is away
+
+
+class _Answered(NamedTuple):
+    """What came of a turn: answers for these; the rest wait for the store."""
+
+    items: Sequence[_Queued]
+    results: Sequence[AppendResult]
+    rest: Sequence[_Queued] = ()
 
 
 class GroupAppender:
@@ -97,6 +125,7 @@ class GroupAppender:
     def __init__(
         self, store: Store, loop: asyncio.AbstractEventLoop, *,
         queue_bytes: int = QUEUE_BYTES, patience_s: float = PATIENCE_S, in_place_s: float = IN_PLACE_S,
+        outage_s: float = OUTAGE_S, fenced: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
         self.commits = self.requests = self.events = 0
         self._store = store
@@ -104,6 +133,9 @@ class GroupAppender:
         self._queue_bytes = queue_bytes
         self._patience_s = patience_s
         self._in_place_s = in_place_s
+        self._outage_s = outage_s
+        self._fenced = fenced
+        self._away_since: float | None = None  # monotonic
         self._commit_s = in_place_s  # moving average; it takes a quick commit of the thread to begin in place
         self._last_run = ""
         self._gathered: list[_Queued] = []  # of this turn of the loop
@@ -113,6 +145,7 @@ class GroupAppender:
         self._queued_bytes = self._settled_bytes = 0
         self._queued = self._settled = 0
         self._closed = False
+        self._closing = Event()
         self._thread = Thread(target=self._run, name="flowledger-appender", daemon=True)
         self._thread.start()
 
@@ -120,7 +153,7 @@ class GroupAppender:
         if self._closed:
             self._loop.call_soon(done, _closed())
             return
-        item = _Queued(request, done, _size_bytes(request))
+        item = _Queued(request, done, _size_bytes(request), monotonic() + self._outage_s)
         alone = request.run_id == self._last_run  # among many runs, waiting for company is what fills a commit
         self._last_run = request.run_id
         if self._gathered:
@@ -139,15 +172,17 @@ class GroupAppender:
                 self._hand_over(item)
             self._gathered = []
             self._queue.put(None)
+            self._closing.set()
         self._thread.join()
 
     def _turn(self) -> None:
         """What this turn of the loop has appended: one is committed here and now, more go to the thread."""
         gathered, self._gathered = self._gathered, []
+        waiting: Sequence[_Queued] = gathered
         if len(gathered) == 1:
-            _deliver(gathered, self._commit(gathered))
-            return
-        for item in gathered:
+            items, results, waiting = self._commit(gathered)
+            _deliver(items, results)
+        for item in waiting:
             self._hand_over(item)
 
     def _hand_over(self, item: _Queued) -> None:
@@ -180,7 +215,11 @@ class GroupAppender:
             open_ = self._gather(held, wait=open_ and not held) and open_
             turn = _take_turn(held)
             if turn:
-                self._hand_back(turn, self._commit(turn))
+                items, results, rest = self._commit(turn)
+                self._hand_back(items, results)
+                if rest:
+                    held.extendleft(reversed(rest))
+                    self._closing.wait(self._pause_s())
 
     def _gather(self, held: deque[_Queued], *, wait: bool) -> bool:
         """Move what has been appended into ``held``; False once there will be no more."""
@@ -191,32 +230,60 @@ class GroupAppender:
             return False
         return True
 
-    def _hand_back(self, turn: Sequence[_Queued], results: Sequence[AppendResult]) -> None:
-        self._settled_bytes += sum([item.size_bytes for item in turn])
-        self._settled += len(turn)
+    def _hand_back(self, items: Sequence[_Queued], results: Sequence[AppendResult]) -> None:
+        self._settled_bytes += sum([item.size_bytes for item in items])
+        self._settled += len(items)
         self._room.set()
         with suppress(RuntimeError):  # the loop is closed: nobody waits for an answer any more
-            self._loop.call_soon_threadsafe(_deliver, turn, results)
+            self._loop.call_soon_threadsafe(_deliver, items, results)
 
     # -- on either ------------------------------------------------------------------------------
 
-    def _commit(self, turn: Sequence[_Queued]) -> Sequence[AppendResult]:
+    def _commit(self, turn: Sequence[_Queued]) -> _Answered:
         began = perf_counter()
-        results = self._results([item.request for item in turn])
+        try:
+            answered = _Answered(turn, self._results([item.request for item in turn]))
+        except StoreUnavailable as error:
+            answered = self._unreached(turn, error)
+        else:
+            self._reached()
+            self.commits += 1
         self._commit_s += (perf_counter() - began - self._commit_s) / 8
-        self.commits += 1
-        self.requests += len(turn)
-        self.events += sum([len(item.request.events) for item in turn])
+        self.requests += len(answered.items)
+        self.events += sum([len(item.request.events) for item in answered.items])
         reach("append.before_ack")
-        return results
+        return answered
 
     def _results(self, batch: Sequence[Append]) -> Sequence[AppendResult]:
         try:
             return self._store.append(batch)
-        except StoreUnavailable as error:
-            return [StoreUnavailable(error.message, hint=error.hint) for _ in batch]
+        except StoreUnavailable:
+            raise
         except Exception as error:  # noqa: BLE001 - a bug must not end the thread that every run waits for
             return [StoreError(f"run {request.run_id}: the append went wrong: {error!r}") for request in batch]
+
+    # -- a store that is away -------------------------------------------------------------------
+
+    def _unreached(self, turn: Sequence[_Queued], error: StoreUnavailable) -> _Answered:
+        """Who has waited long enough is answered; the others' requests will be sent again as they are."""
+        now = monotonic()
+        if self._away_since is None:
+            self._away_since = now
+            _LOG.warning("appends wait up to %g s for the store: %s", self._outage_s, error)
+        over = self._closed or self._fenced()
+        items = [item for item in turn if over or now >= item.until]
+        rest = [] if over else [item for item in turn if now < item.until]
+        return _Answered(items, [StoreUnavailable(error.message, hint=error.hint) for _ in items], rest)
+
+    def _reached(self) -> None:
+        if self._away_since is not None:
+            _LOG.warning("the store is back after %.1f s", monotonic() - self._away_since)
+            self._away_since = None
+
+    def _pause_s(self) -> float:
+        """A quarter of the time the store has been away: soon at first, then less and less often."""
+        away_s = 0.0 if self._away_since is None else monotonic() - self._away_since
+        return min(max(FIRST_PAUSE_S, away_s / 4), LONGEST_PAUSE_S)
 
 
 def _take_turn(held: deque[_Queued]) -> list[_Queued]:
@@ -238,8 +305,10 @@ def _take_turn(held: deque[_Queued]) -> list[_Queued]:
     return turn
 
 
-def _deliver(turn: Sequence[_Queued], results: Sequence[AppendResult]) -> None:
-    for item, result in zip(turn, results, strict=True):
+def _deliver(items: Sequence[_Queued], results: Sequence[AppendResult]) -> None:
+    if not items:
+        return
+    for item, result in zip(items, results, strict=True):
         item.done(result)
     reach("append.after_ack")
 

@@ -268,23 +268,47 @@ def check_revertable(stream: Stream) -> None:
 
 async def _claimed(runtime: Runtime, registry: Registry, stream: Stream, plan: Plan | None) -> tuple[Loaded, Claim]:
     """Claim a run, then read it: in this order, so that nobody appends in between. What fails gives the claim back."""
-    store = runtime.store
-    claim = await _in_thread(runtime, lambda: store.claim(
-        stream.run_id, runtime.owner, takeover_s=runtime.settings.lease_takeover_s))  # fmt: skip
+    run_id, store = stream.run_id, runtime.store
+    if run_id in runtime.claiming:
+        raise RunOwned(f"run {run_id} is just being taken up by this process", hint="wait for it")
+    runtime.claiming.add(run_id)
+    try:
+        claim = _granted(run_id, await _in_thread(runtime, lambda: _claim(runtime, run_id)))
+        try:
+            loaded = await _in_thread(runtime, lambda: load(runtime, registry, stream, plan=plan))
+            _check_head(loaded, claim)
+        except BaseException:
+            await _in_thread(runtime, lambda: store.release(run_id, epoch=claim.epoch))
+            raise
+        return loaded, claim
+    finally:
+        runtime.claiming.discard(run_id)
+
+
+def _claim(runtime: Runtime, run_id: str) -> Claim | Held | None:
+    """Claim a run that this process does not drive; also one that is its own.
+
+    It is if the store was away when it gave the run up. Nobody takes over from itself (B1): it is let go first.
+    """
+    store, owner, takeover_s = runtime.store, runtime.owner, runtime.settings.lease_takeover_s
+    claim = store.claim(run_id, owner, takeover_s=takeover_s)
+    if not isinstance(claim, Held) or claim.owner != owner:
+        return claim
+    stream = store.stream(run_id)
+    if stream is not None and stream.owner == owner:
+        store.release(run_id, epoch=stream.epoch)
+    return store.claim(run_id, owner, takeover_s=takeover_s)
+
+
+def _granted(run_id: str, claim: Claim | Held | None) -> Claim:
     if claim is None:
-        raise RunNotFound(f"run {stream.run_id} is gone")
+        raise RunNotFound(f"run {run_id} is gone")
     if isinstance(claim, Held):
         raise RunOwned(
-            f"run {stream.run_id} is driven by process {claim.pid} on {claim.host}, last seen {claim.seen_s:.0f} s ago",
+            f"run {run_id} is driven by process {claim.pid} on {claim.host}, last seen {claim.seen_s:.0f} s ago",
             hint="wait for it; if that process hangs, end it, and the run can be taken over",
         )
-    try:
-        loaded = await _in_thread(runtime, lambda: load(runtime, registry, stream, plan=plan))
-        _check_head(loaded, claim)
-    except BaseException:
-        await _in_thread(runtime, lambda: store.release(stream.run_id, epoch=claim.epoch))
-        raise
-    return loaded, claim
+    return claim
 
 
 def _check_head(loaded: Loaded, claim: Claim) -> None:

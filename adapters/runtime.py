@@ -57,22 +57,19 @@ class Runtime:
         needs: Callable[[str], Mapping[str, str]],
     ) -> None:
         self.settings = settings
+        self._closing = False
         self.store: Store = open_store(settings.database_url, schema=settings.database_schema)
         self.drivers: dict[str, RunDriver] = {}  # runs this process drives, by id; touched on the loop only
+        self.claiming: set[str] = set()  # runs it is taking up; touched on the loop only
         self.loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._run_loop, name="flowledger-engine", daemon=True)
         clock = StoreClock(self.store)
-        self.heartbeat = Heartbeat(
-            self.store,
-            app=app,
-            on_fenced=self._fenced,
-            clock=clock,
-            heartbeat_s=settings.lease_heartbeat_s,
-            fence_s=settings.lease_fence_s,
-        )
+        self.heartbeat = self._joined(app, clock)
         executors = local_executors(self.loop, threads=settings.threads)
         self._executors = executors
-        self.appender = open_appender(self.store, self.loop)
+        self.appender = open_appender(
+            self.store, self.loop, outage_s=settings.store_outage_s, fenced=lambda: self.heartbeat.fenced
+        )
         self.services = Services(
             loop=self.loop,
             appender=self.appender,
@@ -86,19 +83,44 @@ class Runtime:
         )
         self._thread.start()
 
+    def _joined(self, app: str, clock: StoreClock) -> Heartbeat:
+        settings = self.settings
+        try:
+            return Heartbeat(
+                self.store,
+                app=app,
+                on_fenced=self._fenced,
+                clock=clock,
+                heartbeat_s=settings.lease_heartbeat_s,
+                fence_s=settings.lease_fence_s,
+            )
+        except BaseException:
+            self.loop.close()
+            self.store.close()
+            raise
+
     @property
     def owner(self) -> str:
         """The id under which this process owns runs."""
         return self.heartbeat.owner.id
 
     def call(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run a coroutine on the engine's loop."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop)
+        """Run a coroutine on the engine's loop; `Fenced` if the runtime is closed before it is done."""
+        return asyncio.run_coroutine_threadsafe(self._until_closed(work), self.loop)
+
+    async def _until_closed(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if self._closing:
+                raise _closed() from None
+            raise
 
     def close(self) -> None:
         """Close resources, leave the store, stop the loop. Runs still driven are left for the next owner."""
         if self.loop.is_closed():
             return
+        self._closing = True
         with contextlib.suppress(TimeoutError):
             self.call(self._close()).result(CLOSE_S)
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -108,7 +130,7 @@ class Runtime:
         self.store.close()
 
     async def _close(self) -> None:
-        self._lose_all(Fenced("the app was closed while the run was under way", hint="run it again to go on"))
+        self._lose_all(_closed())
         for executor in self._executors.values():
             executor.close()
         await self.services.resources.close()
@@ -130,5 +152,19 @@ class Runtime:
         try:
             self.loop.run_forever()
         finally:
+            self.loop.run_until_complete(_cancel_all(self.loop))
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
             self.loop.close()
+
+
+async def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    """Nobody may wait for ever for a loop that has stopped."""
+    left = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=CLOSE_S)
+
+
+def _closed() -> Fenced:
+    return Fenced("the app was closed while the run was under way", hint="run it again to go on")

@@ -30,6 +30,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "lease_heartbeat_s": 5.0,
     "lease_fence_s": 15.0,
     "lease_takeover_s": 20.0,
+    "store_outage_s": 30.0,
     "payload_inline_bytes": 65_536,
     "payload_max_bytes": 16_777_216,
     "threads": min(32, (os.cpu_count() or 1) + 4),
@@ -59,6 +60,7 @@ class Settings:
     lease_heartbeat_s: float
     lease_fence_s: float
     lease_takeover_s: float
+    store_outage_s: float
     payload_inline_bytes: int
     payload_max_bytes: int
     threads: int
@@ -76,6 +78,7 @@ class Settings:
         lease_heartbeat_s: float | None = None,
         lease_fence_s: float | None = None,
         lease_takeover_s: float | None = None,
+        store_outage_s: float | None = None,
         payload_inline_bytes: int | None = None,
         payload_max_bytes: int | None = None,
         threads: int | None = None,
@@ -196,7 +199,8 @@ def _format(raw: Any) -> str:
 _KINDS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
     **dict.fromkeys(("database_url", "database_schema", "broker_url", "app"), (_text, "a text that is not empty")),
     **dict.fromkeys(
-        ("lease_heartbeat_s", "lease_fence_s", "lease_takeover_s"), (_seconds, "a number of seconds above 0")
+        ("lease_heartbeat_s", "lease_fence_s", "lease_takeover_s", "store_outage_s"),
+        (_seconds, "a number of seconds above 0"),
     ),
     **dict.fromkeys(("payload_inline_bytes", "payload_max_bytes", "threads"), (_count, "a whole number above 0")),
     "log_level": (_level, "one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),

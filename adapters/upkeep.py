@@ -10,6 +10,8 @@ from .stores import open_store
 from .stores.schema import SCHEMA_VERSION
 from .stores.standing import Standing
 
+__all__ = ["Standing", "restored", "status", "upgrade"]
+
 _POSTGRES = "postgresql+psycopg://"
 
 

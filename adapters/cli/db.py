@@ -11,7 +11,7 @@ from .options import DatabaseUrlOption, JsonOption, ReasonOption, settings_of, t
 from .terminal import Terminal, say
 
 if TYPE_CHECKING:
-    from flowledger.adapters.stores.standing import Standing
+    from flowledger.adapters.upkeep import Standing
 
 db = typer.Typer(help="Look after the database the log is in.", no_args_is_help=True, rich_markup_mode=None)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -219,7 +221,7 @@ def test_a_store_that_fails_is_answered_to_each_and_the_appender_goes_on(gate: G
     runs = runs_in(gate, 3)
 
     async def scenario() -> None:
-        appender = open_appender(gate, asyncio.get_running_loop())
+        appender = open_appender(gate, asyncio.get_running_loop(), outage_s=0.001)
         gate.failure = failure
         # When
         results = await gathered([appended(appender, run.next()) for run in runs])
@@ -315,6 +317,177 @@ def test_the_appender_outlives_its_loop(gate: Gate) -> None:
     appender.close()
     # Then: nobody is told, but it is written
     assert len(gate.read(run.run_id)) == 2
+
+
+# -- a store that is away ------------------------------------------------------------------------
+
+
+class Away(MemoryStore):
+    """A store that is not immediate and cannot be reached ``times`` times; what it was sent may have arrived."""
+
+    immediate = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times = 0
+        self.arrives = False
+        self.asked: list[list[str]] = []
+        self.refused = threading.Event()
+
+    def append(self, batch: Sequence[Append]) -> list[AppendResult]:
+        self.asked.append([request.run_id for request in batch])
+        if not self.times:
+            return super().append(batch)
+        self.times -= 1
+        if self.arrives:
+            super().append(batch)
+        self.refused.set()
+        raise StoreUnavailable("no connection", hint="wait")
+
+
+@pytest.fixture
+def away() -> Away:
+    return Away()
+
+
+@pytest.mark.parametrize("arrives", [False, True], ids=["lost", "arrived"])
+@pytest.mark.parametrize("in_place_s", [0.0, 60.0], ids=["by the thread", "in place"])
+def test_a3_an_append_waits_for_a_store_that_is_away_and_is_not_doubled(
+    away: Away, in_place_s: float, arrives: bool
+) -> None:
+    # Given
+    run = new_run(away)
+    away.arrives = arrives
+
+    async def scenario() -> None:
+        appender = GroupAppender(away, asyncio.get_running_loop(), in_place_s=in_place_s)
+        for _ in range(2):  # the second one in place, if so wished
+            away.times = 3
+            request = run.next(2)
+            # When / Then
+            assert await gathered([appended(appender, request)]) == [Appended(run.version + 2)]
+            run.appended(request)
+        assert (appender.commits, appender.requests, appender.events) == (2, 2, 4)
+        appender.close()
+
+    asyncio.run(scenario())
+    assert [event.hash for event in away.read(run.run_id)][-1] == run.head
+    assert len(away.read(run.run_id)) == 5
+
+
+def test_the_event_loop_goes_on_while_appends_wait_and_those_that_come_meanwhile_join_them(away: Away) -> None:
+    # Given
+    runs = runs_in(away, 4)
+    away.asked.clear()
+    away.times = 1_000_000
+
+    async def scenario() -> None:
+        appender = GroupAppender(away, asyncio.get_running_loop(), in_place_s=0)
+        answers = [appended(appender, runs[0].next())]
+        assert await asyncio.to_thread(away.refused.wait, 30)
+        # When
+        answers += [appended(appender, run.next()) for run in runs[1:]]
+        await asyncio.sleep(0)
+        away.times = 0
+        # Then
+        assert await gathered(answers) == 4 * [Appended(2)]
+        appender.close()
+
+    asyncio.run(scenario())
+    assert away.asked[-1] == [run.run_id for run in runs]
+
+
+def test_an_append_gives_up_when_the_store_has_been_away_for_too_long(away: Away) -> None:
+    # Given
+    run = new_run(away)
+    away.times = 1_000_000
+
+    async def scenario() -> None:
+        appender = GroupAppender(away, asyncio.get_running_loop(), outage_s=0.2)
+        began = monotonic()
+        # When
+        [result] = await gathered([appended(appender, run.next())])
+        # Then
+        assert isinstance(result, StoreUnavailable)
+        assert (result.message, result.hint) == ("no connection", "wait")
+        assert 0.2 <= monotonic() - began < 10
+        appender.close()
+
+    asyncio.run(scenario())
+    assert 2 <= len(away.asked) - 1 <= 20, "it waits between two attempts"
+
+
+def test_b2_a_fenced_process_waits_no_longer(away: Away) -> None:
+    # Given
+    run = new_run(away)
+    fenced = threading.Event()
+    away.times = 1_000_000
+
+    async def scenario() -> None:
+        appender = open_appender(away, asyncio.get_running_loop(), outage_s=600, fenced=fenced.is_set)
+        answer = appended(appender, run.next())
+        assert await asyncio.to_thread(away.refused.wait, 30)
+        # When
+        fenced.set()
+        # Then
+        assert isinstance((await gathered([answer]))[0], StoreUnavailable)
+        appender.close()
+
+    asyncio.run(scenario())
+
+
+def test_close_does_not_wait_for_a_store_that_is_away(away: Away) -> None:
+    # Given
+    run = new_run(away)
+    away.times = 1_000_000
+
+    async def scenario() -> None:
+        appender = GroupAppender(away, asyncio.get_running_loop(), outage_s=600)
+        answer = appended(appender, run.next())
+        assert await asyncio.to_thread(away.refused.wait, 30)
+        # When
+        appender.close()
+        # Then
+        assert isinstance((await gathered([answer]))[0], StoreUnavailable)
+
+    asyncio.run(scenario())
+
+
+def test_a_write_lock_that_another_program_holds_ends_no_run(
+    sqlite: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a store that waits shortly for the lock, and somebody who holds it
+    monkeypatch.setattr("flowledger.adapters.stores.sqlite_file.BUSY_TIMEOUT_S", 0.01)
+    store = SqliteStore(tmp_path / "log.db")
+    run = new_run(store)
+    other = sqlite3.connect(tmp_path / "log.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    waits = threading.Event()
+
+    async def scenario() -> None:
+        appender = GroupAppender(store, asyncio.get_running_loop())
+        monkeypatch.setattr(module, "_LOG", _Told(waits))
+        answer = appended(appender, run.next())
+        assert await asyncio.to_thread(waits.wait, 30)
+        # When
+        other.execute("ROLLBACK")
+        # Then
+        assert await gathered([answer]) == [Appended(2)]
+        appender.close()
+
+    asyncio.run(scenario())
+    other.close()
+    store.close()
+
+
+class _Told:
+    """A log that says when it is told something."""
+
+    def __init__(self, told: threading.Event) -> None:
+        self._told = told
+
+    def warning(self, *_: object) -> None:
+        self._told.set()
 
 
 # -- failpoints (RELIABILITY R2) ----------------------------------------------------------------
