@@ -98,6 +98,10 @@ bench-short: setup ## the figures of the speed budget, a minute or two
 bench: setup ## the figures of the speed budget, in full
 	@$(BIN)/python benchmarks/run.py
 
+.PHONY: bench-postgres
+bench-postgres: setup ## the figures of a log in Postgres beside dbos and absurd, about ten minutes
+	@$(BIN)/python benchmarks/run.py postgres
+
 # -- shipping -----------------------------------------------------------------------------------
 
 .PHONY: build

@@ -1,0 +1,234 @@
+"""The figures of a log in Postgres, beside their floor and beside dbos and absurd: `benchmarks/run.py postgres`.
+
+Everything is measured by turns on one server, each in a process of its own; a ratio is taken within a round.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from importlib.metadata import version
+from statistics import median
+from typing import Any
+
+from benchmarks import peers
+from benchmarks.measuring import HERE, ROOT, Figure, in_fresh_process
+from benchmarks.postgres_server import Server, server
+
+Measured = dict[str, Any]
+Rounds = dict[str, list[Measured]]
+Measure = Callable[..., Measured]
+
+OURS = HERE / "postgres_flowledger.py"
+FLOOR = HERE / "postgres_floor.py"
+DBOS = HERE / "peers" / "dbos_steps.py"
+ABSURD = HERE / "peers" / "absurd_steps.py"
+
+
+def postgres(*, short: bool) -> Iterator[Figure]:
+    """All of it, on one server that is gone afterwards."""
+    with server() as running:
+        in_fresh_process(ABSURD, "setup", running.url("absurd"), python=peers.python())
+        yield Figure("postgres", "server", "version", [float(running.version.split()[0])], more=_versions())
+        yield from linear(running, rounds=3 if short else 9)
+        yield from slow_disk(running, rounds=3 if short else 7)
+        yield from many(running, rounds=2 if short else 5)
+        yield from resume(running, rounds=2 if short else 5)
+        yield from fold(running, sizes=(1_000,) if short else (1_000, 100_000), rounds=2 if short else 3)
+        yield from idle(running, seconds=10 if short else 20)
+
+
+def linear(on: Server, *, rounds: int, n: int = 1_000) -> Iterator[Figure]:
+    """One run, one task after the other."""
+    got = _by_turns(rounds, {
+        "floor": partial(in_fresh_process, FLOOR, "commits", on.url("floor"), n),
+        "ours": partial(in_fresh_process, OURS, "linear", on.url("flow"), n, "inline"),
+        "ours, threads": partial(in_fresh_process, OURS, "linear", on.url("flow"), n, "threads"),
+        "absurd": partial(_peer, ABSURD, "linear", on.url("absurd"), n),
+        "dbos": partial(_peer, DBOS, "linear", on.url("dbos"), n),
+    })  # fmt: skip
+    figure = partial(Figure, "pg linear")
+    yield figure("one-row commits", "1/s", _of(got, "floor", "rate"))
+    for name in ("ours", "ours, threads", "absurd", "dbos"):
+        yield from _costs(figure, name, got[name])
+    ours = got["ours"]
+    yield _judged(figure("ours: appends committed per task", "", _of(got, "ours", "own_commits"), "1.0"), most=1.005)
+    yield _judged(figure("ours: statements per task", "", _counted(ours, "statements"), "≤ 1.1"), most=1.1)
+    yield _judged(figure("ours / one-row commits", "", _ratio(got, "ours", "floor"), "≥ 0.5"), least=0.5)
+    yield _judged(figure("threads / one-row commits", "", _ratio(got, "ours, threads", "floor")))
+    yield _judged(figure("ours / absurd", "times", _ratio(got, "ours", "absurd"), "≥ 2"), least=2)
+    yield _judged(figure("ours / dbos", "times", _ratio(got, "ours", "dbos"), "≥ 5"), least=5)
+
+
+def slow_disk(on: Server, *, rounds: int, n: int = 300) -> Iterator[Figure]:
+    """The same where `commit_delay` makes a commit take 2 ms more."""
+    got = _by_turns(rounds, {
+        "floor": partial(in_fresh_process, FLOOR, "commits", on.url("floor_slow"), n),
+        "ours": partial(in_fresh_process, OURS, "linear", on.url("flow_slow"), n, "inline"),
+    })  # fmt: skip
+    figure = partial(Figure, "pg linear, 2 ms disk")
+    yield figure("one-row commits", "1/s", _of(got, "floor", "rate"))
+    yield from _costs(figure, "ours", got["ours"])
+    yield _judged(figure("ours / one-row commits", "", _ratio(got, "ours", "floor"), "≥ 0.85"), least=0.85)
+
+
+def many(on: Server, *, rounds: int, runs: int = 500, n: int = 10) -> Iterator[Figure]:
+    """Many runs at once in one process. Thread bodies: as many threads as the setting gives, and with 64."""
+    events = runs * (2 * n + 4)
+    ours = partial(in_fresh_process, OURS, "many", on.url("flow"), runs, n)
+    got = _by_turns(rounds, {
+        "async": partial(ours, "async"),
+        "bare rows": partial(in_fresh_process, FLOOR, "batches", on.url("flow"), events, 1_000),
+        "store alone": partial(in_fresh_process, OURS, "store", on.url("flow"), runs, n),
+        "threads": partial(ours, "threads"),
+        "64 threads": partial(ours, "threads", 64),
+        "absurd": partial(_peer, ABSURD, "many", on.url("absurd"), runs, n),
+        "dbos": partial(_peer, DBOS, "many", on.url("dbos"), runs, n),
+    })  # fmt: skip
+    figure = partial(Figure, "pg many")
+    yield figure("bare rows, 1,000 to a commit", "events/s", _of(got, "bare rows", "rate"))
+    yield figure("store alone, same appends, 500 to a commit", "events/s", _of(got, "store alone", "event_rate"))
+    for name in ("async", "threads", "64 threads"):
+        yield from _costs(figure, f"ours, {name}", got[name], commits="< 0.1", most=0.1)
+        yield figure(f"ours, {name}: append p50", "ms", _of(got, name, "p50_ms"))
+        yield figure(f"ours, {name}: append p99", "ms", _of(got, name, "p99_ms"))
+        yield figure(f"ours, {name}: events per commit", "", _of(got, name, "events_per_commit"))
+    for name in ("absurd", "dbos"):
+        yield from _costs(figure, name, got[name])
+    per_event = _ratio(got, "async", "store alone", "event_rate", "event_rate")
+    yield _judged(
+        figure("ours, async / bare rows", "", _ratio(got, "async", "bare rows", "event_rate"), "≥ 0.5"), least=0.5
+    )
+    yield figure("ours, async / store alone", "", per_event)
+    for name in ("async", "threads"):
+        yield _judged(figure(f"ours, {name} / absurd", "times", _ratio(got, name, "absurd"), "≥ 7"), least=7)
+        yield _judged(figure(f"ours, {name} / dbos", "times", _ratio(got, name, "dbos"), "≥ 15"), least=15)
+
+
+def resume(on: Server, *, rounds: int, n: int = 1_000) -> Iterator[Figure]:
+    """A run is killed half way (SIGKILL), then gone on with. Absurd waits for its lease, 120 s by default: left out."""
+    got: Rounds = {"ours": [], "dbos": []}
+    for turn in range(rounds):
+        for name, script, python in (("ours", OURS, sys.executable), ("dbos", DBOS, peers.python())):
+            database = "flow" if name == "ours" else "dbos"
+            arguments = (on.url(database), n, f"killed {turn}")
+            _killed(script, python, *arguments)
+            got[name].append(in_fresh_process(script, "resume", *arguments, python=python))
+    figure = partial(Figure, "pg resume")
+    yield _judged(figure("ours: to the first new task", "s", _of(got, "ours", "first_s"), "≤ 0.1"), most=0.1)
+    yield figure("ours: to the end", "s", _of(got, "ours", "total_s"))
+    yield figure("dbos: to the first new step", "s", _of(got, "dbos", "first_s"))
+    yield figure("dbos: to the end", "s", _of(got, "dbos", "total_s"))
+
+
+def fold(on: Server, *, sizes: tuple[int, ...], rounds: int) -> Iterator[Figure]:
+    """How fast a log comes back: read from the server, chain verified, decoded, folded; and the fold alone."""
+    for n in sizes:
+        got = _by_turns(rounds, {"ours": partial(in_fresh_process, OURS, "fold", on.url("flow"), n)})
+        events = f"{got['ours'][0]['events']:,} events"
+        loads = Figure("pg replay", f"{events}: read to folded", "events/s", _of(got, "ours", "load_rate"), "≥ 50,000")
+        yield _judged(loads, least=50_000)
+        yield Figure("pg replay", f"{events}: fold alone", "events/s", _of(got, "ours", "fold_rate"))
+
+
+def idle(on: Server, *, seconds: int) -> Iterator[Figure]:
+    """Statements of a process that is open and has nothing to do; all three at the same time."""
+    if not on.counts_statements:
+        return
+    found: dict[str, Measured] = {}
+
+    def measure(name: str, ask: Measure) -> None:
+        found[name] = ask()
+
+    asked = {
+        "ours": partial(in_fresh_process, OURS, "idle", on.url("flow"), seconds),
+        "absurd": partial(_peer, ABSURD, "idle", on.url("absurd"), seconds),
+        "dbos": partial(_peer, DBOS, "idle", on.url("dbos"), seconds),
+    }
+    threads = [threading.Thread(target=measure, args=(name, ask)) for name, ask in asked.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name in asked:
+        figure = Figure("pg idle", f"{name}: statements", "1/s", [found[name]["per_s"]])
+        if name == "ours":
+            figure.target = "≤ 1"
+            figure = _judged(figure, most=1)
+        yield figure
+
+
+def _versions() -> dict[str, str]:
+    """Of what else takes part."""
+    pinned = dict(line.split("==") for line in peers.REQUIREMENTS.read_text().split())
+    return {"psycopg": version("psycopg"), "dbos": pinned["dbos"], "absurd-sdk": pinned["absurd-sdk"]}
+
+
+# -- measuring ----------------------------------------------------------------------------------
+
+
+def _by_turns(rounds: int, measures: dict[str, Measure]) -> Rounds:
+    got: Rounds = {name: [] for name in measures}
+    for _ in range(rounds):
+        for name, measure in measures.items():
+            got[name].append(measure())
+    return got
+
+
+def _peer(script: Any, *arguments: object) -> Measured:
+    return dict(in_fresh_process(script, *arguments, python=peers.python()))
+
+
+def _killed(script: Any, python: str, *arguments: object) -> None:
+    """Run a script that ends itself by SIGKILL."""
+    died = subprocess.run(
+        [python, str(script), "crash", *map(str, arguments)], capture_output=True, check=False,
+        env={"PYTHONPATH": str(ROOT)} if python == sys.executable else None,
+    )  # fmt: skip
+    assert died.returncode == -signal.SIGKILL, died.stderr[-2000:]
+
+
+# -- figures ------------------------------------------------------------------------------------
+
+
+def _costs(
+    figure: Callable[..., Figure], who: str, got: list[Measured], *, commits: str = "", most: float | None = None
+) -> Iterator[Figure]:
+    """What a task has cost, whoever ran it."""
+    yield figure(f"{who}: tasks", "1/s", [one["rate"] for one in got])
+    yield figure(f"{who}: client CPU per task", "ms", [one["cpu_ms"] for one in got])
+    counted = figure(f"{who}: commits per task", "", [one["commits"] for one in got], commits)
+    yield counted if most is None else _judged(counted, most=most)
+    with suppress(LookupError):
+        yield figure(f"{who}: statements per task", "", _counted(got, "statements"))
+    yield figure(f"{who}: WAL per task", "B", [one["wal_bytes"] for one in got])
+    yield figure(f"{who}: tables and indexes per task", "B", [one["bytes"] for one in got])
+
+
+def _of(got: Rounds, who: str, what: str) -> list[float]:
+    return [float(one[what]) for one in got[who]]
+
+
+def _counted(got: list[Measured], what: str) -> list[float]:
+    """What only pg_stat_statements knows; raises `LookupError` where the server has it not."""
+    found = [float(one[what]) for one in got if one[what] is not None]
+    if not found:
+        raise LookupError(what)
+    return found
+
+
+def _ratio(got: Rounds, who: str, to: str, what: str = "rate", of: str = "rate") -> list[float]:
+    return [a / b for a, b in zip(_of(got, who, what), _of(got, to, of), strict=True)]
+
+
+def _judged(figure: Figure, *, least: float | None = None, most: float | None = None) -> Figure:
+    """Whether the median is where it ought to be."""
+    found = median(figure.samples)
+    if least is not None or most is not None:
+        figure.met = (least is None or found >= least) and (most is None or found <= most)
+    return figure

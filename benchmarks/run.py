@@ -1,0 +1,99 @@
+"""The figures of the speed budget: `python benchmarks/run.py [NAME…] [--short]`.
+
+    flat      CPU per no-op task in memory, 100 to 100,000 tasks, compile included: largest/smallest ≤ 1.5
+    taskflow  1,000 linear tasks, by turns with taskflow's serial engine in the same session: ≥ 300 times less CPU
+    sqlite    one linear run on SQLite: 1.0 commits per task, ≥ 0.5 of the disk's one-row-commit rate
+    postgres  the log in Postgres beside its floor, dbos and absurd: linear, 500 runs at once, resume, replay, idle
+
+JSON lines go to stdout as they come, the table for people to stderr. Everything is measured in fresh processes; ratios
+are taken within a round and travel, absolute times do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import peers
+from benchmarks.measuring import HERE, Figure, in_fresh_process, machine, table
+from benchmarks.postgres_figures import postgres
+
+SIZES = (100, 1_000, 10_000, 100_000)
+PATTERNS = ("linear", "unordered", "graph")
+
+
+def flat(*, short: bool) -> Iterator[Figure]:
+    """CPU per task must not depend on how many there are."""
+    rounds, budget = (3, 20_000) if short else (7, 200_000)
+    for pattern in PATTERNS:
+        samples: dict[int, list[float]] = {n: [] for n in SIZES}
+        for _ in range(rounds):  # the sizes by turns, so that a busy spell hits them alike
+            for n in SIZES:
+                figures = in_fresh_process(HERE / "noop.py", pattern, n, max(1, budget // n))
+                samples[n].append(figures["cpu_us"])
+        for n in SIZES:
+            yield Figure("flat", f"{pattern}, {n:,} tasks", "us CPU/task", samples[n], "≤ 25" if n == 1_000 else "")
+        medians = [sorted(samples[n])[rounds // 2] for n in SIZES]
+        spread = max(medians) / min(medians)
+        yield Figure("flat", f"{pattern}, largest/smallest", "", [spread], "≤ 1.5", spread <= 1.5)
+
+
+def taskflow(*, short: bool) -> Iterator[Figure]:
+    """The ancestor, side by side."""
+    rounds, n, python = 2 if short else 5, 1_000, peers.python()
+    ours, theirs, ratios = [], [], []
+    for _ in range(rounds):
+        mine = in_fresh_process(HERE / "noop.py", "linear", n, 10)["cpu_us"]
+        other = in_fresh_process(HERE / "peers" / "taskflow_linear.py", n, python=python)["cpu_us"]
+        ours.append(mine)
+        theirs.append(other)
+        ratios.append(other / mine)
+    yield Figure("taskflow", f"flowledger, {n:,} linear tasks", "us CPU/task", ours)
+    yield Figure("taskflow", f"taskflow 6.5.0 serial, {n:,} linear tasks", "us CPU/task", theirs)
+    yield Figure("taskflow", "taskflow / flowledger", "times", ratios, "≥ 300", min(ratios) >= 300)
+
+
+def sqlite(*, short: bool) -> Iterator[Figure]:
+    """A straight line is one commit per task, and little more than that."""
+    rounds = 5 if short else 15
+    figures: dict[str, list[float]] = in_fresh_process(HERE / "sqlite_linear.py", HERE, 1_000, rounds)  # type: ignore[assignment]
+    shares = [rate / floor for rate, floor in zip(figures["rate"], figures["floor"], strict=True)]
+    per_task = figures["commits_per_task"]
+    yield Figure("sqlite", "one-row commits", "1/s", figures["floor"])
+    yield Figure("sqlite", "tasks of one linear run", "1/s", figures["rate"])
+    yield Figure("sqlite", "commits per task", "", per_task, "1.0", max(per_task) <= 1.01)
+    share = sorted(shares)[rounds // 2]
+    yield Figure("sqlite", "share of the one-row-commit rate", "", shares, "≥ 0.5", share >= 0.5)
+
+
+BENCHMARKS: dict[str, Callable[..., Iterator[Figure]]] = {
+    "flat": flat, "taskflow": taskflow, "sqlite": sqlite, "postgres": postgres,
+}  # fmt: skip
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("names", nargs="*", metavar="NAME", help=f"which (all): {', '.join(BENCHMARKS)}")
+    options.add_argument("--short", action="store_true", help="fewer rounds: about two minutes for all")
+    chosen = options.parse_args()
+    unknown = set(chosen.names) - set(BENCHMARKS)
+    if unknown:
+        options.error(f"no benchmark {', '.join(sorted(unknown))}: there are {', '.join(BENCHMARKS)}")
+    print(json.dumps({"benchmark": "machine", **machine()}), flush=True)
+    figures: list[Figure] = []
+    for name in chosen.names or BENCHMARKS:
+        for figure in BENCHMARKS[name](short=chosen.short):
+            print(figure.as_json(), flush=True)
+            figures.append(figure)
+    print(table(figures), file=sys.stderr)
+    return int(any(figure.met is False for figure in figures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
