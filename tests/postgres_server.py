@@ -178,6 +178,48 @@ def cluster(*, settings: Sequence[str] = (), wal: Path | None = None, folder: Pa
         shutil.rmtree(made, ignore_errors=folder is not None)
 
 
+# -- a pooler -----------------------------------------------------------------------------------
+
+
+def pgbouncer() -> str | None:
+    """The program, if it is installed."""
+    return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+@contextmanager
+def pooler(server: str, *, server_connections: int = 3) -> Iterator[int]:
+    """The port of a pgbouncer in transaction mode, with few connections to the server for all its clients.
+
+    Args:
+        server: where that is, in libpq's words: ``host=… port=… user=…``.
+    """
+    program = pgbouncer()
+    assert program is not None
+    folder, port, user = Path(tempfile.mkdtemp(prefix="flowledger-pooler-")), _free_port(), _unprivileged()
+    settings = (
+        "[databases]", f"* = {server}", "[pgbouncer]", "pool_mode=transaction",
+        "listen_addr=127.0.0.1", f"listen_port={port}", "unix_socket_dir=", "auth_type=any", "max_client_conn=200",
+        f"default_pool_size={server_connections}", "server_idle_timeout=5",
+    )  # fmt: skip
+    configuration = folder / "pgbouncer.ini"
+    configuration.write_text("\n".join(settings))
+    folder.chmod(0o755)
+    log = folder / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [program, str(configuration)], user=user, cwd=folder, stdout=out, stderr=out,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509
+        )  # fmt: skip
+    try:
+        _wait(lambda: "process up" in log.read_text() or process.poll() is not None, "pgbouncer does not start")
+        assert process.poll() is None, log.read_text()
+        yield port
+    finally:
+        process.send_signal(signal.SIGQUIT)
+        process.wait(START_S)
+        shutil.rmtree(folder)
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -192,15 +234,24 @@ def _die_with_parent() -> None:
 # -- one for a session --------------------------------------------------------------------------
 
 
-class Shared:
-    """The server of a test session, which is started by the first and ended after the last who uses it."""
+#: Kept, because they outlive whoever has started them.
+_started: list[subprocess.Popen[bytes]] = []
 
-    def __init__(self, session: str, watched_pid: int) -> None:
+
+class Shared:
+    """The server of a test session, which is started by the first and ended after the last who uses it.
+
+    Args:
+        session: its name.
+        watched_pid: when this process is gone, so is the session.
+        lock: a file that all processes of the session share.
+    """
+
+    def __init__(self, session: str, watched_pid: int, lock: Path) -> None:
         self._folder = Path(tempfile.gettempdir()) / f"flowledger-pg-session-{session}"
-        self._lock = self._folder.with_suffix(".lock")
+        self._lock = lock
         self._watched_pid = watched_pid
         self._me = self._folder / "users" / str(os.getpid())
-        self._beside: subprocess.Popen[bytes] | None = None
 
     def enter(self) -> int:
         """The port of the server."""
@@ -219,18 +270,18 @@ class Shared:
             with suppress(ProcessLookupError):
                 os.kill(json.loads(self._ready.read_text())["pid"], signal.SIGTERM)
             _wait(lambda: not self._folder.exists(), "the server does not end")
-            if self._beside is not None:
-                self._beside.wait()
-        self._lock.unlink(missing_ok=True)
+            for beside in _started:
+                beside.wait()
 
     def _start(self) -> None:
         self._me.parent.mkdir(parents=True)
         log = self._folder / "serve.log"
         with log.open("wb") as out:
-            beside = self._beside = subprocess.Popen(
+            beside = subprocess.Popen(
                 [sys.executable, __file__, "serve", str(self._folder), str(self._watched_pid)],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip
+        _started.append(beside)
         _wait(lambda: self._ready.exists() or beside.poll() is not None, "the server does not start")
         assert self._ready.exists(), log.read_text()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ NEW_URL: dict[str, Callable[[pytest.FixtureRequest, Path], str]] = {
     "sqlite": lambda _, folder: f"sqlite:///{folder}/log.db",
     "postgres": lambda request, _: str(request.getfixturevalue("postgres_url")),
 }
+if os.environ.get("FLOWLEDGER_TEST_LONG"):
+    NEW_URL["pgbouncer"] = lambda request, _: str(request.getfixturevalue("pooled_url"))
 
 
 @pytest.fixture(params=NEW_URL)

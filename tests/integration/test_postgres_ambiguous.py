@@ -87,7 +87,7 @@ def test_a3_what_did_not_arrive_is_not_sent_again_after_another_writer(
                 assert isinstance(beside.claim(run.run_id, you.id, takeover_s=-1), Claim)
                 rival.put(beside, actor="rival")
 
-    store._writer._send = overtaken  # type: ignore[method-assign, assignment]
+    store._writer._send = overtaken  # type: ignore[method-assign]
     # When
     [result] = store.append([run.next(actor="me")])
     # Then

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from time import monotonic, sleep
@@ -15,7 +15,7 @@ import pytest
 from flowledger.adapters.stores.postgres import PostgresStore, locate
 from flowledger.adapters.stores.postgres.following import Place, place_of
 from flowledger.events.errors import InputError
-from flowledger.events.store import START, Cursor, Followed
+from flowledger.events.store import START, Append, Cursor, Followed
 from tests.conformance.streams import Run, everything, new_run
 from tests.postgres import connect, sql, through
 
@@ -190,11 +190,11 @@ def test_rel_r14_a_follower_skips_nothing_and_sees_nothing_twice(postgres_url: s
     assert seen == everything(elsewhere)
 
 
-def _slowly(store: PostgresStore, batch: list[object]) -> None:
+def _slowly(store: PostgresStore, batch: Sequence[Append]) -> None:
     """Append in a transaction that stays open a little: its place in the log is taken, and nobody may see it yet."""
     connection = store._writer._link.connection()
     with connection.transaction():
-        store._writer._send(batch)  # type: ignore[arg-type]
+        store._writer._send(batch)
         sleep(0.005)
 
 

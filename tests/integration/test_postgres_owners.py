@@ -227,7 +227,8 @@ def test_b2_the_heartbeat_goes_on_while_appends_and_reads_hang(store: PostgresSt
         blocker = store._database.connect()
         blocker.autocommit = False
         blocker.execute(f"LOCK TABLE {locate(postgres_url).schema}.events".encode())
-        hanging = [pool.submit(store.append, [run.next()]), pool.submit(store.read, run.run_id)]
+        appending = pool.submit(store.append, [run.next()])
+        pool.submit(store.read, run.run_id)
         # When
         seen = _seen(postgres_url, heart.owner.id)
         deadline = monotonic() + 10
@@ -237,7 +238,7 @@ def test_b2_the_heartbeat_goes_on_while_appends_and_reads_hang(store: PostgresSt
             assert not heart.fenced
         blocker.rollback()
         blocker.close()
-        assert hanging[0].result() == [Appended(2)]
+        assert appending.result() == [Appended(2)]
     heart.close()
 
 

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import NullPool, create_engine, make_url
 from sqlalchemy.dialects.postgresql.base import ischema_names
 
 from flowledger.adapters import upkeep
 from flowledger.adapters.settings import Settings
 from flowledger.adapters.stores import open_store
-from flowledger.adapters.stores.postgres import PostgresStore, locate, upgrading
+from flowledger.adapters.stores.postgres import PostgresStore, identity, locate, opening, upgrading
 from flowledger.adapters.stores.schema import POSTGRES, Xid8
 from flowledger.events.errors import (
     ClusterChanged,
@@ -98,7 +99,7 @@ def test_rel_r23_an_upgrade_that_is_killed_has_not_happened(
         locking = f"locktype = 'advisory' AND granted AND pid IN ({idle})"
         sql(url, f"SELECT pg_terminate_backend(pid) FROM pg_locks WHERE {locking}")
 
-    monkeypatch.setattr(upgrading.identity, "begin", lambda *_, **__: die())
+    monkeypatch.setattr(identity, "begin", lambda *_, **__: die())
     # When
     with pytest.raises(StoreUnavailable):
         upgrading.upgrade(locate(url), actor="me", make_roles=False)
@@ -171,11 +172,9 @@ def test_rel_r23_where_engines_must_stop_the_upgrade_names_them(
     # Given a database that is one version behind, and an engine at work
     with closing(PostgresStore.from_url(postgres_url)) as store:
         joined(store, host="rack-7")
-        monkeypatch.setattr(upgrading.opening, "version", lambda *_: 1)
+        monkeypatch.setattr(opening, "version", lambda *_: 1)
         monkeypatch.setattr(upgrading, "POSTGRES_VERSION", 2)
-        monkeypatch.setattr(
-            upgrading.ScriptDirectory, "walk_revisions", lambda _: [_Revision("0002", engines_must_stop=True)]
-        )
+        monkeypatch.setattr(ScriptDirectory, "walk_revisions", lambda _: [_Revision("0002", engines_must_stop=True)])
         # When
         with pytest.raises(Refused, match="rack-7 pid 4711") as caught:
             upgrading.upgrade(locate(postgres_url), actor="me", make_roles=False)
