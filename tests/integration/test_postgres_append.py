@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from psycopg.adapt import Transformer
 
 from flowledger.adapters.ids import new_ulid
 from flowledger.adapters.stores.postgres import PostgresStore, wire
@@ -345,5 +346,5 @@ def test_numbers_are_packed_as_the_server_reads_them(values: list[int | None]) -
 
 
 def _load(oid: int, packed: bytes) -> Any:
-    transformer = psycopg.adapt.Transformer()
+    transformer = Transformer()
     return transformer.get_loader(oid, psycopg.pq.Format.BINARY).load(bytes(packed))
