@@ -91,8 +91,7 @@ def switch(
     refuse_inside_body("switch(…)")
     parts = (*cases.values(), *(() if default is None else (default,)))
     _check_parts(parts, "switch", place)
-    if not isinstance(on, Symbol):
-        raise DefinitionError(f"switch(…) at {shown(place)}: {on!r} is not a value of the run", hint="hand it a part")
+    _check_value(on, place)
     if name is not None:
         part_name(name, f"switch(…) at {shown(place)}")
     return Flow("switch", parts, place, name=name, on=on, keys=tuple(cases))
@@ -118,6 +117,11 @@ def _flow(
     if name is not None:
         part_name(name, where)
     return Flow(pattern, parts, place, name=name, result=returns, retry=retry, links=links)
+
+
+def _check_value(on: Any, place: Place) -> None:
+    if not isinstance(on, Symbol):
+        raise DefinitionError(f"switch(…) at {shown(place)}: {on!r} is not a value of the run", hint="hand it a part")
 
 
 def _check_parts(parts: Sequence[Any], pattern: str, place: Place) -> None:

@@ -24,6 +24,7 @@ class Job(msgspec.Struct):
     executor: Executor
     choice: Choice
     directory: str
+    database_url: str = ""  # "": a new SQLite file for each point
 
 
 class Row(msgspec.Struct):

@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(1200 if points.LONG else 12
 ROOT = Path(__file__).parents[2]
 FLOWS = sorted(ENDS)
 #: What these do depends on no schedule, so threads may run them.
+#: Of each kind one, in every test run; `make crash` tries all of them.
+FLOWS_ON_POSTGRES = ["fan_out", "polling", "retried_inside", "revert_tries"]
 PARALLEL = ["diamond", "fan_out", "gathered", "nested"]
 
 
@@ -71,11 +73,13 @@ def _key_of(log: list[Envelope], path: str, interrupted: facts.TaskInterrupted) 
     )
 
 
-def crashed(flow: str, executor: Executor, choice: Choice) -> tuple[Outcome, list[tuple[Point, Outcome]]]:
+def crashed(
+    flow: str, executor: Executor, choice: Choice, database_url: str = ""
+) -> tuple[Outcome, list[tuple[Point, Outcome]]]:
     """The run that nobody disturbs, and what came of each point."""
     place = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with TemporaryDirectory(prefix="flowledger-crash-", dir=place) as directory:
-        job = msgspec.json.encode(Job(flow, executor, choice, directory))
+        job = msgspec.json.encode(Job(flow, executor, choice, directory, database_url))
         driver = [sys.executable, "-m", "tests.crash.driver"]
         done = subprocess.run(driver, input=job, cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
@@ -88,8 +92,18 @@ def crashed(flow: str, executor: Executor, choice: Choice) -> tuple[Outcome, lis
 @pytest.mark.parametrize("choice", ["boundaries", "inside"])
 @pytest.mark.parametrize("flow", FLOWS)
 def test_rel_r1_r2_crash_around_and_inside_appends(flow: str, choice: Choice) -> None:
+    assert_ends_like_one_that_never_died(flow, choice)
+
+
+@pytest.mark.parametrize("choice", ["boundaries", "inside"])
+@pytest.mark.parametrize("flow", FLOWS if points.LONG else FLOWS_ON_POSTGRES)
+def test_rel_r1_r2_crash_around_and_inside_appends_on_postgres(flow: str, choice: Choice, postgres_url: str) -> None:
+    assert_ends_like_one_that_never_died(flow, choice, postgres_url)
+
+
+def assert_ends_like_one_that_never_died(flow: str, choice: Choice, database_url: str = "") -> None:
     # Given the run that nobody disturbs
-    whole, outcomes = crashed(flow, "inline", choice)
+    whole, outcomes = crashed(flow, "inline", choice, database_url)
     expected = comparable(logged(flow, "inline", whole))
 
     # When the process dies before, after (R1) or inside (R2) its appends, and the same call resumes
