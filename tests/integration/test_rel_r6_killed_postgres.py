@@ -1,0 +1,196 @@
+"""RELIABILITY R6: kill -9 of Postgres' backends and of its postmaster under load, and again while it recovers."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
+from threading import Event
+from time import monotonic, sleep
+
+import psycopg
+import pytest
+
+from flowledger import App, Flow, Run, linear
+from flowledger.adapters import driving
+from flowledger.core.replay import check, check_complete
+from flowledger.events.envelope import Envelope
+from flowledger.events.errors import Fenced, RunOwned, StoreError
+from tests.postgres import made
+from tests.postgres_server import Cluster, binaries
+
+LONG = bool(os.environ.get("FLOWLEDGER_TEST_LONG"))
+BACKENDS, POSTMASTERS = (200, 100) if LONG else (6, 2)
+RUNS, STEPS = 6, 12
+
+pytestmark = [
+    pytest.mark.crash,
+    pytest.mark.timeout(3600 if LONG else 120),
+    pytest.mark.skipif(binaries() is None, reason="no Postgres binaries: install the dev extra"),
+]
+
+app = App("killed")
+
+
+@app.task(read_only=True)
+def step(n: int) -> int:
+    sleep(0.02)  # the body's own work
+    return n
+
+
+@app.flow
+def steps(n: int) -> Flow[None]:
+    return linear(*[step.bind(n * STEPS + k) for k in range(STEPS)])
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    for parent in (tmp_path, *list(tmp_path.parents)[:3]):
+        with suppress(PermissionError):
+            parent.chmod(parent.stat().st_mode | 0o011)
+    cluster = Cluster(folder)
+    cluster.start()
+    yield cluster
+    app.close()
+    cluster.stop()
+
+
+class Load:
+    """Runs one after the other in several threads, each called again until it has ended; what was acknowledged."""
+
+    def __init__(self) -> None:
+        self.stop = Event()
+        self.acknowledged: dict[tuple[str, int], bytes] = {}
+        self.last = monotonic()
+        self.ended: list[str] = []
+
+    def observe(self, envelopes: list[Envelope]) -> None:
+        self.acknowledged.update({(e.run_id, e.version): e.hash for e in envelopes})
+        self.last = monotonic()
+
+    def work(self, n: int) -> None:
+        count = 0
+        while not self.stop.is_set() or not count:
+            self.ended.append(self._one(f"{n}-{count}", n).id)
+            count += 1
+
+    def _one(self, key: str, n: int) -> Run[None]:
+        until = monotonic() + 60
+        while True:
+            try:
+                run = app.execute(steps(n), key=key, observe=lambda es: self.observe(list(es)))
+            except (StoreError, Fenced, RunOwned):
+                if monotonic() > until:
+                    raise
+                sleep(0.1)
+            else:
+                assert run.state == "SUCCEEDED"
+                return run
+
+
+def kill_a_backend(cluster: Cluster) -> None:
+    """One of ours, by its pid, as soon as one is there; the server then ends all of them and recovers."""
+    deadline = monotonic() + 30
+    with psycopg.connect(host="127.0.0.1", port=cluster.port, user="postgres", autocommit=True) as connection:
+        asked = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        while not (found := connection.execute(asked).fetchall()):
+            assert monotonic() < deadline, "nobody connects any more"
+            sleep(0.005)
+        os.kill(random.Random(len(found)).choice(found)[0], signal.SIGKILL)
+        with suppress(psycopg.OperationalError):
+            while connection.execute("SELECT 1"):  # this connection is ended with all the others
+                sleep(0.005)
+
+
+def kill_the_postmaster(cluster: Cluster) -> None:
+    cluster.stop(signal.SIGKILL)
+    deadline = monotonic() + 30
+    while True:
+        try:
+            cluster.start()
+        except AssertionError:  # what its children still hold is not free yet
+            assert monotonic() < deadline
+            sleep(0.2)
+        else:
+            return
+
+
+def incarnation(cluster: Cluster) -> object:
+    """When the server's own processes were last started: each crash of a backend starts them anew."""
+    with psycopg.connect(host="127.0.0.1", port=cluster.port, user="postgres", dbname="postgres") as connection:
+        asked = "SELECT backend_start FROM pg_stat_activity WHERE backend_type = 'checkpointer'"
+        return connection.execute(asked).fetchone()
+
+
+def restarted(cluster: Cluster, before: object) -> None:
+    """Wait until the server has recovered from a crash that was after ``before``."""
+    deadline = monotonic() + 60
+    while True:
+        with suppress(psycopg.OperationalError):
+            if incarnation(cluster) not in (before, None):
+                return
+        assert monotonic() < deadline
+        sleep(0.01)
+
+
+def until_it_goes_on(load: Load, since: float) -> float:
+    """Wait for the next acknowledged event; how long that took."""
+    while load.last <= since:
+        assert monotonic() < since + 60
+        sleep(0.005)
+    return load.last - since
+
+
+def test_rel_r6_nothing_acknowledged_is_lost_whatever_of_the_server_is_killed(cluster: Cluster) -> None:
+    # Given runs in flight on a server of their own
+    url = made(f"postgresql+psycopg://postgres@127.0.0.1:{cluster.port}/postgres")
+    app.close()
+    app.use(database_url=url)
+    load, went_on = Load(), list[float]()
+    kills = [kill_a_backend] * BACKENDS + [kill_the_postmaster] * POSTMASTERS
+    random.Random(6).shuffle(kills)
+    with ThreadPoolExecutor(RUNS) as pool:
+        working = [pool.submit(load.work, n) for n in range(RUNS)]
+        # When its processes are killed one after the other, at times again while it recovers
+        try:
+            for n, kill in enumerate(kills):
+                until_it_goes_on(load, monotonic())
+                before, since = incarnation(cluster), monotonic()
+                kill(cluster)
+                restarted(cluster, before)
+                if n % 3 == 0:
+                    before = incarnation(cluster)
+                    kill_a_backend(cluster)
+                    restarted(cluster, before)
+                until_it_goes_on(load, monotonic())
+                went_on.append(load.last - since)
+        finally:
+            load.stop.set()
+        # Then all runs end
+        for worker in working:
+            worker.result(90)
+    # And what was acknowledged is in the logs, which are valid; nothing is there twice
+    store = app.runtime.store
+    kept: dict[tuple[str, int], bytes] = {}
+    for run_id in load.ended:
+        log = driving.read(store, run_id)
+        kept.update({(run_id, e.version): e.hash for e in log})
+        plan = app.plan(steps(_of(log)))
+        check_complete(plan, check(plan, log))
+    lost = {at: 1 for at, digest in load.acknowledged.items() if kept.get(at) != digest}
+    assert not lost
+    went_on.sort()
+    print(f"{len(kills)} kills, {len(load.ended)} runs, {len(load.acknowledged)} events acknowledged, 0 lost;", end=" ")
+    print(f"went on after p50 {median(went_on):.2f} s, most {went_on[-1]:.2f} s")
+
+
+def _of(log: list[Envelope]) -> int:
+    submitted = log[0].event
+    return int(bytes(getattr(submitted, "inputs", b"{}")).decode().split(":")[1].rstrip("}"))
