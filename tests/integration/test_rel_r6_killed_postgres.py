@@ -105,7 +105,8 @@ def kill_a_backend(cluster: Cluster) -> None:
             sleep(0.005)
         os.kill(random.Random(len(found)).choice(found)[0], signal.SIGKILL)
         with suppress(psycopg.OperationalError):
-            while connection.execute("SELECT 1"):  # this connection is ended with all the others
+            while True:  # this connection is ended with all the others
+                connection.execute("SELECT 1")
                 sleep(0.005)
 
 
