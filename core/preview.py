@@ -38,6 +38,9 @@ def preview_revert(plan: Plan, envelopes: Iterable[Envelope]) -> Preview:
         action = decide(plan, state)[0]
         if action.kind == "Revert":
             reverts.append(plan.nodes[action.node].path)
+            if state.states[action.node] == "REVERT_FAILED":  # it must be called again before it can be undone
+                started = facts.RevertStarted(try_=state.tries[action.node], key="")
+                evolve(state, action.node, started, state.time_us)
         evolve(state, action.node, _done(plan, state, action), state.time_us)
     return Preview(reverts=tuple(reverts))
 
