@@ -138,6 +138,8 @@ def restarted(cluster: Cluster, before: object) -> None:
             if incarnation(cluster) not in (before, None):
                 return
         assert monotonic() < deadline
+        if cluster.process is not None and cluster.process.poll() is not None:
+            cluster.start()  # a server that is hit while it recovers gives up: somebody starts it again
         sleep(0.01)
 
 
