@@ -25,9 +25,10 @@ from flowledger.events.errors import IllegalRequest, InputError, NotSupported, R
 from flowledger.events.facts import OnFailure
 from flowledger.events.store import FINAL, Stream
 
-from . import driving
+from . import driving, loading
 from .batch import Batch, suspend
-from .driving import InlineOrThreads, Loaded, Wish
+from .driving import InlineOrThreads, Wish
+from .loading import Loaded
 from .run import Run
 from .runtime import Runtime
 from .settings import Settings, resolve
@@ -179,7 +180,7 @@ class App(Registry):
         stream = self.stream_of(run_id)
         driving.check_revertable(stream)
         loaded = self.load_run(run_id)
-        return preview_revert(loaded.plan, driving.read(self.runtime.store, run_id))
+        return preview_revert(loaded.plan, loading.read(self.runtime.store, run_id))
 
     def suspend_run(self, run_id: str, *, reason: str) -> None:
         """Ask a run that this process drives to suspend (G2).
@@ -225,7 +226,7 @@ class App(Registry):
 
     def load_run(self, run_id: str) -> Loaded:
         """A run as its log says, verified and folded under today's plan."""
-        return driving.load(self.runtime, self, self.stream_of(run_id))
+        return loading.load(self.runtime, self, self.stream_of(run_id))
 
     def wait_for(self, run_id: str, timeout: float | None) -> Loaded:
         """A run's state once it has ended; drives it if nobody does."""

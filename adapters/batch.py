@@ -11,7 +11,8 @@ from flowledger.core.registry import Registry
 from flowledger.events.errors import IllegalRequest
 
 from . import driving
-from .driving import Loaded, Wish
+from .driving import Wish
+from .loading import Loaded
 from .runtime import Runtime, actor
 
 

@@ -18,7 +18,7 @@ from flowledger.events.failure import Failure
 
 if TYPE_CHECKING:
     from .app import App
-    from .driving import Loaded
+    from .loading import Loaded
 
 T = TypeVar("T", default=Any)
 

@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from benchmarks.postgres_counting import counting, idle
 from flowledger import App, Flow, Settings, linear
-from flowledger.adapters import driving
+from flowledger.adapters import loading
 from flowledger.adapters.stores.postgres import PostgresStore
 from flowledger.core.evolve import fold
 from flowledger.events.store import Append, Appended, NewStream
@@ -180,7 +180,7 @@ def run_fold(url: str, n: int) -> dict[str, Any]:
     stream = store.stream(run_id)
     plan = app.plan(app.straight(n, "sync"))
     began = time.perf_counter()
-    loaded = driving.load(app.runtime, app, stream, plan=plan)
+    loaded = loading.load(app.runtime, app, stream, plan=plan)
     whole = time.perf_counter() - began
     envelopes = loaded.envelopes
     del loaded

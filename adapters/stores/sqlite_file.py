@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qsl
 
-from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, select
+from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import PoolProxiedConnection
 
-from flowledger.events.errors import InputError, SchemaTooNew, SchemaTooOld, StoreUnavailable
+from flowledger.events.errors import InputError, StoreUnavailable
 
 from .schema import METADATA, SCHEMA_VERSION, meta
+from .sqlite_upgrading import bring_up_to_date
 
 Synchronous = Literal["FULL", "NORMAL"]
 _SYNCHRONOUS: dict[str, Synchronous] = {"FULL": "FULL", "NORMAL": "NORMAL"}
@@ -122,7 +123,7 @@ class SqliteFile:
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")
             if not _has_schema(connection):
                 _create_schema(connection)
-            _check_version(connection, self.path)
+            bring_up_to_date(connection, self.path)
 
 
 def driver(connection: PoolProxiedConnection) -> sqlite3.Connection:
@@ -169,15 +170,6 @@ def _create_schema(connection: Connection) -> None:
     except BaseException:
         connection.exec_driver_sql("ROLLBACK")
         raise
-
-
-def _check_version(connection: Connection, path: Path) -> None:
-    value = connection.scalar(select(meta.c.value).where(meta.c.name == "schema_version"))
-    found = int(value) if value and value.isdigit() else 0
-    if found > SCHEMA_VERSION:
-        raise SchemaTooNew(f"database {path} has schema {found}, this release knows schemas up to {SCHEMA_VERSION}")
-    if found < SCHEMA_VERSION:
-        raise SchemaTooOld(f"database {path} has schema {found}, this release needs schema {SCHEMA_VERSION}")
 
 
 def _patiently(action: Callable[[], T]) -> T:

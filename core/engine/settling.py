@@ -12,6 +12,7 @@ from .active import ActiveRun
 from .attempt import Attempt, Executor, Outcome, Raised, Returned, Unready
 
 POLL_LOG_US = 60_000_000  # a poll is written down when it begins to wait, then at most once a minute (F2)
+MAX_INTERRUPTIONS = 3  # C6, D5
 GRACE_S = 30.0  # what a thread that has seen its flag may still take (C7)
 
 

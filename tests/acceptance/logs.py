@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from flowledger import App, Run
-from flowledger.adapters import driving
+from flowledger.adapters import loading
 from flowledger.events.envelope import Envelope
 from flowledger.events.facts import Event
 
@@ -15,7 +15,7 @@ E = TypeVar("E", bound=Event)
 
 def log_of(app: App, run: Run[Any]) -> list[Envelope]:
     """The run's events from the first on, the chain checked."""
-    return driving.read(app.runtime.store, run.id)
+    return loading.read(app.runtime.store, run.id)
 
 
 def story(log: list[Envelope], *, of: str = "") -> list[str]:

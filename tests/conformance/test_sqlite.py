@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from flowledger.adapters.stores import schema, sqlite_upgrading
 from flowledger.adapters.stores.sqlite import SqliteStore
 from flowledger.events.chain import verified
 from flowledger.events.errors import SchemaTooNew, SchemaTooOld, StoreError, StoreUnavailable, Tampered
@@ -211,7 +212,7 @@ def test_a_file_that_is_something_else_is_left_alone(path: Path) -> None:
     assert path.read_text().startswith("Dear diary")
 
 
-@pytest.mark.parametrize(("version", "error"), [("2", SchemaTooNew), ("0", SchemaTooOld), ("", SchemaTooOld)])
+@pytest.mark.parametrize(("version", "error"), [("999", SchemaTooNew), ("0", SchemaTooOld), ("", SchemaTooOld)])
 def test_a_database_of_another_release_is_refused_and_not_touched(
     store: SqliteStore, path: Path, version: str, error: type[StoreError]
 ) -> None:
@@ -337,3 +338,23 @@ def test_a3_a_commit_overtaken_by_another_writer_is_not_taken_for_ours(store: Sq
     # Then
     assert [event.actor for event in store.read(run.run_id, after_version=1)] == ["rival"]
     rival.close()
+
+
+def test_a_file_of_an_earlier_release_is_upgraded_when_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a file, and a release whose schema has a column more
+    path = tmp_path / "old.db"
+    SqliteStore(path).close()
+    monkeypatch.setattr(sqlite_upgrading, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 1)
+    monkeypatch.setattr(
+        sqlite_upgrading, "STEPS", {schema.SCHEMA_VERSION + 1: ("ALTER TABLE owners ADD COLUMN mood TEXT",)}
+    )
+    # When it is opened twice
+    SqliteStore(path).close()
+    SqliteStore(path).close()
+    # Then it has the column, and says which schema it has
+    with sqlite3.connect(path) as connection:
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(owners)")]
+        version = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone()[0]
+    assert ("mood" in columns, version) == (True, str(schema.SCHEMA_VERSION + 1))

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from flowledger import Flow, Run, RunOwned
-from flowledger.adapters import driving, failpoint
+from flowledger.adapters import failpoint, loading
 from tests.crash import corpus
 from tests.crash.job import Job, Outcome, Point, Row
 from tests.crash.points import CHOICES
@@ -50,7 +50,7 @@ def _drive(job: Job, place: Path, point: Point | None) -> None:
     part = getattr(corpus, job.flow)()
     run = _run(part, place.name, job)
     store = corpus.app.runtime.store
-    moved = driving.moved_values(store, run.id, driving.read(store, run.id))
+    moved = loading.moved_values(store, run.id, loading.read(store, run.id))
     outcome = Outcome(
         run.id,
         run.state,

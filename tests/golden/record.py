@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from flowledger.adapters import driving
+from flowledger.adapters import loading
 from flowledger.events.chain import GENESIS, link
 from flowledger.events.envelope import StoredEvent
 from tests.crash import corpus
@@ -38,7 +38,7 @@ def record(flow: str) -> History:
     """Run a flow of the corpus and keep what the store keeps."""
     run = corpus.app.run(getattr(corpus, flow)(), executor="inline", check=False)
     store = corpus.app.runtime.store
-    moved = driving.moved_values(store, run.id, driving.read(store, run.id))
+    moved = loading.moved_values(store, run.id, loading.read(store, run.id))
     return History(
         flow,
         run.id,

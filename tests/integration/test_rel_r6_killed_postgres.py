@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from flowledger import App, Flow, Run, linear
-from flowledger.adapters import driving
+from flowledger.adapters import loading
 from flowledger.core.replay import check, check_complete
 from flowledger.events.envelope import Envelope
 from flowledger.events.errors import Fenced, RunOwned, StoreError
@@ -183,7 +183,7 @@ def test_rel_r6_nothing_acknowledged_is_lost_whatever_of_the_server_is_killed(cl
     store = app.runtime.store
     kept: dict[tuple[str, int], bytes] = {}
     for run_id in load.ended:
-        log = driving.read(store, run_id)
+        log = loading.read(store, run_id)
         kept.update({(run_id, e.version): e.hash for e in log})
         plan = app.plan(steps(_of(log)))
         check_complete(plan, check(plan, log))

@@ -14,7 +14,7 @@ from time import monotonic, sleep
 import pytest
 
 from flowledger import App, Flow, linear
-from flowledger.adapters import driving
+from flowledger.adapters import loading
 from flowledger.core.replay import check, check_complete
 from flowledger.events import facts
 from flowledger.events.store import Store
@@ -95,7 +95,7 @@ def split(url: str, trace: Path, key: str, stop_after: int) -> tuple[int, int]:
 def assert_nothing_is_doubled(store: Store, trace: Path, key: str) -> None:
     stream = store.find(app="split", factory="steps", key=key)
     assert stream is not None
-    log = driving.read(store, stream.run_id)
+    log = loading.read(store, stream.run_id)
     plan = app.plan(steps(str(trace)))
     check_complete(plan, check(plan, log))
     outcomes = Counter(e.path for e in log if isinstance(e.event, facts.TaskSucceeded | facts.TaskFailed))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flowledger import Flow
-from flowledger.adapters import driving
+from flowledger.adapters import loading
 from flowledger.core.replay import check, check_complete
 from flowledger.events.envelope import Envelope
 from tests.crash import corpus
@@ -21,9 +21,9 @@ def logged(flow: str, url: str) -> tuple[list[Envelope], object]:
     part: Flow[object] = getattr(corpus, flow)()
     run = corpus.app.run(part, executor="inline", check=False)
     store = corpus.app.runtime.store
-    log = driving.read(store, run.id)
+    log = loading.read(store, run.id)
     plan = corpus.app.plan(part, executor="inline")
-    check_complete(plan, check(plan, log, moved=driving.moved_values(store, run.id, log)))
+    check_complete(plan, check(plan, log, moved=loading.moved_values(store, run.id, log)))
     found = (log, (run.state, dict(run.results)))
     corpus.app.close()
     return found

@@ -13,7 +13,7 @@ from time import monotonic, sleep
 import pytest
 
 from flowledger import App, Flow, TaskContext, linear
-from flowledger.adapters import driving
+from flowledger.adapters import loading
 from flowledger.adapters.settings import Settings
 from flowledger.core.replay import check, check_complete
 from flowledger.events.errors import Fenced, RunOwned, StoreUnavailable
@@ -154,7 +154,7 @@ def test_b1_a_run_that_is_just_being_taken_up_is_not_taken_twice(file: Path) -> 
 
 def _valid(shop: Shop) -> list[str]:
     [run] = shop.app.runs()
-    log = driving.read(shop.app.runtime.store, run.id)
+    log = loading.read(shop.app.runtime.store, run.id)
     plan = shop.app.plan(shop.order())
     check_complete(plan, check(plan, log))
     shop.app.close()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from flowledger import App
-from flowledger.adapters import driving
+from flowledger.adapters import loading
 from flowledger.core import replay
 from flowledger.core.decide import decide
 from flowledger.core.evolve import apply
@@ -44,7 +44,7 @@ def run(spec: Spec, executor: Literal["inline", "threads"]) -> Ran:
     try:
         part = build(spec, app, recorder)
         done = app.run(part, executor=executor, on_failure=spec.on_failure, check=False)
-        log = driving.read(app.runtime.store, done.id)
+        log = loading.read(app.runtime.store, done.id)
         plan = app.plan(part, executor=executor)
         failures = tuple(failure.path for failure in done.failures)
         return Ran(spec, recorder, plan, log, done.state, dict(done.results), failures)

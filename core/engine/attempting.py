@@ -1,0 +1,76 @@
+"""Getting an attempt ready: its resources, its arguments, its key; and what stands in its way (rules C5, C9, D7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flowledger.core import decide as deciding
+from flowledger.core.plan import RUN, Binding, Call, FromResource, Node, TaskSpec
+from flowledger.core.values import key_of
+from flowledger.events.facts import Phase
+from flowledger.events.failure import Failure
+
+from .active import ActiveRun
+from .attempt import Attempt, failure_of
+from .settling import fail, fail_revert
+
+
+def task_of(node: Node) -> TaskSpec:
+    """What the atom's task is to the engine."""
+    assert node.task is not None
+    return node.task
+
+
+def fit(run: ActiveRun, node: Node, bindings: Sequence[Binding]) -> bool:
+    """Whether the atom's resources are there; if not, they are on their way (or could not be made: ``run.unfit``)."""
+    names = [binding.name for binding in bindings if isinstance(binding, FromResource)]
+    if not names or run.services.resources.has(names, run.run_id):
+        return True
+    if node.number not in run.unfit:
+        run.acquire(node, names)
+    return False
+
+
+def fail_before_body(run: ActiveRun, node: Node, failure: Failure) -> bool:
+    """The atom's body could not begin (C9)."""
+    if run.plan.nodes[node.number].task is not None:
+        fail(run, node, failure, final=deciding.is_final_failure(run.plan, run.state, node.number, failure))
+    return True
+
+
+def next_attempt(
+    run: ActiveRun, node: Node, phase: Phase, call: Call, bindings: tuple[Binding, ...], *, goes_on: bool = False
+) -> Attempt | None:
+    """The next attempt (``goes_on``: the present one), with its arguments; None if they could not be made, which has
+    been recorded."""
+    state, number = run.state, node.number
+    count = state.attempts[number] if phase == "execute" else state.revert_attempts.get(number, 0)
+    key = key_of(run.run_id, state, node, phase)
+    attempt = Attempt(run, node, phase, call, state.tries[number], count if goes_on else count + 1, key)
+    return attempt if _has_arguments(run, attempt, bindings) else None
+
+
+def _has_arguments(run: ActiveRun, attempt: Attempt, bindings: tuple[Binding, ...]) -> bool:
+    node = attempt.node
+    if not bindings:
+        return True
+    outcome = None
+    if attempt.phase == "revert":
+        scope = run.state.revert_scope.get(node.number, RUN)
+        outcome = run.values.outcome_of(node, lambda: deciding.round_failures(run.state, scope))
+    try:
+        attempt.arguments = run.values.arguments(bindings, lambda: attempt.context, outcome)
+    except Exception as error:  # noqa: BLE001 - any user type's validator (D7)
+        run.exceptions[node.path] = error
+        failure = failure_of(error, path=node.path, kind="arguments")
+        if attempt.phase == "execute":
+            fail(run, node, failure, final=True)
+        else:
+            fail_revert(run, node, failure, attempt=attempt.attempt, final=True)
+        return False
+    return True
+
+
+def drained_poll_runs(run: ActiveRun) -> bool:
+    """A poll that drained while its body ran (the log cannot know): its scope waits for that body (C7)."""
+    return any(run.state.states[number] == "INTERRUPTED" for number in run.live)

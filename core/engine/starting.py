@@ -1,0 +1,105 @@
+"""Starting bodies: tasks, sleeps, and polls that are due again (rules C1, C6, F2, F3)."""
+
+from __future__ import annotations
+
+from flowledger.core.actions import Action
+from flowledger.core.plan import Node, Pause, TaskSpec
+from flowledger.events import facts
+from flowledger.events.failure import Failure, FailureKind
+
+from .active import ActiveRun
+from .attempting import fail_before_body, fit, next_attempt, task_of
+from .settling import MAX_INTERRUPTIONS, fail
+
+
+def start(run: ActiveRun, action: Action) -> bool:
+    """Start the atom's body, or say why it cannot be started; False while it has to wait."""
+    state, node = run.state, run.plan.nodes[action.node]
+    task = task_of(node)
+    if task.pause is not None:
+        return _sleep(run, node, task.pause)
+    if state.states[node.number] == "INTERRUPTED" and _is_blamed(run, node, task):
+        return True
+    if not fit(run, node, node.arguments):
+        return node.number in run.unfit and fail_before_body(run, node, run.unfit.pop(node.number))
+    slots = run.slots(node.lane)
+    if not slots.take():
+        return False
+    attempt = next_attempt(run, node, "execute", task.execute, node.arguments)
+    if attempt is None:
+        slots.give()
+        return True
+    event = facts.TaskStarted(
+        try_=attempt.try_,
+        attempt=attempt.attempt,
+        key=attempt.key,
+        code=task.code_version,
+        inputs=run.values.digest(node),
+    )
+    run.draft(node.number, event)
+    run.start_when_durable(attempt)
+    return True
+
+
+def _sleep(run: ActiveRun, node: Node, pause: Pause) -> bool:
+    """A sleep begins with its due time, and is done when its timer has fired: no body runs (F3)."""
+    try_ = run.state.tries[node.number]
+    if run.state.states[node.number] == "WAITING":
+        run.draft(node.number, facts.TaskSucceeded(try_=try_, attempt=0))
+        return True
+    until = pause.until_us
+    if until is None:
+        until = run.services.clock.now_us() + round((pause.seconds or 0.0) * 1e6)
+    run.draft(node.number, facts.TaskWaiting(try_=try_, attempt=0, until=until, polls=0))
+    return True
+
+
+def _is_blamed(run: ActiveRun, node: Node, task: TaskSpec) -> bool:
+    """An interrupted atom that is not run again: the task says so, or it has lost three processes (C6)."""
+    number = node.number
+    count = run.state.interruptions.get(number, 0)
+    if task.on_interrupt == "rerun" and count < MAX_INTERRUPTIONS:
+        return False
+    kind: FailureKind = "poison" if count >= MAX_INTERRUPTIONS else "interrupted"
+    message = f"the process running it was lost {count} time(s) in this try; its effect is unknown"
+    fail(run, node, Failure(path=node.path, type="Interrupted", message=message, kind=kind), final=True)
+    return True
+
+
+# -- polls --------------------------------------------------------------------------------------
+
+
+def poll(run: ActiveRun) -> None:
+    """Call waiting polls that are due again: the same attempt goes on, without an event (F2)."""
+    for number in sorted(run.polls_due):
+        wait = run.state.due.get(number)
+        if wait is None or wait.why != "poll" or number in run.live:
+            run.polls_due.discard(number)
+            continue
+        node = run.plan.nodes[number]
+        limit = run.deadline_us(node)
+        if limit is not None and run.services.clock.now_us() >= limit:
+            run.polls_due.discard(number)
+            fail(run, node, _overdue(node, run), final=True)
+        elif fit(run, node, node.arguments) and run.slots(node.lane).take():
+            run.polls_due.discard(number)
+            _poll_again(run, node)
+        elif number in run.unfit:
+            run.polls_due.discard(number)
+            fail_before_body(run, node, run.unfit.pop(number))
+
+
+def _poll_again(run: ActiveRun, node: Node) -> None:
+    attempt = next_attempt(run, node, "execute", task_of(node).execute, node.arguments, goes_on=True)
+    if attempt is None:
+        run.slots(node.lane).give()
+        return
+    run.start_when_durable(attempt)
+
+
+def _overdue(node: Node, run: ActiveRun) -> Failure:
+    polls = run.poll_counts.get(node.number, run.state.polls.get(node.number, 0))
+    message = f"not ready after {polls} polls: the deadline of {task_of(node).deadline_s:g} s is over"
+    return Failure(
+        path=node.path, type="TimeoutError", message=message, kind="deadline", attempt=run.state.attempts[node.number]
+    )

@@ -1,0 +1,49 @@
+"""Calling reverts (rules D4, D5)."""
+
+from __future__ import annotations
+
+from flowledger.core.actions import Action
+from flowledger.core.plan import Call, Node
+from flowledger.core.undoing import revert_lane
+from flowledger.events import facts
+from flowledger.events.failure import Failure
+
+from .active import ActiveRun
+from .attempting import drained_poll_runs, fit, next_attempt, task_of
+from .settling import MAX_INTERRUPTIONS, fail_revert
+
+
+def revert(run: ActiveRun, action: Action) -> bool:
+    """Call the atom's revert; one without is undone at once."""
+    state, node = run.state, run.plan.nodes[action.node]
+    call = task_of(node).revert
+    if drained_poll_runs(run):
+        return False
+    if call is None:
+        run.draft(node.number, facts.TaskReverted(try_=state.tries[node.number], attempt=0))
+        return True
+    if state.revert_interruptions.get(node.number, 0) >= MAX_INTERRUPTIONS:
+        message = "the process reverting it was lost three times"
+        failure = Failure(path=node.path, type="Interrupted", message=message, kind="poison")
+        fail_revert(run, node, failure, attempt=state.revert_attempts.get(node.number, 0), final=True)
+        return True
+    return _call_revert(run, node, call)
+
+
+def _call_revert(run: ActiveRun, node: Node, call: Call) -> bool:
+    if not fit(run, node, node.revert_arguments):
+        if node.number not in run.unfit:
+            return False
+        failure = run.unfit.pop(node.number)
+        fail_revert(run, node, failure, attempt=run.state.revert_attempts.get(node.number, 0) + 1)
+        return True
+    slots = run.slots(revert_lane(node))
+    if not slots.take():
+        return False
+    attempt = next_attempt(run, node, "revert", call, node.revert_arguments)
+    if attempt is None:
+        slots.give()
+        return True
+    run.draft(node.number, facts.RevertStarted(try_=attempt.try_, attempt=attempt.attempt, key=attempt.key))
+    run.start_when_durable(attempt)
+    return True

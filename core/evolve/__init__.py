@@ -1,0 +1,61 @@
+"""`evolve`: the fold. One function per event, each touching the node, its neighbours and the scopes around it.
+
+The state is changed in place (a copy per event would make a run quadratic), but only here, and only by events: same
+plan, same events, same state. Which of the events are *due* is `decide`'s business; here an event that its atom, scope
+or run cannot take in its present state is an error, never ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flowledger.core.plan import Plan
+from flowledger.core.state import State
+from flowledger.core.states import PLAIN, trigger
+from flowledger.events.envelope import Envelope
+from flowledger.events.errors import Nondeterminism
+from flowledger.events.facts import Event
+
+from . import attempts, branches, reverts, run, scopes
+from .reverts import ended
+from .stepping import Evolver
+
+__all__ = ["apply", "ended", "evolve", "fold"]
+
+_EVOLVERS: dict[type[Event], Evolver] = {
+    **run.EVOLVERS, **scopes.EVOLVERS, **branches.EVOLVERS, **attempts.EVOLVERS, **reverts.EVOLVERS,
+}  # fmt: skip
+
+
+def fold(plan: Plan, envelopes: Iterable[Envelope]) -> State:
+    """The state that a log leads to."""
+    state = State(plan)
+    for envelope in envelopes:
+        apply(state, envelope)
+    return state
+
+
+def apply(state: State, envelope: Envelope) -> None:
+    """`evolve` with an envelope as it was read.
+
+    Raises:
+        Nondeterminism: the event speaks of a path the plan does not have, or is not legal there.
+    """
+    number = state.plan.by_path.get(envelope.path)
+    if number is None:
+        raise Nondeterminism(
+            f"event {envelope.version} {envelope.type}: the plan has no {envelope.path!r}", version=envelope.version
+        )
+    evolve(state, number, envelope.event, envelope.time_us)
+
+
+def evolve(state: State, number: int, event: Event, time_us: int) -> None:
+    """Fold one event that happened to node ``number`` at ``time_us``.
+
+    Raises:
+        Nondeterminism: it is not legal in the node's present state.
+    """
+    state.version += 1
+    state.time_us = time_us
+    cls = type(event)
+    _EVOLVERS[cls](state, number, event, PLAIN.get(cls) or trigger(event))

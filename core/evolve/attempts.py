@@ -1,0 +1,102 @@
+"""The fold of an atom's way forward: started, waiting, succeeded, failed, interrupted."""
+
+from __future__ import annotations
+
+from flowledger.core import flowing, undoing
+from flowledger.core.actions import Wait
+from flowledger.core.state import Result, State
+from flowledger.core.states import ATOM
+from flowledger.events import facts
+
+from .bodies import body_ended, leave_wait, settle_body, try_again, wait
+from .stepping import Evolvers, nothing, step
+
+
+def _task_started(state: State, number: int, event: facts.TaskStarted, name: str) -> None:
+    first = state.states[number] == "PENDING"
+    step(state, number, ATOM, name)
+    flowing.off_agenda(state, number)
+    if first:
+        flowing.touch(state, number)
+    state.attempts[number] = event.attempt
+    if state.standing[number] == 0:
+        undoing.stand(state, number)
+    node = state.plan.nodes[number]
+    task = node.task
+    if task is not None and task.deadline_s is not None and number not in state.first_started_us:
+        state.first_started_us[number] = state.time_us - state.suspended_us
+    waiting = state.waiting.get(node.scope)
+    if waiting is not None:
+        waiting.discard(number)
+    state.running.add(number)
+    flowing.busier(state, node.scope)
+
+
+def _task_waiting(state: State, number: int, event: facts.TaskWaiting, name: str) -> None:
+    sleeps = state.states[number] == "PENDING"
+    if sleeps:
+        flowing.touch(state, number)
+        flowing.off_agenda(state, number)
+    step(state, number, ATOM, name)
+    was_running = body_ended(state, number)
+    if not sleeps:
+        state.polls[number] = event.polls
+    state.due[number] = Wait(number, event.until, "sleep" if sleeps else "poll")
+    wait(state, number)
+    settle_body(state, number, was_running)
+
+
+def _task_succeeded(state: State, number: int, event: facts.TaskSucceeded, name: str) -> None:
+    step(state, number, ATOM, name)
+    was_running = body_ended(state, number)
+    if not was_running:
+        flowing.off_agenda(state, number)  # a sleep that is over
+        leave_wait(state, number)
+    if event.polls:
+        state.polls[number] = event.polls
+    state.results[number] = Result(event.result, event.moved)
+    flowing.node_done(state, number)
+    settle_body(state, number, was_running)
+
+
+def _task_failed(state: State, number: int, event: facts.TaskFailed, name: str) -> None:
+    if state.states[number] == "PENDING":
+        flowing.touch(state, number)
+    step(state, number, ATOM, name)
+    was_running = body_ended(state, number)
+    flowing.off_agenda(state, number)
+    leave_wait(state, number)
+    state.failures[number] = event.failure
+    state.failure_counts[number] = state.failure_counts.get(number, 0) + 1
+    if event.failure.kind != "timeout":
+        state.known_failures[number] = state.known_failures.get(number, 0) + 1
+    if event.again:
+        try_again(state, number, event.until)
+    else:
+        scope = state.plan.nodes[number].scope
+        state.failed.setdefault(scope, set()).add(number)
+        flowing.fail_scope(state, scope)
+    settle_body(state, number, was_running)
+
+
+def _task_interrupted(state: State, number: int, event: facts.TaskInterrupted, name: str) -> None:
+    step(state, number, ATOM, name)
+    was_running = body_ended(state, number)
+    node = state.plan.nodes[number]
+    if event.phase == "revert":
+        state.revert_interruptions[number] = state.revert_interruptions.get(number, 0) + 1
+        undoing.enable_revert(state, number)
+    else:
+        state.interruptions[number] = state.interruptions.get(number, 0) + 1
+        flowing.on_agenda(state, number, "Start", node.lane)
+    settle_body(state, number, was_running)
+
+
+EVOLVERS: Evolvers = {
+    facts.TaskStarted: _task_started,
+    facts.TaskWaiting: _task_waiting,
+    facts.TaskSucceeded: _task_succeeded,
+    facts.TaskFailed: _task_failed,
+    facts.TaskInterrupted: _task_interrupted,
+    facts.OutcomeIgnored: nothing,
+}

@@ -1,0 +1,65 @@
+"""The fold of an atom's way back (rules D4, D5): its revert started, done, failed."""
+
+from __future__ import annotations
+
+from flowledger.core import flowing, undoing
+from flowledger.core.actions import Wait
+from flowledger.core.state import Ended, State
+from flowledger.core.states import ATOM
+from flowledger.events import facts
+from flowledger.events.failure import FailureKind
+
+from .bodies import body_ended, leave_wait, settle_body
+from .stepping import Evolvers, step
+
+_UNKNOWN: frozenset[FailureKind] = frozenset({"interrupted", "poison", "timeout"})  # failures whose effect is (C5)
+
+
+def _revert_started(state: State, number: int, event: facts.RevertStarted, name: str) -> None:
+    if number not in state.ended:
+        state.ended[number] = ended(state, number)
+    step(state, number, ATOM, name)
+    flowing.off_agenda(state, number)
+    leave_wait(state, number)
+    state.revert_attempts[number] = event.attempt
+    state.running.add(number)
+    flowing.busier(state, state.plan.nodes[number].scope)
+
+
+def ended(state: State, number: int) -> Ended:
+    """How the execute of an atom has ended when its revert begins; what was lost or overdue may have had its effect."""
+    now = state.states[number]
+    if now != "FAILED":
+        return "succeeded" if now == "SUCCEEDED" else "unknown"
+    return "unknown" if state.failures[number].kind in _UNKNOWN else "failed"
+
+
+def _task_reverted(state: State, number: int, event: facts.TaskReverted, name: str) -> None:
+    step(state, number, ATOM, name)
+    was_running = body_ended(state, number)
+    flowing.off_agenda(state, number)
+    leave_wait(state, number)
+    undoing.reverted(state, number)
+    settle_body(state, number, was_running)
+
+
+def _revert_failed(state: State, number: int, event: facts.RevertFailed, name: str) -> None:
+    step(state, number, ATOM, name)
+    was_running = body_ended(state, number)
+    flowing.off_agenda(state, number)
+    state.revert_errors[number] = event.failure
+    state.revert_failures[number] = state.revert_failures.get(number, 0) + 1
+    if not event.again:
+        undoing.failed(state, number)
+    elif event.until is not None:
+        state.due[number] = Wait(number, event.until, "backoff")
+    else:
+        undoing.enable_revert(state, number)
+    settle_body(state, number, was_running)
+
+
+EVOLVERS: Evolvers = {
+    facts.RevertStarted: _revert_started,
+    facts.TaskReverted: _task_reverted,
+    facts.RevertFailed: _revert_failed,
+}
