@@ -17,8 +17,8 @@ from time import monotonic
 from flowledger.events.errors import Fenced, StoreError
 from flowledger.events.store import Owner, Store
 
-from .clock import StoreClock
 from .ids import new_ulid
+from .timekeeping import SyncedClock
 
 HEARTBEAT_S = 5.0
 FENCE_S = 15.0
@@ -50,7 +50,7 @@ class Heartbeat:
         *,
         app: str,
         on_fenced: Callable[[], None] | None = None,
-        clock: StoreClock | None = None,
+        clock: SyncedClock | None = None,
         heartbeat_s: float = HEARTBEAT_S,
         fence_s: float = FENCE_S,
     ) -> None:

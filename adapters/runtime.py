@@ -24,12 +24,12 @@ from flowledger.events.errors import Fenced
 from flowledger.events.store import Store
 
 from .appender import open_appender
-from .clock import StoreClock
 from .executors import local_executors
 from .heartbeat import Heartbeat
 from .ids import SystemIds
 from .settings import Settings
 from .stores import open_store
+from .timekeeping import SyncedClock, timekeeper
 
 T = TypeVar("T")
 
@@ -61,9 +61,10 @@ class Runtime:
         self.store: Store = open_store(settings.database_url, schema=settings.database_schema)
         self.drivers: dict[str, RunDriver] = {}  # runs this process drives, by id; touched on the loop only
         self.claiming: set[str] = set()  # runs it is taking up; touched on the loop only
-        self.loop = asyncio.new_event_loop()
+        time = timekeeper()
+        self.loop = time.new_loop(self._is_busy)
         self._thread = Thread(target=self._run_loop, name="flowledger-engine", daemon=True)
-        clock = StoreClock(self.store)
+        clock = time.new_clock(self.store)
         self.heartbeat = self._joined(app, clock)
         executors = local_executors(self.loop, threads=settings.threads)
         self._executors = executors
@@ -83,7 +84,7 @@ class Runtime:
         )
         self._thread.start()
 
-    def _joined(self, app: str, clock: StoreClock) -> Heartbeat:
+    def _joined(self, app: str, clock: SyncedClock) -> Heartbeat:
         settings = self.settings
         try:
             return Heartbeat(
@@ -107,6 +108,10 @@ class Runtime:
     def call(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run a coroutine on the engine's loop; `Fenced` if the runtime is closed before it is done."""
         return asyncio.run_coroutine_threadsafe(self._until_closed(work), self.loop)
+
+    def _is_busy(self) -> bool:
+        """Whether a run of this process waits for work under way on another thread. Called on the loop."""
+        return any(driver.waits_elsewhere for driver in self.drivers.values())
 
     async def _until_closed(self, work: Coroutine[Any, Any, T]) -> T:
         try:

@@ -78,7 +78,8 @@ class Attempt:
     """What an executor is given."""
 
     __slots__ = (
-        "_context", "_host", "arguments", "attempt", "call", "deadline_us", "key", "node", "phase", "timed_out", "try_"
+        "_context", "_host", "arguments", "attempt", "call", "deadline_us", "key", "limit", "node", "phase",
+        "timed_out", "try_",
     )  # fmt: skip
 
     def __init__(self, host: Host, node: Node, phase: Phase, call: Call, try_: int, attempt: int, key: str) -> None:
@@ -92,6 +93,7 @@ class Attempt:
         self.arguments: dict[str, Any] = {}
         self.deadline_us = host.deadline_us(node) if phase == "execute" else None
         self.timed_out = False
+        self.limit: asyncio.TimerHandle | None = None  # ends it, unless its outcome comes first
         self._context: TaskContext | None = None
 
     @property
@@ -110,6 +112,12 @@ class Attempt:
                 is_cancelled=self._is_cancelled,
             )
         return self._context
+
+    def no_limit(self) -> None:
+        """Its outcome is here, or nobody waits for it: the timer that would end it is of no use."""
+        if self.limit is not None:
+            self.limit.cancel()
+            self.limit = None
 
     def _is_cancelled(self) -> bool:
         return self.timed_out or self._host.is_cancelled(self.node, self.phase)

@@ -95,6 +95,11 @@ class RunDriver(ActiveRun):
         """Whether this driver will append nothing more."""
         return self.lost or self.finished.done()
 
+    @property
+    def waits_elsewhere(self) -> bool:
+        """Whether work of this run is under way on another thread: an append, or a body that is no coroutine."""
+        return self._in_flight is not None or any(not attempt.call.is_async for attempt in self.live.values())
+
     # -- one turn -------------------------------------------------------------------------------
 
     def advance(self) -> None:
@@ -192,6 +197,7 @@ class RunDriver(ActiveRun):
 
     def _reporter(self, attempt: Attempt) -> Callable[[Outcome], None]:
         def report(outcome: Outcome) -> None:
+            attempt.no_limit()
             self.slots(settling.lane_of(attempt)).give()
             if not self.is_over:
                 self.outcome(attempt, outcome)
@@ -252,6 +258,8 @@ class RunDriver(ActiveRun):
         for _, handle in self._timers.values():
             handle.cancel()
         self._timers.clear()
+        for attempt in self.live.values():
+            attempt.no_limit()
         for lane in self.services.lanes.values():
             lane.slots.forget(self)
             lane.slots.pass_on()

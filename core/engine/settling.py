@@ -165,7 +165,7 @@ def watch(run: ActiveRun, attempt: Attempt, executor: Executor) -> None:
     if attempt.deadline_us is not None:
         limits.append(max(0.0, (attempt.deadline_us - run.services.clock.now_us()) / 1e6))
     if limits:
-        run.services.loop.call_later(min(limits), _time_out, run, attempt, executor)
+        attempt.limit = run.services.loop.call_later(min(limits), _time_out, run, attempt, executor)
 
 
 def _time_out(run: ActiveRun, attempt: Attempt, executor: Executor) -> None:
@@ -173,7 +173,7 @@ def _time_out(run: ActiveRun, attempt: Attempt, executor: Executor) -> None:
         return
     attempt.timed_out = True
     executor.cancel(attempt)
-    run.services.loop.call_later(GRACE_S, _give_up, run, attempt)
+    attempt.limit = run.services.loop.call_later(GRACE_S, _give_up, run, attempt)
 
 
 def _give_up(run: ActiveRun, attempt: Attempt) -> None:
