@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PARTS = ("events", "core", "projections", "adapters")
 LIBRARY = sorted(path for part in PARTS for path in (ROOT / part).rglob("*.py")) + sorted(
-    (ROOT / "flowledger").glob("*.py")
+    [*(ROOT / "flowledger").glob("*.py"), *(ROOT / "flowledger" / "testing").rglob("*.py")]
 )
 SHOWN = sorted((ROOT / "examples").rglob("*.py"))
 
@@ -28,6 +28,7 @@ UNSAFE_YAML = {"load", "load_all", "full_load", "full_load_all", "unsafe_load", 
 #: Where a module is imported by a name that is a value, and whose value that is. Never the log's.
 IMPORTS_BY_NAME = {
     "flowledger/__init__.py": "the facade's own table",
+    "flowledger/testing/__init__.py": "its own table, too",
     "adapters/cli/finding.py": "the app that the user names: --app, FLOWLEDGER_APP, pyproject.toml",
     "adapters/cli/demo_cluster.py": "the example that ships with the package",
 }

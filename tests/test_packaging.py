@@ -43,6 +43,7 @@ def files_of(folder: Path) -> Iterator[Path]:
 def expected_in_wheel() -> dict[str, Path]:
     """Every file of the package: its name in the wheel, and where it lies here."""
     package = {f"flowledger/{path.name}": path for path in (ROOT / "flowledger").iterdir() if path.is_file()}
+    testing = {path.relative_to(ROOT).as_posix(): path for path in files_of(ROOT / "flowledger" / "testing")}
     parts = {
         f"flowledger/{path.relative_to(ROOT).as_posix()}": path for part in PARTS for path in files_of(ROOT / part)
     }
@@ -50,7 +51,7 @@ def expected_in_wheel() -> dict[str, Path]:
         f"flowledger/{path.relative_to(ROOT).as_posix()}": path
         for path in (ROOT / "examples" / "__init__.py", *files_of(ROOT / "examples" / "cluster"))
     }
-    return package | parts | demo
+    return package | testing | parts | demo
 
 
 def test_the_wheel_holds_what_the_folders_hold(archives: tuple[Path, Path]) -> None:

@@ -1,8 +1,8 @@
 """Time that passes when there is nothing else to do: tests of week-long waits finish in milliseconds.
 
 One `VirtualClock` is the clock of every engine opened while it is installed, and the time of their event loops: due
-times, back-offs, time-outs, deadlines, and the `asyncio.sleep` of async bodies all wait for the same hand. It moves when
-every loop is at rest and no body of theirs runs in a thread, and then straight to the next thing that is due.
+times, back-offs, time-outs, deadlines, and the `asyncio.sleep` of async bodies all wait for the same hand. It moves
+when every loop is at rest and no body of theirs runs in a thread, and then straight to the next thing that is due.
 """
 
 from __future__ import annotations
@@ -14,21 +14,17 @@ from datetime import UTC, datetime, timedelta
 from math import ceil, inf
 from threading import Condition
 from time import monotonic
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from flowledger.adapters.timekeeping import SyncedClock, kept_by
 from flowledger.events.store import Store
 
-from .virtual_loop import VirtualLoop
+from .virtual_loop import VirtualLoop, Wakeable
 
 #: How long (real time) `advance` lets bodies in threads go on before time passes over them.
 PATIENCE_S = 0.1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class _Wakeable(Protocol):
-    def wake(self) -> None: ...
 
 
 class _Rest(NamedTuple):
@@ -50,8 +46,8 @@ class VirtualClock:
         self._elapsed_us = 0
         self._limit_us = inf  # how far time may go by itself
         self._changed = Condition()
-        self._loops: set[_Wakeable] = set()
-        self._resting: dict[_Wakeable, _Rest] = {}
+        self._loops: set[Wakeable] = set()
+        self._resting: dict[Wakeable, _Rest] = {}
 
     @contextmanager
     def installed(self) -> Generator[VirtualClock]:
@@ -148,8 +144,8 @@ class VirtualClock:
 
     # -- what loops say -------------------------------------------------------------------------
 
-    def rests(self, loop: _Wakeable, timeout_s: float | None, *, busy: bool) -> bool:
-        """A loop has nothing to do for so long; True if time has just moved to where it has."""
+    def rests(self, loop: Wakeable, timeout_s: float | None, *, busy: bool) -> bool:
+        """See `SharedTime`."""
         with self._changed:
             wait_us = inf if timeout_s is None else max(1, ceil(timeout_s * 1e6 - 0.01))
             self._resting[loop] = _Rest(self._elapsed_us + wait_us, busy)
@@ -157,13 +153,13 @@ class VirtualClock:
             self._changed.notify_all()
             return loop not in self._resting
 
-    def works(self, loop: _Wakeable) -> None:
-        """A loop has something to do."""
+    def works(self, loop: Wakeable) -> None:
+        """See `SharedTime`."""
         with self._changed:
             self._resting.pop(loop, None)
 
-    def forget(self, loop: _Wakeable) -> None:
-        """A loop is closed."""
+    def forget(self, loop: Wakeable) -> None:
+        """See `SharedTime`."""
         with self._changed:
             self._loops.discard(loop)
             self._resting.pop(loop, None)

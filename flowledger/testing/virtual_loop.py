@@ -5,20 +5,55 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Callable
+from concurrent.futures import Executor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from contextvars import Context
+from typing import Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from .virtual_clock import VirtualClock
+from typing_extensions import TypeVarTuple
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 #: A loop with open connections is given so much real time for what may come in, before time passes over it.
 IO_PATIENCE_S = 0.05
 
 
+class SharedTime(Protocol):
+    """What a loop asks of the clock it shares with others."""
+
+    def elapsed_s(self) -> float:
+        """The time of the loop, in seconds."""
+        ...
+
+    def rests(self, loop: Wakeable, timeout_s: float | None, *, busy: bool) -> bool:
+        """A loop has nothing to do for so long (None: until it is called); True if time has just moved to where it has.
+
+        ``busy``: but work it waits for is under way in a thread.
+        """
+        ...
+
+    def works(self, loop: Wakeable) -> None:
+        """A loop has something to do."""
+        ...
+
+    def forget(self, loop: Wakeable) -> None:
+        """A loop is closed."""
+        ...
+
+
+class Wakeable(Protocol):
+    """What the clock asks of a loop."""
+
+    def wake(self) -> None:
+        """Time has moved. May be called from any thread."""
+        ...
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """A loop for an engine in virtual time. ``busy``: whether work it waits for is under way in a thread."""
 
-    def __init__(self, clock: VirtualClock, busy: Callable[[], bool]) -> None:
+    def __init__(self, clock: SharedTime, busy: Callable[[], bool]) -> None:
         self._clock = clock
         self._busy = busy
         self._in_threads = 0
@@ -29,16 +64,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._clock.elapsed_s()
 
     def wake(self) -> None:
-        """Time has moved. May be called from any thread."""
+        """See `Wakeable`."""
         with suppress(RuntimeError):  # it is closed
             super().call_soon_threadsafe(_look)
 
-    def call_soon_threadsafe(self, callback: Any, *args: Any, **options: Any) -> asyncio.Handle:
+    def call_soon_threadsafe(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
         """As ever; and from this moment on the loop is not at rest."""
         self._clock.works(self)
-        return super().call_soon_threadsafe(callback, *args, **options)
+        return super().call_soon_threadsafe(callback, *args, context=context)
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """As ever; until the result is here, time stands still."""
         self._in_threads += 1
         future = super().run_in_executor(executor, func, *args)
