@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import msgspec
 
 from .envelope import StoredEvent
 from .errors import StoreError
 
+if TYPE_CHECKING:
+    from .board import Board
+
 RunStatus = Literal["PENDING", "RUNNING", "SUSPENDING", "SUSPENDED", "SUCCEEDED", "REVERTED", "FAILED", "CANCELLED"]
 Direction = Literal["FORWARD", "BACK"]
 FINAL: frozenset[RunStatus] = frozenset({"SUCCEEDED", "REVERTED", "FAILED", "CANCELLED"})
+LIVE: frozenset[RunStatus] = frozenset({"PENDING", "RUNNING", "SUSPENDING"})  # there is something to do
 
 
 class Cursor(str):
@@ -151,6 +155,11 @@ class Store(Protocol):
 
     #: An append takes no I/O and may be made from the event loop itself.
     immediate: bool
+
+    @property
+    def board(self) -> Board:
+        """Where runs wait for an owner (B1, B3)."""
+        ...
 
     def append(self, batch: Sequence[Append]) -> list[AppendResult]:
         """Append for each run of the batch, all or nothing per run, in one transaction (A1–A3).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from threading import Condition
 
@@ -25,9 +25,10 @@ from flowledger.events.store import (
 )
 
 from .batch import check, no_such_run, position_of, refusal
+from .memory_board import MemoryBoard
 
 
-class _Run:
+class MemoryRun:
     """A stream row and its events. Changed only under the store's lock."""
 
     __slots__ = ("created_us", "direction", "epoch", "events", "new", "owner", "status", "wake_at_us")
@@ -61,7 +62,9 @@ class MemoryStore:
         self.commits = 0
         self._name = name
         self._changed = Condition()
-        self._runs: dict[str, _Run] = {}
+        self.lock = self._changed  # for the board: what it does is one step with what happens here
+        self.board = MemoryBoard(self)
+        self._runs: dict[str, MemoryRun] = {}
         self._log: list[tuple[str, StoredEvent]] = []
         self._keys: dict[tuple[str, str, str], str] = {}
         self._payloads: dict[tuple[str, str], bytes] = {}
@@ -108,12 +111,12 @@ class MemoryStore:
             self._plans.setdefault(request.plan.fingerprint, request.plan.document)
         return Appended(len(run.events))
 
-    def _create(self, request: Append, new: NewStream) -> _Run | KeyTaken:
+    def _create(self, request: Append, new: NewStream) -> MemoryRun | KeyTaken:
         if new.key is not None:
             holder = self._keys.setdefault((new.app, new.factory, new.key), request.run_id)
             if holder != request.run_id:
                 return KeyTaken(f"key {new.key!r} of {new.factory} belongs to run {holder}", run_id=holder)
-        run = self._runs[request.run_id] = _Run(new, request.events[0].time_us)
+        run = self._runs[request.run_id] = MemoryRun(new, request.events[0].time_us)
         return run
 
     def read(self, run_id: str, *, after_version: int = 0, limit: int | None = None) -> list[StoredEvent]:
@@ -207,21 +210,35 @@ class MemoryStore:
             run = self._runs.get(run_id)
             if run is None:
                 return None
-            held = self._held(run, owner_id, takeover_s)
+            held = self.held(run, owner_id, takeover_s)
             if held is not None:
                 return held
             run.owner = owner_id
             run.epoch += 1
             return Claim(run.epoch, len(run.events), run.events[-1].hash)
 
-    def _held(self, run: _Run, claimer: str, takeover_s: float) -> Held | None:
+    def held(self, run: MemoryRun, claimer: str, takeover_s: float) -> Held | None:
+        """Why ``claimer`` may not have the run."""
         if run.owner is None:
             return None
-        owner, seen_us = self._owners.get(run.owner, (None, 0))
-        seen_s = max(0, self.now_us() - seen_us) / 1e6
-        if run.owner != claimer and (owner is None or seen_s > takeover_s):
+        seen_s = self.seen_s(run.owner)
+        if run.owner != claimer and (seen_s is None or seen_s > takeover_s):
             return None
-        return Held(run.owner, owner.host, owner.pid, seen_s) if owner else Held(run.owner, "", 0, 0.0)
+        owner = self.owner(run.owner)
+        return Held(run.owner, owner.host, owner.pid, seen_s or 0.0) if owner else Held(run.owner, "", 0, 0.0)
+
+    def owner(self, owner_id: str | None) -> Owner | None:
+        """An owner that has joined."""
+        return self._owners[owner_id][0] if owner_id in self._owners else None
+
+    def seen_s(self, owner_id: str | None) -> float | None:
+        """Seconds since the owner's last beat; None: it has no row."""
+        joined = None if owner_id is None else self._owners.get(owner_id)
+        return None if joined is None else max(0, self.now_us() - joined[1]) / 1e6
+
+    def queued(self) -> Iterable[tuple[str, MemoryRun]]:
+        """Runs with a queue. Under the lock."""
+        return [(run_id, run) for run_id, run in self._runs.items() if run.new.queue is not None]
 
     def release(self, run_id: str, *, epoch: int) -> None:
         with self._changed:
@@ -236,7 +253,7 @@ class MemoryStore:
         """Nothing to free: the log lives as long as somebody holds the store."""
 
 
-def _refused(run: _Run, request: Append) -> AppendResult:
+def _refused(run: MemoryRun, request: Append) -> AppendResult:
     """Sent before and arrived is not refused: the hash at ``expected + 1`` tells (A3)."""
     events, expected = request.events, request.expected
     if run.epoch == request.epoch and [e.hash for e in run.events[expected : expected + 1]] == [events[0].hash]:

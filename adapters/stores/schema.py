@@ -33,9 +33,9 @@ from sqlalchemy import (
 from sqlalchemy.types import UserDefinedType
 
 #: Raised with every change of what stands here; a database says which it has in ``meta``.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 #: The same on Postgres: the newest migration.
-POSTGRES_VERSION = 1
+POSTGRES_VERSION = 2
 
 # SQLite gives AUTOINCREMENT only to a column called INTEGER, which there has 64 bits anyway.
 _Int64 = BigInteger().with_variant(Integer(), "sqlite")
@@ -87,17 +87,21 @@ streams = Table(
     sqlite_with_rowid=False,
 )
 Index("streams_ls", streams.c.app, streams.c.run_id)
-_waits_in_queue = streams.c.queue.is_not(None) & streams.c.owner.is_(None)
-Index(
+
+
+def _job_index(name: str, where: str, *columns: Any) -> None:
+    """An index of a question that conductors ask every second: it holds the answers, not the runs there ever were."""
+    Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+
+
+_job_index(
     "streams_jobs",
-    streams.c.queue,
+    "queue IS NOT NULL AND owner IS NULL AND wake_at_us IS NULL AND status IN ('PENDING', 'RUNNING', 'SUSPENDING')",
     streams.c.priority.desc(),
     streams.c.run_id,
-    sqlite_where=_waits_in_queue,
-    postgresql_where=_waits_in_queue,
 )
-_has_timer = streams.c.wake_at_us.is_not(None)
-Index("streams_timers", streams.c.wake_at_us, sqlite_where=_has_timer, postgresql_where=_has_timer)
+_job_index("streams_due", "queue IS NOT NULL AND owner IS NULL AND wake_at_us IS NOT NULL", streams.c.wake_at_us)
+_job_index("streams_owned", "queue IS NOT NULL AND owner IS NOT NULL", streams.c.owner)
 
 
 def _event_columns(*run_id: ForeignKey) -> list[Column[Any]]:
@@ -156,6 +160,33 @@ owners = Table(
     Column("pid", _Int64, nullable=False),
     Column("app", _Text, nullable=False),
     Column("last_seen_us", _Int64, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
+
+conductors = Table(
+    "conductors",
+    METADATA,
+    Column("owner", _Text, primary_key=True),
+    Column("factories", _Text, nullable=False),  # JSON arrays of strings
+    Column("queues", _Text, nullable=False),
+    Column("runs", Integer, nullable=False),
+    Column("max_runs", Integer, nullable=False),
+    Column("draining", Integer, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
+job_notes = Table(
+    "job_notes",
+    METADATA,
+    Column("run_id", _Text, primary_key=True),
+    Column("remark", _Text, nullable=False),
+    Column("reason", _Text, nullable=False),
+    Column("actor", _Text, nullable=False),
+    Column("at_us", _Int64, nullable=False),
+    Column("times", Integer, nullable=False),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
@@ -225,6 +256,9 @@ Index("events_follow", pg_events.c.generation, pg_events.c.xid, pg_events.c.posi
 
 pg_owners = owners.to_metadata(POSTGRES)
 pg_owners.append_column(Column("presence", BigInteger))  # the number of its advisory lock; NULL: it has none
+
+pg_conductors = conductors.to_metadata(POSTGRES)
+pg_job_notes = job_notes.to_metadata(POSTGRES)
 
 pg_generations = Table(
     "generations",

@@ -22,6 +22,7 @@ from .batch import position_of
 from .schema import payloads, plans
 from .schema import streams as rows
 from .sqlite_append import SqliteWriter
+from .sqlite_board import SqliteBoard
 from .sqlite_file import SqliteFile, Synchronous, parse_url
 from .sqlite_owners import SqliteOwners, now_us
 
@@ -48,6 +49,7 @@ class SqliteStore:
         self._file = SqliteFile(path, synchronous)
         self._writer = SqliteWriter(self._file)
         self._owners = SqliteOwners(self._file)
+        self.board = SqliteBoard(self._owners)
         self._appended = Condition()
 
     @classmethod

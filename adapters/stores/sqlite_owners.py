@@ -50,18 +50,18 @@ class SqliteOwners:
 
     def join(self, owner: Owner) -> None:
         """See `Store.join`. Also sweeps away what dead owners have left."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             for dead in self._presence.bury_dead():
                 connection.execute(_LEAVE, (dead,))
             connection.execute(_EXPIRE, (now_us() - _EXPIRED_US,))
         with self._file.guarded():
             self._presence.take(owner.id)
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(_JOIN, (owner.id, owner.host, owner.pid, owner.app, now_us()))
 
     def beat(self, owner_id: str) -> int:
         """See `Store.beat`."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             seen_us = now_us()
             if not connection.execute(_BEAT, (seen_us, owner_id)).rowcount:
                 raise Fenced(f"owner {owner_id} has no row any more: others take it for dead")
@@ -69,13 +69,13 @@ class SqliteOwners:
 
     def leave(self, owner_id: str) -> None:
         """See `Store.leave`."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(_LEAVE, (owner_id,))
         self._presence.free(owner_id)
 
     def claim(self, run_id: str, owner_id: str, *, takeover_s: float) -> Claim | Held | None:
         """See `Store.claim`."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             row = connection.execute(_OWNED, (run_id,)).fetchone()
             if row is None:
                 return None
@@ -83,14 +83,14 @@ class SqliteOwners:
             seen_s = max(0, now_us() - (seen_us or 0)) / 1e6
             if owner is not None and owner == owner_id:
                 return Held(owner, host or "", pid or 0, seen_s if host else 0.0)
-            if owner is not None and host is not None and not self._is_dead(owner, seen_s, takeover_s):
+            if owner is not None and host is not None and not self.is_dead(owner, seen_s, takeover_s):
                 return Held(owner, host, pid, seen_s)
             connection.execute(_CLAIM, (owner_id, epoch + 1, run_id))
             return Claim(epoch + 1, version, head_hash)
 
     def release(self, run_id: str, *, epoch: int) -> None:
         """See `Store.release`."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(_GIVE_UP, (run_id, epoch))
 
     def close(self) -> None:
@@ -99,11 +99,19 @@ class SqliteOwners:
             self._presence.free_all()
             self._pooled.close()
 
-    def _is_dead(self, owner_id: str, seen_s: float, takeover_s: float) -> bool:
+    def is_dead(self, owner_id: str, seen_s: float, takeover_s: float) -> bool:
+        """Whether an owner that has a row is gone all the same (B2)."""
         return seen_s > takeover_s or self._presence.is_free(owner_id)
 
     @contextmanager
-    def _transaction(self) -> Generator[sqlite3.Connection]:
+    def looking(self) -> Generator[sqlite3.Connection]:
+        """The connection, for reading only: it takes no lock of the file."""
+        with self._lock, self._file.guarded():
+            yield driver(self._pooled)
+
+    @contextmanager
+    def transaction(self) -> Generator[sqlite3.Connection]:
+        """The connection in a transaction of its own, which is committed at the end."""
         with self._lock, self._file.guarded():
             connection = driver(self._pooled)
             connection.execute("BEGIN IMMEDIATE")

@@ -14,10 +14,12 @@ from sqlalchemy import Connection, select, update
 
 from flowledger.events.errors import SchemaTooNew, SchemaTooOld
 
-from .schema import METADATA, SCHEMA_VERSION, meta
+from .schema import METADATA, SCHEMA_VERSION, meta, streams
 
 #: By the version that a step leads to: what changes in tables that are there already.
-STEPS: Mapping[int, Sequence[str]] = {}
+STEPS: Mapping[int, Sequence[str]] = {
+    2: ("DROP INDEX streams_jobs", "DROP INDEX streams_timers"),
+}
 
 
 def bring_up_to_date(connection: Connection, path: Path) -> None:
@@ -35,6 +37,8 @@ def bring_up_to_date(connection: Connection, path: Path) -> None:
             for statement in STEPS.get(version, ()):
                 connection.exec_driver_sql(statement)
         METADATA.create_all(connection)
+        for index in streams.indexes:
+            index.create(connection, checkfirst=True)
         connection.execute(update(meta).where(meta.c.name == "schema_version").values(value=str(SCHEMA_VERSION)))
         connection.exec_driver_sql("COMMIT")
     except BaseException:

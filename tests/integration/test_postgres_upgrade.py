@@ -22,7 +22,7 @@ from flowledger.adapters import upkeep
 from flowledger.adapters.settings import Settings
 from flowledger.adapters.stores import open_store
 from flowledger.adapters.stores.postgres import PostgresStore, identity, locate, opening, upgrading
-from flowledger.adapters.stores.schema import POSTGRES, Xid8
+from flowledger.adapters.stores.schema import POSTGRES, POSTGRES_VERSION, Xid8
 from flowledger.events.errors import (
     ClusterChanged,
     InputError,
@@ -72,7 +72,7 @@ def test_an_upgrade_may_be_repeated(postgres_url: str) -> None:
         # When
         found = upgrading.upgrade(locate(postgres_url), actor="me", make_roles=False)
         # Then
-        assert (found.version, found.generation, found.is_ready) == (1, 1, True)
+        assert (found.version, found.generation, found.is_ready) == (POSTGRES_VERSION, 1, True)
         run.put(store)
 
 
@@ -85,7 +85,7 @@ def test_upgrades_at_once_make_it_once(new_postgres_schema: NewUrl) -> None:
             pool.map(lambda _: upgrading.upgrade(location, actor="me", make_roles=False), range(4), timeout=60)
         )
     # Then
-    assert [(each.version, each.generation) for each in found] == [(1, 1)] * 4
+    assert [(each.version, each.generation) for each in found] == [(POSTGRES_VERSION, 1)] * 4
 
 
 def test_rel_r23_an_upgrade_that_is_killed_has_not_happened(

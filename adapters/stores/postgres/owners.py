@@ -14,7 +14,8 @@ from .database import Link, PostgresDatabase
 from .side import Side
 from .wire import original, stored
 
-_NOW: Final = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+#: Store time, in statements (F1).
+NOW: Final = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _CLOCK: Final = "SELECT {now}"
 _JOIN: Final = (
     "INSERT INTO {s}.owners (id, host, pid, app, last_seen_us, presence) VALUES (%s, %s, %s, %s, {now}, %s) "
@@ -156,7 +157,7 @@ class PostgresOwners:
 
 
 def _text(statement: str, schema: str) -> str:
-    return statement.format(s=schema, now=_NOW)
+    return statement.format(s=schema, now=NOW)
 
 
 def _presence(schema: str, owner_id: str) -> int:

@@ -21,6 +21,7 @@ ROLES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
             "INSERT ON {s}.events, {s}.payloads, {s}.plans, {s}.streams, {s}.owners",
             "UPDATE ON {s}.streams, {s}.owners",
             "DELETE ON {s}.owners",
+            "SELECT, INSERT, UPDATE, DELETE ON {s}.conductors, {s}.job_notes",
         ),
     ),
     "worker": ("does tasks for engines elsewhere; cannot read the log", ()),

@@ -30,6 +30,7 @@ from flowledger.events.store import (
 )
 
 from . import opening
+from .board import PostgresBoard
 from .connecting import GuardedConnection, Lost
 from .database import PostgresDatabase
 from .following import event_of, followed, place_of
@@ -67,6 +68,7 @@ class PostgresStore:
         self._side = Side(self._database, self._texts)
         self._writer = PostgresWriter(self._database, self._texts)
         self._owners = PostgresOwners(self._database, self._side)
+        self.board = PostgresBoard(self._database)
 
     @classmethod
     def from_url(cls, url: str, *, schema: str | None = None) -> PostgresStore:
