@@ -317,7 +317,9 @@ def _size_bytes(request: Append) -> int:
     size = sum([len(event.payload) for event in request.events])
     if request.payloads:
         size += sum([len(payload.content) for payload in request.payloads])
-    return size if request.plan is None else size + len(request.plan.document)
+    if request.plans:
+        size += sum([len(plan.document) for plan in request.plans])
+    return size
 
 
 def _closed() -> StoreUnavailable:

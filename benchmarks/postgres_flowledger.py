@@ -203,7 +203,7 @@ def _copied(store: Any, n: int) -> str:
         append = Append(
             run_id=run.id, expected=at, epoch=0, events=events[at : at + 2_000],
             status="SUCCEEDED" if last else "RUNNING", direction="FORWARD", wake_at_us=None,
-            create=None if at else new, release=last, payloads=[], plan=None,
+            create=None if at else new, release=last, payloads=[], plans=[],
         )  # fmt: skip
         result = store.append([append])[0]
         assert not isinstance(result, Exception), result

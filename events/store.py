@@ -79,7 +79,7 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     create: NewStream | None = None
     release: bool = False
     payloads: Sequence[PayloadRow] = ()
-    plan: PlanRow | None = None
+    plans: Sequence[PlanRow] = ()  # the run's own when it starts, later those of its expansions (E7)
 
 
 class Appended(NamedTuple):

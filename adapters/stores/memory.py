@@ -107,8 +107,8 @@ class MemoryStore:
             run.owner = None
         for payload in request.payloads:
             self._payloads.setdefault((run_id, payload.digest), payload.content)
-        if request.plan is not None:
-            self._plans.setdefault(request.plan.fingerprint, request.plan.document)
+        for plan in request.plans:
+            self._plans.setdefault(plan.fingerprint, plan.document)
         return Appended(len(run.events))
 
     def _create(self, request: Append, new: NewStream) -> MemoryRun | KeyTaken:

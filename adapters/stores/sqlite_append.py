@@ -167,8 +167,8 @@ class SqliteWriter:
         for request in requests:
             for payload in request.payloads:
                 self._execute(_PAYLOAD, request.run_id, payload.digest, payload.content)
-            if request.plan is not None:
-                self._execute(_PLAN, request.plan.fingerprint, request.plan.document)
+            for plan in request.plans:
+                self._execute(_PLAN, plan.fingerprint, plan.document)
 
     def _commit(self, moved: Sequence[Append]) -> None:
         try:

@@ -33,7 +33,7 @@ class Drafts:
         self._expected = state.version
         self._events: list[StoredEvent] = []
         self._payloads: list[PayloadRow] = []
-        self._plan: PlanRow | None = None
+        self._plans: list[PlanRow] = []
         self._create: NewStream | None = None
 
     def __len__(self) -> int:
@@ -64,8 +64,8 @@ class Drafts:
         self._create = stream
 
     def keep_plan(self, plan: PlanRow) -> None:
-        """The append carries the plan's document."""
-        self._plan = plan
+        """The append carries the document of a plan, or of an expansion."""
+        self._plans.append(plan)
 
     def take(self) -> Append:
         """What has been drafted, as one append; what comes after is drafted for the next."""
@@ -82,8 +82,8 @@ class Drafts:
             create=self._create,
             release=status in FINAL or status == "SUSPENDED",
             payloads=self._payloads,
-            plan=self._plan,
+            plans=self._plans,
         )
         self._expected = state.version
-        self._events, self._payloads, self._plan, self._create = [], [], None, None
+        self._events, self._payloads, self._plans, self._create = [], [], [], None
         return append

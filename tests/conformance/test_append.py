@@ -216,12 +216,12 @@ def test_a8_payloads_and_plans_come_with_the_events_and_are_kept_once(store: Sto
     content = payload_row(b"\x00\xff" * 50_000)
     # When: the same value comes a second time
     for _ in range(2):
-        run.put(store, payloads=[content, content], plan=PlanRow("f1", b"{plan}"))
-    other.put(store, plan=PlanRow("f1", b"{plan}"))
+        run.put(store, payloads=[content, content], plans=[PlanRow("f1", b"{plan}"), PlanRow("f3", b"{part}")])
+    other.put(store, plans=[PlanRow("f1", b"{plan}")])
     # Then
     assert store.payload(run.run_id, content.digest) == content.content
     assert store.payload(other.run_id, content.digest) is None
-    assert store.plan("f1") == b"{plan}"
+    assert (store.plan("f1"), store.plan("f3")) == (b"{plan}", b"{part}")
     assert store.plan("f2") is None
 
 

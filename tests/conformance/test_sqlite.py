@@ -69,7 +69,7 @@ def test_a6_the_database_refuses_to_change_what_is_written(store: SqliteStore, p
     # Given
     run = new_run(store)
     content = payload_row(b"large")
-    run.put(store, payloads=[content], plan=PlanRow("f", b"plan"))
+    run.put(store, payloads=[content], plans=[PlanRow("f", b"plan")])
     before = everything(store)
     # When
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):

@@ -62,7 +62,7 @@ def test_creations_payloads_and_plans_are_in_the_one_transaction(store: Postgres
     old = new_run(store)
     new = [Run(new_ulid()) for _ in range(3)]
     plan = PlanRow("f", b"plan")
-    batch = [run.next(2, create=new_stream(), plan=plan, payloads=[payload_row(b"v")]) for run in new]
+    batch = [run.next(2, create=new_stream(), plans=[plan], payloads=[payload_row(b"v")]) for run in new]
     statements = store.statements
     # When
     store.append([*batch, old.next(payloads=[payload_row(b"w")])])

@@ -52,7 +52,7 @@ def test_a6_the_database_refuses_to_change_what_is_written(
     # Given
     run = new_run(store)
     content = payload_row(b"large")
-    run.put(store, payloads=[content], plan=PlanRow("f", b"plan"))
+    run.put(store, payloads=[content], plans=[PlanRow("f", b"plan")])
     before = everything(store)
     # When: even the owner, who is a superuser here
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
@@ -121,7 +121,7 @@ def test_an_engine_needs_no_more_than_its_role(roled_url: str) -> None:
     # When / Then: all that an engine does
     owner, me = joined(store), joined(store)
     run = new_run(store, owner=owner.id)
-    run.put(store, 2, payloads=[payload_row(b"x")], plan=PlanRow("f", b"plan"))
+    run.put(store, 2, payloads=[payload_row(b"x")], plans=[PlanRow("f", b"plan")])
     store.beat(me.id)
     store.leave(owner.id)
     claim = store.claim(run.run_id, me.id, takeover_s=20)

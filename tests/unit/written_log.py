@@ -48,7 +48,7 @@ def write(
     stream = NewStream(app="shop", factory=factory, key=key, inputs_digest="")
     request = Append(
         run_id=run_id, expected=0, epoch=0, events=rows(story, run_id), status=status, direction=direction,
-        create=stream, plan=plan,
+        create=stream, plans=[] if plan is None else [plan],
     )  # fmt: skip
     results = store.append([request])
     assert isinstance(results[0], Appended), results

@@ -134,7 +134,7 @@ class PostgresWriter:
         return accepted
 
     def _statement(self, requests: Sequence[Append]) -> tuple[str, list[Any]]:
-        plain = all(r.create is None and r.plan is None and not r.payloads for r in requests)
+        plain = all(r.create is None and not r.plans and not r.payloads for r in requests)
         if not plain:
             return self._texts.full, _full(requests)
         if len(requests) == 1 and len(requests[0].events) <= SINGLE_EVENTS:
@@ -272,9 +272,9 @@ def _full(requests: Sequence[Append]) -> list[Any]:
         texts([r.run_id for r in requests for _ in r.payloads]),
         texts([p.digest for r in requests for p in r.payloads]),
         blobs([p.content for r in requests for p in r.payloads]),
-        texts([r.run_id for r in requests if r.plan is not None]),
-        texts([r.plan.fingerprint for r in requests if r.plan is not None]),
-        blobs([r.plan.document for r in requests if r.plan is not None]),
+        texts([r.run_id for r in requests for _ in r.plans]),
+        texts([p.fingerprint for r in requests for p in r.plans]),
+        blobs([p.document for r in requests for p in r.plans]),
     ]
 
 
