@@ -17,7 +17,7 @@ from psycopg.adapt import Transformer
 
 from flowledger.adapters.ids import new_ulid
 from flowledger.adapters.stores.postgres import PostgresStore, wire
-from flowledger.adapters.stores.postgres.connecting import GuardedConnection
+from flowledger.adapters.stores.postgres.exchange import Exchange
 from flowledger.adapters.stores.postgres.writer import SINGLE_EVENTS
 from flowledger.events.errors import StoreError, StoreUnavailable
 from flowledger.events.store import Appended, PlanRow
@@ -76,20 +76,19 @@ def test_no_begin_and_no_commit_go_over_the_wire(store: PostgresStore, monkeypat
     # Given
     run = new_run(store)
     run.put(store)
-    waits: list[object] = []
-    wait = GuardedConnection.wait
+    answers: list[object] = []
+    answer = Exchange._answer
 
-    def counting(self: GuardedConnection, gen: Any, *args: Any, **kwargs: Any) -> Any:
-        if self is store._writer._link.connection():
-            waits.append(gen)
-        return wait(self, gen, *args, **kwargs)
+    def counting(self: Exchange) -> Any:
+        answers.append(self)
+        return answer(self)
 
-    monkeypatch.setattr(GuardedConnection, "wait", counting)
+    monkeypatch.setattr(Exchange, "_answer", counting)
     # When
     for _ in range(10):
         run.put(store)
     # Then: each is one round trip
-    assert len(waits) == 10
+    assert len(answers) == 10
 
 
 def test_events_of_a_batch_keep_their_order_in_the_global_log(store: PostgresStore) -> None:
@@ -320,7 +319,9 @@ def test_an_append_finds_its_rows_by_index_also_once_the_log_has_grown(
     )
     assert _scanned(store, runs) > 5000
     # When
-    store._writer._renumber_at = 0.0
+    exchange = store._writer._exchange
+    assert exchange is not None
+    exchange._fresh_until = 0.0
     # Then: the first appends are planned each for itself, the others by what is kept
     assert max(_scanned(store, runs) for _ in range(10)) < 50
 

@@ -17,7 +17,6 @@ from flowledger.events.errors import StoreError, StoreUnavailable
 from .connecting import GuardedConnection, Lost, Patience, guard
 from .location import Location
 from .unavailable import unavailable
-from .wire import register
 
 T = TypeVar("T")
 
@@ -213,7 +212,6 @@ def _engine(location: Location) -> Engine:
             connection = GuardedConnection.connect(*arguments, **options, autocommit=True, prepare_threshold=threshold)
         except psycopg.OperationalError as error:
             raise Lost(error) from error
-        register(connection)
         return guard(connection, location.answer_s)
 
     event.listen(engine, "do_connect", connect)

@@ -1,7 +1,7 @@
-"""Values as they travel and as they are stored: arrays packed in one go, text that Postgres can keep.
+"""Values as they travel and as they are stored: packed as the server reads them, text that Postgres can keep.
 
 psycopg dumps arrays item by item, which costs more than all the rest of an append. Here a whole column of a batch
-becomes the bytes that the server reads (PostgreSQL's binary array format).
+becomes the bytes that the server reads (PostgreSQL's binary formats).
 """
 
 from __future__ import annotations
@@ -10,11 +10,6 @@ import re
 from collections.abc import Iterable, Sequence
 from struct import Struct, pack
 from typing import Any, Final
-
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
-
-from .connecting import GuardedConnection
 
 _HEAD: Final = Struct(">iiIii")  # dimensions, has nulls, the items' type, how many, first index
 _LENGTH: Final = Struct(">i").pack
@@ -36,39 +31,58 @@ def original(text: str) -> str:
     return _ESCAPED.sub(lambda found: _ORIGINAL[found[0]], text) if "\x01" in text else text
 
 
-class Texts(bytes):
-    """A packed ``text[]``."""
+def text(value: str) -> bytes:
+    """Pack a text, as `stored`."""
+    return stored(value).encode()
 
 
-class Bytes(bytes):
-    """A packed ``bytea[]``."""
+def words(value: bytes | None) -> str:
+    """Unpack a text that is not null, as it was before `stored`."""
+    assert value is not None
+    return original(value.decode())
 
 
-class Ints(bytes):
-    """A packed ``int8[]``."""
+#: Pack a whole number of 64 bits, or of 32; both raise `struct.error` where it has more.
+int8: Final = Struct(">q").pack
+int4: Final = Struct(">i").pack
 
 
-def texts(values: Iterable[str | None]) -> Texts:
-    """Pack texts, each as `stored`."""
-    return Texts(_packed(25, [None if value is None else stored(value).encode() for value in values]))
+def optional(value: int | None) -> bytes | None:
+    """Pack a whole number of 64 bits, or null."""
+    return None if value is None else int8(value)
 
 
-def blobs(values: Iterable[bytes]) -> Bytes:
-    """Pack byte strings."""
-    return Bytes(_packed(17, list(values)))
+def whole(value: bytes | None) -> int | None:
+    """Unpack a whole number of 64 bits, or null."""
+    return None if value is None else int.from_bytes(value, "big", signed=True)
 
 
-def ints(values: Sequence[int | None]) -> Ints:
-    """Pack whole numbers of 64 bits.
+def flag(value: bool) -> bytes:
+    """Pack a boolean."""
+    return b"\x01" if value else b"\x00"
+
+
+def texts(values: Iterable[str | None]) -> bytes:
+    """Pack a ``text[]``, each as `stored`."""
+    return _packed(25, [None if value is None else text(value) for value in values])
+
+
+def blobs(values: Iterable[bytes]) -> bytes:
+    """Pack a ``bytea[]``."""
+    return _packed(17, list(values))
+
+
+def ints(values: Sequence[int | None]) -> bytes:
+    """Pack an ``int8[]``.
 
     Raises:
-        struct.error: one has more.
+        struct.error: a number has more than 64 bits.
     """
     if None in values:
-        return Ints(_packed(20, [None if value is None else pack(">q", value) for value in values]))
+        return _packed(20, [optional(value) for value in values])
     flat: list[Any] = [8] * (2 * len(values))
     flat[1::2] = values
-    return Ints(_HEAD.pack(1, 0, 20, len(values), 1) + pack(">" + "iq" * len(values), *flat))
+    return _HEAD.pack(1, 0, 20, len(values), 1) + pack(">" + "iq" * len(values), *flat)
 
 
 def _packed(type_oid: int, values: Sequence[bytes | None]) -> bytes:
@@ -79,28 +93,3 @@ def _packed(type_oid: int, values: Sequence[bytes | None]) -> bytes:
         else:
             parts += (_LENGTH(len(value)), value)
     return b"".join(parts)
-
-
-class _Packed(Dumper):
-    format = Format.BINARY
-
-    def dump(self, obj: bytes) -> bytes:
-        return obj
-
-
-class _TextsDumper(_Packed):
-    oid = 1009
-
-
-class _BytesDumper(_Packed):
-    oid = 1001
-
-
-class _IntsDumper(_Packed):
-    oid = 1016
-
-
-def register(connection: GuardedConnection) -> None:
-    """Have the connection take packed arrays."""
-    for cls, dumper in ((Texts, _TextsDumper), (Bytes, _BytesDumper), (Ints, _IntsDumper)):
-        connection.adapters.register_dumper(cls, dumper)

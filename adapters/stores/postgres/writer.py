@@ -10,11 +10,9 @@ import json
 import struct
 from collections.abc import Sequence
 from threading import Lock
-from time import monotonic
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psycopg
-from psycopg.types.numeric import Int8
 
 from flowledger.adapters.failpoint import reach
 from flowledger.adapters.stores.batch import check, no_such_run, refusal
@@ -23,15 +21,13 @@ from flowledger.events.store import Append, Appended, AppendResult
 
 from .connecting import GuardedConnection, Lost, Patience
 from .database import Link, PostgresDatabase
+from .exchange import Answer, Exchange
 from .statements import Statements
 from .unavailable import MET, UNFIT
-from .wire import blobs, ints, original, stored, texts
+from .wire import blobs, flag, int4, int8, ints, optional, text, texts, whole, words
 
 #: A lone run with at most so many events takes the statement without arrays, which costs the server half.
 SINGLE_EVENTS = 4
-#: The server keeps the plan it once made for a prepared statement, while the tables grow from nothing to millions of
-#: rows. So after this time the same text, with another number behind it, is prepared anew.
-REPLAN_S = 10.0
 
 _UNFIT = (*UNFIT, struct.error, UnicodeError, OverflowError)
 _KEEP_SYNC = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
@@ -56,10 +52,7 @@ class PostgresWriter:
         self._texts = statements
         self._lock = Lock()
         self._link = Link(database, self._set_up)
-        self._cursor: psycopg.Cursor[tuple[Any, ...]] | None = None
-        self._numbered: dict[str, str] = {}
-        self._number = 0
-        self._renumber_at = 0.0
+        self._exchange: Exchange | None = None
 
     def append(self, batch: Sequence[Append]) -> list[AppendResult]:
         """See `Store.append`."""
@@ -72,7 +65,7 @@ class PostgresWriter:
     def close(self) -> None:
         """Close the connection, once the append under way has ended."""
         with self._lock:
-            self._cursor = None
+            self._exchange = None
             self._link.close()
 
     # -- a batch --------------------------------------------------------------------------------
@@ -124,16 +117,16 @@ class PostgresWriter:
         statement, values = self._statement(requests)
         for point in ("append.before_begin", "append.after_begin", "append.after_insert", "append.before_commit"):
             reach(point)  # inside the server; what a crash between them leaves is what a crash before it leaves
-        cursor = self._execute(statement, values)
-        if cursor.description is None:
-            accepted = {requests[0].run_id} if cursor.rowcount else set[str]()
+        answer = self._execute(statement, values)
+        if answer.has_rows:
+            accepted = {words(run_id) for run_id in answer.column()}
         else:
-            accepted = {original(row[0]) for row in cursor.fetchall()}
+            accepted = {requests[0].run_id} if answer.changed else set[str]()
         self.commits += bool(accepted)
         reach("append.after_commit")
         return accepted
 
-    def _statement(self, requests: Sequence[Append]) -> tuple[str, list[Any]]:
+    def _statement(self, requests: Sequence[Append]) -> tuple[str, list[bytes | None]]:
         plain = all(r.create is None and not r.plans and not r.payloads for r in requests)
         if not plain:
             return self._texts.full, _full(requests)
@@ -141,35 +134,22 @@ class PostgresWriter:
             return self._texts.single(len(requests[0].events)), _single(requests[0])
         return self._texts.many, [*_advance(requests), *_events(requests)]
 
-    def _execute(self, statement: str, values: Sequence[Any]) -> psycopg.Cursor[tuple[Any, ...]]:
+    def _execute(self, statement: str, values: Sequence[bytes | None]) -> Answer:
         self.statements += 1
         try:
             connection = self._link.connection()
-            if self._cursor is None or self._cursor.connection is not connection:
-                self._cursor = connection.cursor(binary=True)
-            return self._cursor.execute(self._planned_lately(statement), values)  # pyright: ignore[reportArgumentType]
+            if self._exchange is None or self._exchange.connection is not connection:
+                self._exchange = Exchange(connection, prepares=not self._database.location.pooled)
+            return self._exchange.execute(statement, values)
         except psycopg.Error as error:
             if self._link.lost(error):
                 raise Lost(error) from error
             raise
 
-    def _planned_lately(self, statement: str) -> str:
-        if monotonic() > self._renumber_at:
-            self._renumber_at = monotonic() + REPLAN_S
-            self._number += 1
-            self._numbered.clear()
-        numbered = self._numbered.get(statement)
-        if numbered is None:
-            numbered = self._numbered[statement] = f"{statement}\n-- {self._number}"
-        return numbered
-
     def _set_up(self, connection: GuardedConnection) -> None:
-        """Every statement prepared at once; no commit that power loss undoes (unless a pooler has the session)."""
-        if self._database.location.pooled:
-            return
-        connection.prepare_threshold = 0
-        connection.prepared_max = 20
-        connection.execute(_KEEP_SYNC, prepare=False)
+        """No commit that power loss undoes (unless a pooler has the session)."""
+        if not self._database.location.pooled:
+            connection.execute(_KEEP_SYNC, prepare=False)
 
     # -- looking --------------------------------------------------------------------------------
 
@@ -191,8 +171,11 @@ class PostgresWriter:
 
     def _look(self, left: Sequence[Append], results: dict[str, AppendResult]) -> None:
         """Read runs back (A3): what has arrived, and who is refused. Nothing is said of a run that may be sent."""
-        rows = self._execute(self._texts.look, _looked_for(left)).fetchall()
-        found = {original(run_id): _Found._make(rest) for run_id, *rest in rows}
+        rows = self._execute(self._texts.look, _looked_for(left)).rows()
+        found = {
+            words(run_id): _Found(whole(epoch), whole(version), hash_, None if holder is None else words(holder))
+            for run_id, epoch, version, hash_, holder in rows
+        }
         for request in left:
             result = _judged(request, found[request.run_id])
             if result is not None:
@@ -218,21 +201,21 @@ def _judged(request: Append, found: _Found) -> AppendResult | None:
 # -- parameters, in the order of the statements ----------------------------------------------------
 
 
-def _single(request: Append) -> list[Any]:
+def _single(request: Append) -> list[bytes | None]:
     last = request.events[-1]
-    values: list[Any] = [
-        request.status, request.direction, request.wake_at_us, Int8(last.version), last.hash, request.release,
-        stored(request.run_id), Int8(request.expected), Int8(request.epoch),
+    values = [
+        request.status.encode(), request.direction.encode(), optional(request.wake_at_us), int8(last.version),
+        last.hash, flag(request.release), text(request.run_id), int8(request.expected), int8(request.epoch),
     ]  # fmt: skip
     for e in request.events:
         values += (
-            Int8(e.version), stored(e.type), Int8(e.schema_version), stored(e.path), Int8(e.time_us), stored(e.actor),
+            int8(e.version), e.type.encode(), int4(e.schema_version), text(e.path), int8(e.time_us), text(e.actor),
             e.payload, e.hash,
         )  # fmt: skip
     return values
 
 
-def _advance(requests: Sequence[Append]) -> list[Any]:
+def _advance(requests: Sequence[Append]) -> list[bytes | None]:
     run_ids = texts([r.run_id for r in requests])
     lasts = [r.events[-1] for r in requests]
     return [
@@ -249,7 +232,7 @@ def _advance(requests: Sequence[Append]) -> list[Any]:
     ]
 
 
-def _events(requests: Sequence[Append]) -> list[Any]:
+def _events(requests: Sequence[Append]) -> list[bytes | None]:
     events = [e for r in requests for e in r.events]
     return [
         texts([r.run_id for r in requests for _ in r.events]),
@@ -264,7 +247,7 @@ def _events(requests: Sequence[Append]) -> list[Any]:
     ]
 
 
-def _full(requests: Sequence[Append]) -> list[Any]:
+def _full(requests: Sequence[Append]) -> list[bytes | None]:
     return [
         *_advance([r for r in requests if r.create is None]),
         *_created(requests),
@@ -278,7 +261,7 @@ def _full(requests: Sequence[Append]) -> list[Any]:
     ]
 
 
-def _created(requests: Sequence[Append]) -> list[Any]:
+def _created(requests: Sequence[Append]) -> list[bytes | None]:
     """One array for each column of ``streams``, in the order of `statements`."""
     made = [(r, r.create) for r in requests if r.create is not None]
     return [
@@ -301,7 +284,7 @@ def _created(requests: Sequence[Append]) -> list[Any]:
     ]
 
 
-def _looked_for(requests: Sequence[Append]) -> list[Any]:
+def _looked_for(requests: Sequence[Append]) -> list[bytes | None]:
     new = [r.create for r in requests]
     return [
         texts([r.run_id for r in requests]),
