@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import zip_longest
 from threading import Lock
 from time import monotonic, sleep
@@ -267,6 +267,18 @@ class App(Registry):
         if self._runtime is not None:
             raise IllegalRequest(f"app {self.name} is open; settings must be given before the first run")
         self._options = {**self._options, **{name: value for name, value in options.items() if value is not None}}
+
+    @contextmanager
+    def using(self, **options: Any) -> Generator[None]:
+        """Within the block the app has other settings, and is open anew: another log. For tests."""
+        self.close()
+        before = self._options
+        self.use(**options)
+        try:
+            yield
+        finally:
+            self.close()
+            self._options = before
 
     def close(self) -> None:
         """Close resources, store and engine. A run still driven is left for whoever runs it next."""

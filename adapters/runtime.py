@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from getpass import getuser
 from socket import gethostname
 from threading import Thread
@@ -19,6 +20,7 @@ from flowledger.core.engine.active import Lane, Services
 from flowledger.core.engine.resources import ResourcePool
 from flowledger.core.engine.run import RunDriver
 from flowledger.core.engine.slots import Slots
+from flowledger.core.ports import Appender
 from flowledger.core.resource import Resource
 from flowledger.events.errors import Fenced
 from flowledger.events.store import Store
@@ -105,6 +107,10 @@ class Runtime:
         """The id under which this process owns runs."""
         return self.heartbeat.owner.id
 
+    def intercept(self, between: Callable[[Appender], Appender]) -> None:
+        """Runs taken up from now on append through what ``between`` makes of the appender. For tests."""
+        self.services = replace(self.services, appender=between(self.services.appender))
+
     def call(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run a coroutine on the engine's loop; `Fenced` if the runtime is closed before it is done."""
         return asyncio.run_coroutine_threadsafe(self._until_closed(work), self.loop)
@@ -135,7 +141,7 @@ class Runtime:
         self.store.close()
 
     async def _close(self) -> None:
-        self._lose_all(_closed())
+        self.lose_all(_closed())
         for executor in self._executors.values():
             executor.close()
         await self.services.resources.close()
@@ -146,9 +152,10 @@ class Runtime:
             "this process could not reach the store in time and may no longer drive its runs",
             hint="see what kept the store from answering; run or resume again to go on",
         )
-        self.loop.call_soon_threadsafe(self._lose_all, error)
+        self.loop.call_soon_threadsafe(self.lose_all, error)
 
-    def _lose_all(self, error: Fenced) -> None:
+    def lose_all(self, error: Fenced) -> None:
+        """Drive nothing any more; whoever waits gets ``error``. Called on the loop."""
         for driver in list(self.drivers.values()):
             driver.lose(error)
 

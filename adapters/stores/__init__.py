@@ -66,6 +66,12 @@ def _memory(name: str) -> MemoryStore:
         return _shared[name]
 
 
+def forget(name: str) -> None:
+    """Let go of the log ``memory://NAME``; who has it open keeps it."""
+    with _shared_lock:
+        _shared.pop(name, None)
+
+
 def _without_password(url: str) -> str:
     """The URL as it may be shown: what stands before an ``@`` may hold a password."""
     scheme, separator, rest = url.partition("://")
