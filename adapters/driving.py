@@ -187,7 +187,7 @@ async def _claimed(runtime: Runtime, registry: Registry, stream: Stream, plan: P
     try:
         claim = _granted(run_id, await _in_thread(runtime, lambda: _claim(runtime, run_id)))
         try:
-            loaded = await _in_thread(runtime, lambda: load(runtime, registry, stream, plan=plan))
+            loaded = await _in_thread(runtime, lambda: load(runtime, registry, stream, plan=plan, goes_on=True))
             _check_head(loaded, claim)
         except BaseException:
             await _in_thread(runtime, lambda: store.release(run_id, epoch=claim.epoch))
@@ -239,6 +239,9 @@ def _taken_up(runtime: Runtime, loaded: Loaded, claim: Claim, observe: Observer 
     )  # fmt: skip
     before = state.claimed_by
     driver.draft(RUN, facts.RunClaimed(owner=runtime.owner, epoch=claim.epoch))
+    if loaded.changed:
+        driver.drafts.keep_plan(PlanRow(loaded.plan.fingerprint, loaded.plan.document))
+        driver.draft(RUN, facts.PlanChanged(fingerprint=loaded.plan.fingerprint))
     for number in sorted(state.running):  # their bodies lived in the process that is gone (C3)
         phase: facts.Phase = "revert" if state.states[number] == "REVERTING" else "execute"
         counts = state.revert_attempts if phase == "revert" else state.attempts

@@ -14,7 +14,7 @@ from flowledger.events.chain import GENESIS, verified
 from flowledger.events.codec import opened
 from flowledger.events.envelope import Envelope
 from flowledger.events.errors import InputError, RunNotFound
-from flowledger.events.facts import RunStarted
+from flowledger.events.facts import PlanChanged, RunStarted
 from flowledger.events.store import RunStatus, Store, Stream
 from flowledger.projections.run_view import RunView
 
@@ -170,7 +170,7 @@ class History:
     def show(self, view: RunView, envelope: Envelope) -> None:
         """Give a view its next event, and its plan where the event names one."""
         view.apply(envelope)
-        if isinstance(envelope.event, RunStarted):
+        if isinstance(envelope.event, RunStarted | PlanChanged):
             document = self.store.plan(envelope.event.fingerprint)
             if document is not None:
                 view.use(document)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from flowledger.core import replay
+from flowledger.core.changes import check_plan
 from flowledger.core.compiler import compile as compile_part
 from flowledger.core.compiler import rebuild
 from flowledger.core.evolve import fold
@@ -17,9 +17,7 @@ from flowledger.events import facts
 from flowledger.events.chain import GENESIS, verified
 from flowledger.events.codec import opened
 from flowledger.events.envelope import Envelope
-from flowledger.events.errors import (
-    IntegrityError,
-)
+from flowledger.events.errors import IntegrityError
 from flowledger.events.store import Store, Stream
 
 from .runtime import Runtime
@@ -37,6 +35,7 @@ class Loaded:
     state: State
     head: bytes
     moved: dict[str, bytes]
+    changed: bool = False  # its plan is another than the recorded one, and accepted: whoever goes on records that (E8)
     envelopes: Sequence[Envelope] = ()
     exceptions: Mapping[str, BaseException] = field(default_factory=dict[str, BaseException])
 
@@ -75,11 +74,13 @@ def moved_values(store: Store, run_id: str, envelopes: Sequence[Envelope]) -> di
     return moved
 
 
-def load(runtime: Runtime, registry: Registry, stream: Stream, *, plan: Plan | None = None) -> Loaded:
-    """Read, verify and fold a run; its plan is built from today's code and must be the one it has history for (E8).
+def load(
+    runtime: Runtime, registry: Registry, stream: Stream, *, plan: Plan | None = None, goes_on: bool = False
+) -> Loaded:
+    """Read, verify and fold a run under the plan that today's code builds. ``goes_on``: it is to be driven.
 
     Raises:
-        PlanDiffers: it is not.
+        PlanDiffers: what has history is not the same in that plan (E8).
         Tampered: the log is not what was written.
     """
     envelopes = read(runtime.store, stream.run_id)
@@ -91,7 +92,7 @@ def load(runtime: Runtime, registry: Registry, stream: Stream, *, plan: Plan | N
         inputs = moved[submitted.moved] if submitted.moved else bytes(submitted.inputs)
         part = rebuild(registry, submitted.factory, inputs)
         plan = compile_part(part, registry, executor=submitted.executor)
-    replay.check_same_plan(plan, envelopes, recorded=runtime.store.plan)
+    changed = check_plan(plan, envelopes, recorded=runtime.store.plan, moved=moved, goes_on=goes_on)
     return Loaded(
         run_id=stream.run_id,
         key=stream.key,
@@ -99,5 +100,6 @@ def load(runtime: Runtime, registry: Registry, stream: Stream, *, plan: Plan | N
         state=fold(plan, envelopes),
         head=envelopes[-1].hash,
         moved=moved,
+        changed=changed,
         envelopes=envelopes,
     )

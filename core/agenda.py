@@ -33,6 +33,11 @@ class Agenda:
         """Nothing is enabled for this node any more."""
         self._entries.pop(number, None)
 
+    def clear(self) -> None:
+        """Nothing is enabled any more."""
+        self._entries.clear()
+        self._heaps.clear()
+
     def kind(self, number: int) -> Kind | None:
         """What is enabled for this node."""
         entry = self._entries.get(number)

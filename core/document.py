@@ -8,7 +8,7 @@ appear as digests only.
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -60,7 +60,7 @@ class DocumentNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     returns: int | None = None
     values: list[Value] = []
     revert_values: list[Value] = []
-    config: msgspec.Raw | None = None
+    config: Any = None  # written as the task keeps it, read as JSON
     conditions: list[Value] = []
 
 
@@ -122,21 +122,36 @@ def read_document(content: bytes) -> Document:
     return _DECODER.decode(content)
 
 
-def differences(old: Document, new: Document) -> list[str]:
-    """What of E8 differs between two plans, one line each, in plan order: for the message of `PlanDiffers`."""
-    olds, news = ({n.path: (n, d) for n in d.nodes} for d in (old, new))
-    lines = [f"- {path}" for path in olds if path not in news]
-    for path, (node, _) in news.items():
+class Difference(NamedTuple):
+    """One thing of E8 that differs: ``what`` is "-" (gone), "+" (new), or a field; ``text`` says it in one line."""
+
+    path: str
+    what: str
+    text: str
+
+
+def differing(old: Document, new: Document) -> list[Difference]:
+    """What of E8 differs between two plans, in plan order; the order of the parts itself where nothing else does."""
+    olds, news = ({n.path: n for n in d.nodes} for d in (old, new))
+    found = [Difference(path, "-", f"- {path}") for path in olds if path not in news]
+    for path, node in news.items():
         if path not in olds:
-            lines.append(f"+ {path}")
+            found.append(Difference(path, "+", f"+ {path}"))
             continue
-        before, after = _identity(olds[path][0], old.nodes), _identity(node, new.nodes)
-        lines.extend(
-            f"~ {path}: {field} was {_text(b)}, is {_text(a)}"
+        before, after = _identity(olds[path], old.nodes), _identity(node, new.nodes)
+        found.extend(
+            Difference(path, field, f"~ {path}: {field} was {_text(b)}, is {_text(a)}")
             for field, b, a in zip(_IDENTITY, before, after, strict=True)
             if b != a
         )
-    return lines
+    if not found and list(olds) != list(news):
+        found.append(Difference("", "order", "~ the order of the parts"))
+    return found
+
+
+def differences(old: Document, new: Document) -> list[str]:
+    """What of E8 differs between two plans, one line each: for people."""
+    return [difference.text for difference in differing(old, new)]
 
 
 _IDENTITY = ("path", "pattern", "task", "scope", "predecessors", "retry", "values", "returns", "config", "conditions")

@@ -148,6 +148,19 @@ def _flow_done(state: State, number: int) -> None:
             live.discard(number)
 
 
+def close(state: State) -> None:
+    """The run is done, whatever its plan holds that never had a turn: that counts as skipped (E8)."""
+    state.states[RUN] = RUN_SCOPE["RUNNING"]["done"]
+    state.agenda.clear()
+    state.members.clear()
+    stack = [RUN]
+    while stack:
+        flow = stack.pop()
+        touched = state.touched.get(flow, {})
+        state.skipped.update(child for child in state.plan.nodes[flow].children if child not in touched)
+        stack.extend(touched)
+
+
 # -- failing and draining -----------------------------------------------------------------------
 
 

@@ -1,23 +1,24 @@
 """Is a recorded run still a run of today's code? (D8, E8)
 
 A log is *valid* if each consequence in it was enabled just before it, with the same input digest, and nothing enabled
-is missing at the end. `check` folds the log as the engine does and asks `decide` before each event.
+is missing at the end. `check` folds the log as the engine does and asks `decide` before each event. A log with a
+`PlanChanged` is checked under the last plan from its first event on: no plan is accepted under which it is not valid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 
 from flowledger.events import facts
 from flowledger.events.envelope import Envelope
-from flowledger.events.errors import Nondeterminism, PlanDiffers
+from flowledger.events.errors import Nondeterminism
 from flowledger.events.facts import Event
+from flowledger.events.failure import Failure
 
 from .agenda import Kind
 from .decide import decide, ending, round_failures, suspended
-from .document import differences, read_document
 from .evolve import evolve
-from .plan import Plan
+from .plan import RUN, Plan
 from .state import State
 from .values import Values
 
@@ -44,13 +45,20 @@ def check(plan: Plan, envelopes: Iterable[Envelope], *, moved: dict[str, bytes] 
     """
     state = State(plan)
     values = Values(plan, state, moved=moved or {}, resource=lambda name: None)
+    in_force = plan.fingerprint
     for envelope in envelopes:
         number = plan.by_path.get(envelope.path)
         if number is None:
             raise Nondeterminism(
                 f"event {envelope.version} {envelope.type}: the plan has no {envelope.path!r}", version=envelope.version
             )
-        _check_due(plan, state, number, envelope, values)
+        match envelope.event:
+            case facts.RunStarted() | facts.PlanChanged():
+                in_force = envelope.event.fingerprint
+            case facts.RunSucceeded() if in_force != plan.fingerprint and _is_done_but_for_new_parts(state):
+                pass
+            case _:
+                _check_due(plan, state, number, envelope, values)
         evolve(state, number, envelope.event, envelope.time_us)
     return state
 
@@ -77,7 +85,7 @@ def _check_due(plan: Plan, state: State, number: int, envelope: Envelope, values
             if digest != event.inputs:
                 raise _not_due(state, envelope, f"its inputs digest is {digest}, recorded {event.inputs}")
         case facts.RetryDecided():
-            if event.failures != (failures := round_failures(state, number)):
+            if _by_path(event.failures) != _by_path(failures := round_failures(state, number)):
                 raise _not_due(state, envelope, f"the round's failures are {[f.path for f in failures]}")
         case facts.RunSucceeded() | facts.RunReverted() | facts.RunFailed():
             if event != (expected := ending(plan, state)):
@@ -87,6 +95,13 @@ def _check_due(plan: Plan, state: State, number: int, envelope: Envelope, values
                 raise _not_due(state, envelope, "bodies are still running, or nobody asked")
         case _:
             pass
+
+
+def _is_done_but_for_new_parts(state: State) -> bool:
+    """Whether all that is left to do is what has never had a turn: a plan accepted later may have more in it (E8)."""
+    touched = {child for children in state.touched.values() for child in children}
+    left = {number for number, _ in state.agenda}
+    return state.states[RUN] == "RUNNING" and not (state.running or state.due or left & touched)
 
 
 def _conditional(state: State, number: int, event: Event) -> Kind | None:
@@ -109,6 +124,11 @@ def _conditional(state: State, number: int, event: Event) -> Kind | None:
             return None
 
 
+def _by_path(failures: tuple[Failure, ...]) -> list[Failure]:
+    """In an order that a plan which has the same parts in another order shares."""
+    return sorted(failures, key=lambda failure: failure.path)
+
+
 def _not_due(state: State, envelope: Envelope, why: str) -> Nondeterminism:
     where = envelope.path or "the run"
     return Nondeterminism(
@@ -119,27 +139,3 @@ def _not_due(state: State, envelope: Envelope, why: str) -> Nondeterminism:
 def decisions(plan: Plan, state: State) -> list[tuple[str, str]]:
     """What `decide` says, by path: for comparing two folds."""
     return [(action.kind, plan.nodes[action.node].path) for action in decide(plan, state)]
-
-
-# -- plans --------------------------------------------------------------------------------------
-
-
-def check_same_plan(plan: Plan, envelopes: Sequence[Envelope], *, recorded: Callable[[str], bytes | None]) -> None:
-    """Refuse to go on with a run under another plan than the one it has history for (E8).
-
-    Raises:
-        PlanDiffers: with the paths that were added, removed or changed.
-    """
-    fingerprint = next((e.event.fingerprint for e in envelopes if isinstance(e.event, facts.RunStarted)), None)
-    if fingerprint is None or fingerprint == plan.fingerprint:
-        return
-    document = recorded(fingerprint)
-    lines = ["the recorded plan is not in the store"]
-    if document is not None:
-        lines = differences(read_document(document), read_document(plan.document)) or ["the order of the parts"]
-    raise PlanDiffers(
-        "\n  ".join(
-            [f"run {envelopes[0].run_id} was started with another plan than today's code builds:", *lines[:20]]
-        ),
-        hint="go on with the code the run was started with, or begin a new run under another key",
-    )

@@ -71,6 +71,12 @@ class RunStarted(Event, frozen=True, kw_only=True, omit_defaults=True):
     on_failure: OnFailure = "revert"
 
 
+class PlanChanged(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """The run goes on under another plan, in which everything that has history is unchanged (rule E8)."""
+
+    fingerprint: str
+
+
 class RunSuspended(Event, frozen=True, kw_only=True, omit_defaults=True):
     """No body runs any more; the run waits for `resume` (rule G2)."""
 
@@ -273,8 +279,8 @@ class OutcomeIgnored(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
 
 
 RUN_EVENTS: tuple[type[Event], ...] = (
-    RunSubmitted, RunClaimed, RunReleased, RunStarted, RunSuspended, RunResumed, RunSucceeded, RunReverted, RunFailed,
-    RequestAccepted, RequestRefused,
+    RunSubmitted, RunClaimed, RunReleased, RunStarted, PlanChanged, RunSuspended, RunResumed, RunSucceeded, RunReverted,
+    RunFailed, RequestAccepted, RequestRefused,
 )  # fmt: skip
 SCOPE_EVENTS: tuple[type[Event], ...] = (RoundStarted, RetryDecided, ScopeReverting, ScopeReset)
 BRANCH_EVENTS: tuple[type[Event], ...] = (BranchDecided, TaskSkipped)

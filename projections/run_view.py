@@ -47,15 +47,23 @@ class RunView:
         self.root = FlowView(Place("", "", "run", ""))
         self.flows: dict[str, FlowView] = {"": self.root}
         self.atoms: dict[str, AtomView] = {}
+        self._planned: set[str] = set()  # what the plan in force has laid out
         if document is not None:
             self.use(document)
 
     # -- the tree -------------------------------------------------------------------------------
 
     def use(self, document: bytes) -> None:
-        """Lay out the tree that a plan's document describes; what has been applied already stays."""
+        """Lay out the tree that a plan's document describes; what has been applied already stays.
+
+        What an earlier plan had and this one has not is taken out: it never started (E8).
+        """
         places = outline(document)
         paths = [place.path for place in places]
+        gone = self._planned.difference(paths)
+        self._planned = set(paths)
+        for path in sorted(gone, reverse=True):  # what is inside before what is around it
+            self._drop(path)
         self._place(places)
         for flow in self.flows.values():  # plan order, whatever the events met first
             known = set(flow.children)
@@ -73,6 +81,14 @@ class RunView:
                 self._count(place.path, "PENDING", 1)
             else:
                 self.flows[place.path] = FlowView(place)
+
+    def _drop(self, path: str) -> None:
+        node = self.flows.get(path) or self.atoms[path]
+        if path in self.atoms:
+            self._count(path, self.atoms[path].state, -1)
+        self.flows[node.place.parent].children.remove(path)
+        self.atoms.pop(path, None)
+        self.flows.pop(path, None)
 
     def _count(self, path: str, state: AtomState, by: int) -> None:
         place = self.atoms[path].place
@@ -199,6 +215,10 @@ def _started(view: RunView, path: str, event: facts.RunStarted, time_us: int) ->
     view.fingerprint = event.fingerprint
     view.status = "RUNNING"
     view.started_us = time_us
+
+
+def _plan_changed(view: RunView, path: str, event: facts.PlanChanged, time_us: int) -> None:
+    view.fingerprint = event.fingerprint
 
 
 def _suspended(view: RunView, path: str, event: facts.RunSuspended, time_us: int) -> None:
@@ -345,6 +365,7 @@ _FOLDS: Final[dict[type[facts.Event], Callable[[RunView, str, Any, int], None]]]
     facts.RunClaimed: _claimed,
     facts.RunReleased: _released,
     facts.RunStarted: _started,
+    facts.PlanChanged: _plan_changed,
     facts.RunSuspended: _suspended,
     facts.RunResumed: _resumed,
     facts.RunSucceeded: _ended,

@@ -96,6 +96,7 @@ _TOLD: Final[dict[type[facts.Event], Callable[[Any], Told]]] = {
     facts.RunClaimed: lambda e: Told("RUNNING", f"claimed by {e.owner}, epoch {e.epoch}", quiet=e.epoch < 2),
     facts.RunReleased: lambda e: Told("PENDING", f"released {e.reason}".rstrip(), quiet=True),
     facts.RunStarted: lambda e: Told("RUNNING", f"started, plan {e.fingerprint[:12]}"),
+    facts.PlanChanged: lambda e: Told("RUNNING", f"goes on under another plan, {e.fingerprint[:12]}"),
     facts.RunSuspended: lambda _: Told("SUSPENDED", "run suspended"),
     facts.RunResumed: lambda _: Told("RUNNING", "run resumed"),
     facts.RunSucceeded: lambda _: Told("SUCCEEDED", "run succeeded"),

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from flowledger.events.envelope import Envelope
-from flowledger.events.facts import RunStarted
+from flowledger.events.facts import PlanChanged, RunStarted
 from flowledger.projections.run_view import RunView
 
 from .frame import frame, header
@@ -86,7 +86,7 @@ class Watch:
             return  # seen already, before a resume read it back
         first = not self.view.version
         self.view.apply(envelope)
-        if isinstance(envelope.event, RunStarted):
+        if isinstance(envelope.event, RunStarted | PlanChanged):
             document = self._plans(envelope.event.fingerprint)
             if document is not None:
                 self.view.use(document)

@@ -35,6 +35,12 @@ def _run_ended(state: State, number: int, event: Event, name: str) -> None:
     state.agenda.drop(RUN)
 
 
+def _run_succeeded(state: State, number: int, event: facts.RunSucceeded, name: str) -> None:
+    _run_ended(state, number, event, name)
+    if state.states[RUN] == "RUNNING":  # a later plan has more in it than the one that was done (E8)
+        flowing.close(state)
+
+
 def _run_suspended(state: State, number: int, event: facts.RunSuspended, name: str) -> None:
     step_run(state, name)
     state.suspended_at_us = state.time_us
@@ -61,9 +67,10 @@ EVOLVERS: Evolvers = {
     facts.RunClaimed: _run_claimed,
     facts.RunReleased: nothing,
     facts.RunStarted: _run_started,
+    facts.PlanChanged: nothing,
     facts.RunSuspended: _run_suspended,
     facts.RunResumed: _run_resumed,
-    facts.RunSucceeded: _run_ended,
+    facts.RunSucceeded: _run_succeeded,
     facts.RunReverted: _run_ended,
     facts.RunFailed: _run_ended,
     facts.RequestAccepted: _request_accepted,

@@ -14,6 +14,7 @@ import msgspec
 from flowledger.adapters import loading
 from flowledger.adapters.app import App
 from flowledger.core import replay
+from flowledger.core.changes import check_plan, plan_in_force
 from flowledger.core.compiler import check_pure, rebuild
 from flowledger.core.plan import Plan
 from flowledger.events import facts
@@ -60,7 +61,7 @@ def save_history(app: App, run_id: str, path: str | Path) -> None:
     store = app.runtime.store
     app.stream_of(run_id)
     envelopes = loading.read(store, run_id)
-    plan = store.plan(_fingerprint(envelopes)) or b"{}"
+    plan = store.plan(plan_in_force(envelopes) or "") or b"{}"
     rows = [_Row(*e[:6], payload=e.payload.decode(), hash=e.hash.hex()) for e in store.read(run_id)]
     moved = loading.moved_values(store, run_id, envelopes)
     history = _History(FORMAT, run_id, plan.decode(), {d: content.decode() for d, content in moved.items()}, rows)
@@ -73,7 +74,7 @@ def check_history(app: App, path: str | Path) -> str:
     The flow's factory is called (twice); no task runs, and nothing is written.
 
     Raises:
-        PlanDiffers: today's code builds another plan; the message says what is different.
+        PlanDiffers: what has history is not the same in the plan today's code builds; the message says what (E8).
         Nondeterminism: an event of the log was not due by today's rules; it names the first.
         FactoryNotPure, FlowNotRegistered, InputError: the plan cannot be built from the recorded inputs.
         Tampered, IntegrityError: the file is not what was written.
@@ -85,7 +86,7 @@ def check_history(app: App, path: str | Path) -> str:
         if sha256(content).hexdigest() != digest:
             raise IntegrityError(f"{path}: payload {digest[:12]} has been changed")
     plan = _plan_of(app, log, moved)
-    replay.check_same_plan(plan, log, recorded=lambda _: history.plan.encode())
+    check_plan(plan, log, recorded=lambda _: history.plan.encode(), moved=moved, goes_on=False)
     state = replay.check(plan, log, moved=moved)
     replay.check_complete(plan, state)
     return state.status
@@ -109,10 +110,6 @@ def _plan_of(app: App, log: list[Envelope], moved: dict[str, bytes]) -> Plan:
         raise IntegrityError("the history does not begin with RunSubmitted")
     inputs = moved[submitted.moved] if submitted.moved else bytes(submitted.inputs)
     return check_pure(lambda: rebuild(app, submitted.factory, inputs), app)
-
-
-def _fingerprint(log: list[Envelope]) -> str:
-    return next((e.event.fingerprint for e in log if isinstance(e.event, facts.RunStarted)), "")
 
 
 def _stored(row: _Row) -> StoredEvent:

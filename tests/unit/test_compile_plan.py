@@ -17,6 +17,7 @@ from flowledger.core.compiler import compile as compile_part
 from flowledger.core.document import differences, read_document
 from flowledger.core.parts import Flow, Part
 from flowledger.core.patterns import graph, linear, link, unordered
+from flowledger.core.pauses import sleep
 from flowledger.core.plan import RUN, Plan
 from flowledger.core.registry import Registry
 from flowledger.core.retry import Retry, Times
@@ -329,3 +330,11 @@ def test_lists_of_lists_beyond_reason_are_typed_loosely_not_refused() -> None:
     for _ in range(300):
         flow = unordered(flow)
     assert plan_of(flow, returns=flow).returns.annotation
+
+
+def test_a_document_with_the_configuration_of_a_part_can_be_read_again() -> None:
+    plan = plan_of(sleep(5).named("nap"), noop)
+
+    document = read_document(plan.document)
+
+    assert next(node.config for node in document.nodes if node.name == "nap") == {"seconds": 5.0, "until_us": None}

@@ -196,3 +196,29 @@ def test_the_counts_of_every_flow_are_those_of_its_atoms(document: bytes) -> Non
     for flow in view.flows.values():
         atoms = [node.state for node in view.below(flow.path) if isinstance(node, AtomView)]
         assert {state: number for state, number in flow.atoms.items() if number} == {s: atoms.count(s) for s in atoms}
+
+
+@app.flow
+def rebuilt() -> Flow[int]:
+    pair = linear(first, second, name="pair", retry=Times(3))
+    end = first.bind()
+    return linear(unordered(pair, name="pairs"), linear(second, end, name="new"), returns=end)
+
+
+def test_e8_another_plan_lays_out_the_tree_anew_and_keeps_what_has_happened() -> None:
+    # Given a run under way, seen under its plan
+    view = RunView(document=app.plan(build()).document).extend(envelopes(BEGUN))
+    assert view.root.total == 3
+
+    # When it goes on under a plan that has lost what never started, and has more
+    document = app.plan(rebuilt()).document.replace(b'"rebuilt', b'"build')
+    view.extend(envelopes([*BEGUN, ("", facts.PlanChanged(fingerprint="g"))])[len(BEGUN) :])
+    view.use(document)
+
+    # Then the tree is that of the new plan, with the states it had
+    assert view.fingerprint == "g"
+    assert [node.path for node in view.below("")] == [
+        "build", "build/pairs", PAIR, FIRST, SECOND, "build/new", "build/new/second", "build/new/first",
+    ]  # fmt: skip
+    assert [view.atoms[path].state for path in (FIRST, SECOND)] == ["SUCCEEDED", "RUNNING"]
+    assert (view.root.total, view.root.atoms["PENDING"]) == (4, 2)
