@@ -27,6 +27,9 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "database_url": "sqlite:///flowledger.db",
     "database_schema": None,
     "broker_url": None,
+    "codec_keys": None,
+    "signing_keys": None,
+    "trusted_keys": None,
     "lease_heartbeat_s": 5.0,
     "lease_fence_s": 15.0,
     "lease_takeover_s": 20.0,
@@ -57,6 +60,9 @@ class Settings:
     database_url: str
     database_schema: str | None
     broker_url: str | None
+    codec_keys: str | None = field(repr=False)
+    signing_keys: str | None = field(repr=False)
+    trusted_keys: str | None
     lease_heartbeat_s: float
     lease_fence_s: float
     lease_takeover_s: float
@@ -75,6 +81,9 @@ class Settings:
         database_url: str | None = None,
         database_schema: str | None = None,
         broker_url: str | None = None,
+        codec_keys: str | None = None,
+        signing_keys: str | None = None,
+        trusted_keys: str | None = None,
         lease_heartbeat_s: float | None = None,
         lease_fence_s: float | None = None,
         lease_takeover_s: float | None = None,
@@ -197,7 +206,10 @@ def _format(raw: Any) -> str:
 
 
 _KINDS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
-    **dict.fromkeys(("database_url", "database_schema", "broker_url", "app"), (_text, "a text that is not empty")),
+    **dict.fromkeys(
+        ("database_url", "database_schema", "broker_url", "codec_keys", "signing_keys", "trusted_keys", "app"),
+        (_text, "a text that is not empty"),
+    ),
     **dict.fromkeys(
         ("lease_heartbeat_s", "lease_fence_s", "lease_takeover_s", "store_outage_s"),
         (_seconds, "a number of seconds above 0"),
@@ -214,8 +226,8 @@ def _checked(name: str, raw: Any, origin: Origin) -> Any:
         return kind(raw)
     except (ValueError, TypeError, OverflowError):
         called = origin if origin.startswith(PREFIX) else name
-        # The text of a URL may hold a password; it is not repeated.
-        given = "an empty text" if name.endswith("_url") else repr(raw)
+        # The text of a URL may hold a password, that of keys is secret; it is not repeated.
+        given = "an empty text" if name.endswith(("_url", "_keys")) else repr(raw)
         raise InputError(
             f"{called}: expected {expected}, given {given}", field=called, expected=expected, given=given
         ) from None

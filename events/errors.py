@@ -11,7 +11,7 @@
     ├ PayloadError         FL5xx  UnserialisableResult · PayloadTooLarge
     ├ StoreError           FL6xx  StoreUnavailable · VersionConflict · Fenced · KeyTaken · SchemaTooNew · SchemaTooOld
     │   ClusterChanged
-    ├ IntegrityError       FL7xx  Tampered · Nondeterminism
+    ├ IntegrityError       FL7xx  Tampered · Nondeterminism · SealBroken
     └ InternalError        FL9xx  a bug of ours
 
 Raised *by* user code, and not errors: `NotReady`, `Permanent`.
@@ -377,6 +377,24 @@ class Nondeterminism(IntegrityError):
 
     def __init__(self, message: str, *, version: int = 0, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
+        self.version = version
+
+
+class SealBroken(IntegrityError):
+    """A seal does not hold, or the log is not what a seal says. ``seal`` is its number, ``run_id`` the run, if one."""
+
+    code = "FL703"
+    default_hint = (
+        "the log, or the seals kept beside it, were changed, cut off or taken from an older copy: compare with a "
+        "backup, and find out who can write to the database"
+    )
+
+    def __init__(
+        self, message: str, *, seal: int = 0, run_id: str = "", version: int = 0, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.seal = seal
+        self.run_id = run_id
         self.version = version
 
 

@@ -6,14 +6,15 @@ cannot write. What an append did to one run never depends on the other runs of i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
 from .envelope import StoredEvent
 from .errors import StoreError
+from .seals import Seals
 
 if TYPE_CHECKING:
     from .board import Board
@@ -161,6 +162,11 @@ class Store(Protocol):
         """Where runs wait for an owner (B1, B3)."""
         ...
 
+    @property
+    def seals(self) -> Seals:
+        """Signed statements about where runs stood."""
+        ...
+
     def append(self, batch: Sequence[Append]) -> list[AppendResult]:
         """Append for each run of the batch, all or nothing per run, in one transaction (A1–A3).
 
@@ -253,4 +259,22 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Free connections, threads and locks."""
+        ...
+
+
+class Counted(NamedTuple):
+    """A part of the log that the database has gone through; ``amiss`` are runs to be looked at more closely."""
+
+    runs: int
+    events: int
+    payloads: int
+    amiss: tuple[str, ...]
+
+
+@runtime_checkable
+class ChecksItself(Protocol):
+    """A store whose database can compute hashes: the bytes of the log need not travel to be verified (A8)."""
+
+    def check_log(self) -> Iterator[Counted]:
+        """Go through all runs: versions, hashes, heads, moved values. Says too much rather than too little."""
         ...

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import asking, db, demo, reading, running
+from . import asking, db, demo, proving, reading, running, sealing
 from .options import AppOption, Before, DatabaseUrlOption
 
 commands = typer.Typer(
@@ -47,4 +47,8 @@ commands.command()(reading.show)
 commands.command()(reading.events)
 commands.command()(asking.resume)
 commands.command()(asking.revert)
+commands.command()(proving.verify)
+commands.command()(proving.export)
+commands.add_typer(sealing.seals, name="seals")
+commands.add_typer(sealing.keys, name="keys")
 commands.add_typer(db.db, name="db")

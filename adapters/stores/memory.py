@@ -26,6 +26,7 @@ from flowledger.events.store import (
 
 from .batch import check, no_such_run, position_of, refusal
 from .memory_board import MemoryBoard
+from .memory_seals import MemorySeals
 
 
 class MemoryRun:
@@ -71,6 +72,7 @@ class MemoryStore:
         self._plans: dict[str, bytes] = {}
         self._owners: dict[str, tuple[Owner, int]] = {}
         self._waiting = 0
+        self.seals = MemorySeals(self.read)
 
     # -- the log --------------------------------------------------------------------------------
 

@@ -33,9 +33,9 @@ from sqlalchemy import (
 from sqlalchemy.types import UserDefinedType
 
 #: Raised with every change of what stands here; a database says which it has in ``meta``.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 #: The same on Postgres: the newest migration.
-POSTGRES_VERSION = 2
+POSTGRES_VERSION = 3
 
 # SQLite gives AUTOINCREMENT only to a column called INTEGER, which there has 64 bits anyway.
 _Int64 = BigInteger().with_variant(Integer(), "sqlite")
@@ -164,6 +164,41 @@ owners = Table(
     sqlite_with_rowid=False,
 )
 
+# -- who vouches for the log, and who may read what is encrypted in it
+
+seals = Table(
+    "seals",
+    METADATA,
+    Column("number", _Int64, primary_key=True, autoincrement=False),
+    Column("statement", LargeBinary, nullable=False),  # bytes: what was signed is what is read
+    Column("signature", LargeBinary, nullable=False),
+    sqlite_strict=True,
+)
+
+sealed_heads = Table(
+    "sealed_heads",
+    METADATA,
+    Column("run_id", _Text, nullable=False),
+    Column("seal", _Int64, nullable=False),
+    Column("version", _Int64, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("run_id", "seal"),
+    CheckConstraint("length(hash) = 32", name="hash"),
+    sqlite_strict=True,
+)
+Index("sealed_heads_of_seal", sealed_heads.c.seal)
+
+# Not append-only: to delete a run's key is to erase what it encrypted.
+run_keys = Table(
+    "run_keys",
+    METADATA,
+    Column("run_id", _Text, primary_key=True),
+    Column("wrapped_by", _Text, nullable=False),  # the name of the key that encrypts this one
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("created_us", _Int64, nullable=False),
+    sqlite_strict=True,
+)
+
 
 conductors = Table(
     "conductors",
@@ -214,6 +249,8 @@ def _on_sqlite(table: Table, trigger: str, when: str, condition: str, message: s
 _append_only(events, "position = NEW.position", "run_id = NEW.run_id AND version = NEW.version")
 _append_only(payloads, "run_id = NEW.run_id AND digest = NEW.digest")
 _append_only(plans, "fingerprint = NEW.fingerprint")
+_append_only(seals, "number = NEW.number")
+_append_only(sealed_heads, "run_id = NEW.run_id AND seal = NEW.seal")
 
 
 # -- Postgres -----------------------------------------------------------------------------------
@@ -231,6 +268,9 @@ class Xid8(UserDefinedType[str]):
 
 pg_streams = streams.to_metadata(POSTGRES)
 pg_plans = plans.to_metadata(POSTGRES)
+pg_seals = seals.to_metadata(POSTGRES)
+pg_sealed_heads = sealed_heads.to_metadata(POSTGRES)
+pg_run_keys = run_keys.to_metadata(POSTGRES)
 
 # No foreign keys on the hot path: the one statement that inserts here joins the stream rows anyway.
 pg_payloads = Table(

@@ -19,11 +19,12 @@ from flowledger.events.envelope import StoredEvent
 from flowledger.events.store import Append, AppendResult, Claim, Cursor, Followed, Held, Owner, RunStatus, Stream
 
 from .batch import position_of
-from .schema import payloads, plans
+from .schema import events, payloads, plans, sealed_heads, seals
 from .schema import streams as rows
+from .sealed import SqlSeals
 from .sqlite_append import SqliteWriter
 from .sqlite_board import SqliteBoard
-from .sqlite_file import SqliteFile, Synchronous, parse_url
+from .sqlite_file import SqliteFile, SqliteWays, Synchronous, parse_url
 from .sqlite_owners import SqliteOwners, now_us
 
 #: How often a waiting reader looks for what other processes have appended.
@@ -51,6 +52,7 @@ class SqliteStore:
         self._owners = SqliteOwners(self._file)
         self.board = SqliteBoard(self._owners)
         self._appended = Condition()
+        self.seals = SqlSeals(SqliteWays(self._file), seals=seals, heads=sealed_heads, events=events)
 
     @classmethod
     def from_url(cls, url: str) -> SqliteStore:

@@ -126,6 +126,34 @@ class SqliteFile:
             bring_up_to_date(connection, self.path)
 
 
+class SqliteWays:
+    """How tables beside the log are read and written; see `sealed.Ways`."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+
+    def selecting(self, work: Callable[[Connection], T]) -> T:
+        with self._file.selecting() as connection:
+            return work(connection)
+
+    def transacting(self, work: Callable[[Connection], T]) -> T:
+        with self._file.selecting() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                done = work(connection)
+                connection.exec_driver_sql("COMMIT")
+            except BaseException:
+                connection.exec_driver_sql("ROLLBACK")
+                raise
+            return done
+
+    def stored(self, text: str) -> str:
+        return text
+
+    def original(self, text: str) -> str:
+        return text
+
+
 def driver(connection: PoolProxiedConnection) -> sqlite3.Connection:
     """The driver's connection behind one of the pool's."""
     found = connection.driver_connection

@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from flowledger.adapters.keys import new_key
+from flowledger.adapters.sealing import seal_log
+from flowledger.adapters.signing import Signer
 from flowledger.adapters.stores import schema, sqlite_upgrading
 from flowledger.adapters.stores.sqlite import SqliteStore
 from flowledger.events.chain import verified
@@ -63,6 +66,12 @@ OTHER_VERSION = "SELECT position, run_id, 99, type, schema_version, path, 7, act
         "UPDATE plans SET document = x'00'",
         "DELETE FROM plans",
         "INSERT OR REPLACE INTO plans SELECT fingerprint, x'00' FROM plans",
+        "UPDATE seals SET signature = x'00'",
+        "DELETE FROM seals",
+        "INSERT OR REPLACE INTO seals SELECT number, statement, x'00' FROM seals",
+        "UPDATE sealed_heads SET version = 1",
+        "DELETE FROM sealed_heads",
+        "INSERT OR REPLACE INTO sealed_heads SELECT run_id, seal, 1, hash FROM sealed_heads",
     ],
 )
 def test_a6_the_database_refuses_to_change_what_is_written(store: SqliteStore, path: Path, statement: str) -> None:
@@ -70,6 +79,7 @@ def test_a6_the_database_refuses_to_change_what_is_written(store: SqliteStore, p
     run = new_run(store)
     content = payload_row(b"large")
     run.put(store, payloads=[content], plans=[PlanRow("f", b"plan")])
+    seal_log(store, Signer(new_key("test", "ed25519")))
     before = everything(store)
     # When
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):

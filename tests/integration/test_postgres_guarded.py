@@ -44,6 +44,10 @@ def store(postgres_url: str) -> Iterator[PostgresStore]:
         "DELETE FROM {s}.plans",
         "TRUNCATE {s}.plans",
         "DELETE FROM {s}.generations",
+        "UPDATE {s}.seals SET signature = ''",
+        "DELETE FROM {s}.seals",
+        "TRUNCATE {s}.sealed_heads",
+        "UPDATE {s}.sealed_heads SET version = 1",
     ],
 )
 def test_a6_the_database_refuses_to_change_what_is_written(
@@ -132,18 +136,23 @@ def test_an_engine_needs_no_more_than_its_role(roled_url: str) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("kind", ["engine", "worker", "projector", "archiver", "owner"])
+#: A column of each append-only table.
+CHANGEABLE = {
+    "events": "payload", "payloads": "content", "plans": "document", "seals": "statement", "sealed_heads": "hash"
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["engine", "worker", "projector", "sealer", "archiver", "owner"])
 def test_s6_nobody_changes_the_log_and_only_the_owner_changes_tables(roled_url: str, kind: str) -> None:
-    for table in ("events", "payloads", "plans"):
+    for table, column in CHANGEABLE.items():
         for statement in ("UPDATE {t} SET {c} = {c}", "DELETE FROM {t}", "TRUNCATE {t}"):
-            column = {"events": "payload", "payloads": "content", "plans": "document"}[table]
             assert not may(roled_url, kind, statement.format(t=f"{{s}}.{table}", c=column))
     assert may(roled_url, kind, "ALTER TABLE {s}.events ADD x int") == (kind == "owner")
     assert may(roled_url, kind, "DROP TABLE {s}.owners") == (kind == "owner")
     assert may(roled_url, kind, "CREATE TABLE {s}.mine (n int)") == (kind == "owner")
 
 
-@pytest.mark.parametrize("kind", ["worker", "projector", "archiver"])
+@pytest.mark.parametrize("kind", ["worker", "projector", "sealer", "archiver"])
 def test_c2_only_an_engine_appends_and_claims(roled_url: str, kind: str) -> None:
     # Given
     engine = PostgresStore.from_url(as_role(roled_url, "engine"))

@@ -223,7 +223,7 @@ def test_who_may_not_make_roles_gets_a_log_that_works_and_is_told_what_is_missin
     found = upgrading.upgrade(locate(url), actor="me")
     # Then
     assert list(found.missing_roles) == [
-        f"{locate(url).schema}_{kind}" for kind in ("owner", "engine", "worker", "projector", "archiver")
+        f"{locate(url).schema}_{kind}" for kind in ("owner", "engine", "worker", "projector", "sealer", "archiver")
     ]
     assert found.is_ready
     with closing(open_store(url)) as store:

@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy import Connection, text
 
-_READ_LOG: Final = "SELECT ON {s}.events, {s}.payloads, {s}.plans, {s}.streams, {s}.owners"
+_READ_LOG: Final = "SELECT ON {s}.events, {s}.payloads, {s}.plans, {s}.streams, {s}.owners, {s}.seals, {s}.sealed_heads"
 #: Role: what it is for, and what it may do besides opening the store. Nobody may change or delete what is in the log.
 ROLES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "owner": ("owns the tables and upgrades them", ()),
@@ -22,10 +22,12 @@ ROLES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
             "UPDATE ON {s}.streams, {s}.owners",
             "DELETE ON {s}.owners",
             "SELECT, INSERT, UPDATE, DELETE ON {s}.conductors, {s}.job_notes",
+            "SELECT, INSERT, DELETE ON {s}.run_keys",
         ),
     ),
     "worker": ("does tasks for engines elsewhere; cannot read the log", ()),
     "projector": ("reads the log into views", (_READ_LOG,)),
+    "sealer": ("verifies the log and signs where it stands", (_READ_LOG, "INSERT ON {s}.seals, {s}.sealed_heads")),
     "archiver": ("reads the log to move final runs out", (_READ_LOG,)),
 }
 _OPEN: Final = ("USAGE ON SCHEMA {s}", "SELECT ON {s}.alembic_version, {s}.generations")

@@ -7,20 +7,23 @@ happens beside (`Side`), each made when first needed, and a small pool for readi
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Select, select
 
+from flowledger.adapters.stores.schema import pg_events, pg_sealed_heads, pg_seals
 from flowledger.adapters.stores.schema import pg_payloads as payloads
 from flowledger.adapters.stores.schema import pg_plans as plans
 from flowledger.adapters.stores.schema import pg_streams as rows
+from flowledger.adapters.stores.sealed import SqlSeals
 from flowledger.events.envelope import StoredEvent
 from flowledger.events.errors import StoreUnavailable
 from flowledger.events.store import (
     Append,
     AppendResult,
     Claim,
+    Counted,
     Cursor,
     Followed,
     Held,
@@ -29,7 +32,7 @@ from flowledger.events.store import (
     Stream,
 )
 
-from . import opening
+from . import checking, opening
 from .board import PostgresBoard
 from .connecting import GuardedConnection, Lost
 from .database import PostgresDatabase
@@ -38,6 +41,7 @@ from .location import Location, locate
 from .owners import PostgresOwners
 from .side import Side
 from .statements import Statements
+from .ways import PostgresWays
 from .wire import original, stored
 from .writer import PostgresWriter
 
@@ -69,6 +73,8 @@ class PostgresStore:
         self._writer = PostgresWriter(self._database, self._texts)
         self._owners = PostgresOwners(self._database, self._side)
         self.board = PostgresBoard(self._database)
+        ways = PostgresWays(self._database)
+        self.seals = SqlSeals(ways, seals=pg_seals, heads=pg_sealed_heads, events=pg_events)
 
     @classmethod
     def from_url(cls, url: str, *, schema: str | None = None) -> PostgresStore:
@@ -117,6 +123,9 @@ class PostgresStore:
         if self._database.closed:
             raise StoreUnavailable(f"{self.describe()}: the store has been closed")
         return self._side.wait(place, timeout_s)
+
+    def check_log(self) -> Iterator[Counted]:
+        return checking.check_log(self._database.location)
 
     def _rows(self, statement: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         def read(connection: GuardedConnection) -> list[tuple[Any, ...]]:
