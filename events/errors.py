@@ -4,13 +4,13 @@
     ├ DefinitionError      FL1xx  the flow is wrong; nothing was written
     │   MissingSymbol · AmbiguousSymbol · SymbolTypeMismatch · UnknownArgument · ProvidesMismatch · ReservedName
     │   DuplicateName · CyclicFlow · UnserialisableType · UnresolvedAnnotation · NotImportable · PlacedInsideTask
-    │   FactoryNotPure · FlowNotRegistered · NotSupported · MaybeSkipped
+    │   FactoryNotPure · FlowNotRegistered · NotSupported · MaybeSkipped · FoldFailed
     ├ InputError           FL2xx  a value handed in is wrong (also a ValueError)
     ├ RunUnsuccessful      FL3xx  the run ended, but not well: RunReverted · RunFailed · RunCancelled · RunSuspended
     ├ Refused              FL4xx  RunNotFound · IllegalRequest · NotLive · PlanDiffers · KeyConflict · RunOwned
     ├ PayloadError         FL5xx  UnserialisableResult · PayloadTooLarge
     ├ StoreError           FL6xx  StoreUnavailable · VersionConflict · Fenced · KeyTaken · SchemaTooNew · SchemaTooOld
-    │   ClusterChanged
+    │   ClusterChanged · ViewsMissing
     ├ IntegrityError       FL7xx  Tampered · Nondeterminism · SealBroken
     └ InternalError        FL9xx  a bug of ours
 
@@ -162,6 +162,13 @@ class MaybeSkipped(DefinitionError):
     """A required argument comes from a part that a branch may skip while its consumer runs."""
 
     code = "FL116"
+
+
+class FoldFailed(DefinitionError):
+    """The fold of a projection raised: its tables stay where they are until it is mended."""
+
+    code = "FL117"
+    default_hint = "mend the fold; if its earlier rows were wrong too, raise the projection's version"
 
 
 # -- FL2xx: inputs ------------------------------------------------------------------------------
@@ -347,6 +354,13 @@ class ClusterChanged(StoreError):
     default_hint = (
         "see that nothing runs on the log's old place any more, then say so: `flowledger db restored --reason …`"
     )
+
+
+class ViewsMissing(StoreError):
+    """The views of the log have not been made yet."""
+
+    code = "FL608"
+    default_hint = "`flowledger projector --once` makes them; `flowledger projections status` says how far they are"
 
 
 # -- FL7xx: integrity ---------------------------------------------------------------------------

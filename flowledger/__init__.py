@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Fenced,
         FlowledgerError,
         FlowNotRegistered,
+        FoldFailed,
         IllegalRequest,
         InputError,
         IntegrityError,
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
         UnserialisableResult,
         UnserialisableType,
         VersionConflict,
+        ViewsMissing,
     )
     from .events.failure import Failure
 
@@ -117,6 +119,7 @@ __all__ = [
     "FlowFactory",
     "FlowNotRegistered",
     "FlowledgerError",
+    "FoldFailed",
     "FunctionTask",
     "IllegalRequest",
     "InputError",
@@ -170,6 +173,7 @@ __all__ = [
     "UnserialisableResult",
     "UnserialisableType",
     "VersionConflict",
+    "ViewsMissing",
     "__version__",
     "constant",
     "exponential",

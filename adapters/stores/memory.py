@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from threading import Condition
+from threading import Condition, Lock
 
 from flowledger.events.envelope import StoredEvent
 from flowledger.events.errors import Fenced, KeyTaken
@@ -73,6 +73,9 @@ class MemoryStore:
         self._owners: dict[str, tuple[Owner, int]] = {}
         self._waiting = 0
         self.seals = MemorySeals(self.read)
+        #: The views of this log, once somebody has looked (`views.views_of`).
+        self.views: object = None
+        self.views_lock = Lock()
 
     # -- the log --------------------------------------------------------------------------------
 

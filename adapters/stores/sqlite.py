@@ -61,6 +61,11 @@ class SqliteStore:
         return cls(path, synchronous=synchronous)
 
     @property
+    def path(self) -> Path:
+        """The file."""
+        return self._file.path
+
+    @property
     def commits(self) -> int:
         """Append transactions committed by this store object."""
         return self._writer.commits

@@ -99,6 +99,11 @@ class Location:
         return " ".join([*said, _SERVER_KEEPALIVE, r"-c default_transaction_isolation=read\ committed -c jit=off"])
 
 
+def views_schema(schema: str) -> str:
+    """Where the views of a log are: a schema of their own, so that who makes tables there cannot touch the log's."""
+    return f"{schema}_views"
+
+
 def locate(url: str, *, schema: str | None = None) -> Location:
     """The place that ``url`` names; ``schema`` (the setting) may name its schema instead of the URL.
 

@@ -30,6 +30,8 @@ ROLES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "sealer": ("verifies the log and signs where it stands", (_READ_LOG, "INSERT ON {s}.seals, {s}.sealed_heads")),
     "archiver": ("reads the log to move final runs out", (_READ_LOG,)),
 }
+#: Who else reads views.
+_READ_VIEWS: Final = ("owner", "engine", "archiver")
 _OPEN: Final = ("USAGE ON SCHEMA {s}", "SELECT ON {s}.alembic_version, {s}.generations")
 
 _MISSING: Final = "SELECT n FROM unnest(CAST(:names AS text[])) AS n WHERE n NOT IN (SELECT rolname FROM pg_roles)"
@@ -76,6 +78,26 @@ def grant(connection: Connection, schema: str) -> None:
             continue
         for privilege in (*_OPEN, *privileges):
             connection.execute(text(f"GRANT {privilege.format(s=schema)} TO {role}"))
+
+
+def grant_views(connection: Connection, schema: str, views: str) -> None:
+    """Let the projector make tables in the schema of the views, and those who read the log read them.
+
+    Its default privileges are the projector's own to give, so only who may act as the projector can set them.
+    """
+    absent = set(missing(connection, schema))
+    projector = name(schema, "projector")
+    readers = [name(schema, kind) for kind in _READ_VIEWS if name(schema, kind) not in absent]
+    for reader in readers:
+        connection.execute(text(f"GRANT USAGE ON SCHEMA {views} TO {reader}"))
+        connection.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA {views} TO {reader}"))
+    if projector in absent:
+        return
+    connection.execute(text(f"GRANT USAGE, CREATE ON SCHEMA {views} TO {projector}"))
+    for reader in readers if may_become(connection, projector) else ():
+        connection.execute(
+            text(f"ALTER DEFAULT PRIVILEGES FOR ROLE {projector} IN SCHEMA {views} GRANT SELECT ON TABLES TO {reader}")
+        )
 
 
 def script(absent: list[str]) -> str:

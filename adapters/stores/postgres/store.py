@@ -82,6 +82,11 @@ class PostgresStore:
         return cls(locate(url, schema=schema))
 
     @property
+    def location(self) -> Location:
+        """Where the log is."""
+        return self._database.location
+
+    @property
     def commits(self) -> int:
         """Append transactions committed by this store object."""
         return self._writer.commits

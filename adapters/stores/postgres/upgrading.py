@@ -24,7 +24,7 @@ from flowledger.events.errors import Refused, SchemaTooNew, SchemaTooOld, StoreE
 from . import identity, opening, roles
 from .connecting import Lost
 from .database import PostgresDatabase
-from .location import Location
+from .location import Location, views_schema
 
 #: Older servers lack what the global log stands on, or are past their end of life.
 LEAST_SERVER: Final = 140_000
@@ -64,12 +64,14 @@ def upgrade(location: Location, *, actor: str, make_roles: bool = True) -> Stand
         if make_roles:
             roles.make(connection, location.schema)
         _make_schema(connection, location.schema)
+        _make_schema(connection, views_schema(location.schema), of=location.schema)
         _become_owner(connection, location.schema)
         if found < POSTGRES_VERSION:
             _migrate(connection, location, found)
         if identity.newest(connection, location.schema) is None:
             identity.begin(connection, location.schema, reason="made", actor=actor)
         roles.grant(connection, location.schema)
+        _grant_views(connection, location.schema)
         return _standing(connection, location)
 
 
@@ -128,10 +130,11 @@ def _locked_version(connection: Connection, location: Location) -> int:
     return found
 
 
-def _make_schema(connection: Connection, schema: str) -> None:
+def _make_schema(connection: Connection, schema: str, *, of: str | None = None) -> None:
+    """Make a schema where there is none; ``of`` whose log it is made for, if it is not the log's own."""
     if connection.scalar(text(_SCHEMA_OWNER), {"schema": schema}) is not None:
         return
-    owner = roles.name(schema, "owner")
+    owner = roles.name(of or schema, "owner")
     authorization = f" AUTHORIZATION {owner}" if roles.may_become(connection, owner) else ""
     connection.execute(text(f"CREATE SCHEMA {schema}{authorization}"))
 
@@ -142,6 +145,12 @@ def _become_owner(connection: Connection, schema: str) -> None:
     if roles.may_become(connection, owner):
         quoted = connection.dialect.identifier_preparer.quote(owner)
         connection.execute(text(f"SET LOCAL ROLE {quoted}"))
+
+
+def _grant_views(connection: Connection, schema: str) -> None:
+    """As who connected: the owner of the log need not be able to act as the projector."""
+    connection.execute(text("RESET ROLE"))
+    roles.grant_views(connection, schema, views_schema(schema))
 
 
 def _migrate(connection: Connection, location: Location, found: int) -> None:

@@ -1,0 +1,96 @@
+"""Several projections over one log: each with a checkpoint of its own, and none that stops the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from time import monotonic
+from typing import Final, NamedTuple, Self
+
+from flowledger.adapters.stores.views import views_of
+from flowledger.events.errors import FoldFailed
+from flowledger.events.store import START, Cursor, Store
+from flowledger.projections.projection import Projection
+from flowledger.projections.view_store import ViewStore
+
+from .projector import BATCH, Projector
+
+_LOG: Final = logging.getLogger("flowledger.projector")
+
+
+class Progress(NamedTuple):
+    """What a round has done: ``events`` taken in; ``waits``: another projector is at one of them."""
+
+    events: int
+    waits: bool
+
+
+class Together:
+    """The projectors of one process. ``views`` are theirs to close. One thread at a time."""
+
+    def __init__(self, store: Store, views: ViewStore, projections: Sequence[Projection]) -> None:
+        self.views = views
+        self._store = store
+        self._projectors = [Projector(store, views, projection) for projection in projections]
+        self._failed: set[str] = set()
+
+    @classmethod
+    def over(cls, store: Store, projections: Sequence[Projection]) -> Self:
+        """With the views of this store.
+
+        Raises:
+            StoreUnavailable, SchemaTooOld: they cannot be opened.
+        """
+        return cls(store, views_of(store), projections)
+
+    @property
+    def projectors(self) -> Sequence[Projector]:
+        """All, in the order of their projections."""
+        return self._projectors
+
+    @property
+    def events(self) -> int:
+        """Events taken in by all of them."""
+        return sum(projector.events for projector in self._projectors)
+
+    @property
+    def cursor(self) -> Cursor:
+        """A place up to which all have come that work."""
+        marks = [p.slot.mark.cursor for p in self._projectors if p.slot is not None]
+        return marks[0] if marks and all(mark == marks[0] for mark in marks) else START
+
+    def round(self, *, limit: int = BATCH) -> Progress:
+        """One batch of each. A projection whose fold raises is left out from then on, and said.
+
+        Raises:
+            StoreUnavailable
+        """
+        events, waits = 0, False
+        for projector in self._projectors:
+            if projector.projection.name in self._failed:
+                continue
+            try:
+                done = projector.step(limit=limit)
+            except FoldFailed as error:
+                self._failed.add(projector.projection.name)
+                _LOG.error("%s; this process goes on without it", error.message)
+                continue
+            events += done or 0
+            waits |= done is None
+        return Progress(events, waits)
+
+    def catch_up(self, *, within_s: float, limit: int = BATCH) -> bool:
+        """Go on until nothing is left, or the time is over. True: nothing is left."""
+        deadline = monotonic() + within_s
+        while True:
+            done = self.round(limit=limit)
+            if not done.events and not done.waits:
+                return not self._failed
+            if monotonic() > deadline:
+                return False
+
+    def close(self) -> None:
+        """Free the views."""
+        with suppress(Exception):
+            self.views.close()

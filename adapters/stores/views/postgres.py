@@ -1,0 +1,361 @@
+"""Views in Postgres: a schema beside the log's, in which the projector's role makes the tables.
+
+A turn is one transaction that locks its slot's checkpoint, so that of several projectors one is active and the others
+stand by. Its commit does not wait for the disk: after a crash the server has some batches less, whole, and checkpoints
+that fit them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import RLock
+from typing import Any, Final, TypeVar
+
+import psycopg
+from sqlalchemy import Connection, text
+
+from flowledger.adapters.stores.postgres import roles
+from flowledger.adapters.stores.postgres.connecting import GuardedConnection, Lost
+from flowledger.adapters.stores.postgres.database import Link, PostgresDatabase
+from flowledger.adapters.stores.postgres.location import Location, views_schema
+from flowledger.adapters.stores.postgres.wire import blobs, ints, original, stored, texts
+from flowledger.events.errors import SchemaTooOld, ViewsMissing
+from flowledger.events.store import Cursor
+from flowledger.projections.projection import Projection
+from flowledger.projections.rows import Changes
+from flowledger.projections.selecting import Select
+from flowledger.projections.tables import Column, Key, Row, Table
+from flowledger.projections.view_store import Mark, Slot, Turn
+
+from . import digesting
+from .sql import (
+    SLOT_COLUMNS,
+    SLOTS,
+    Compiler,
+    Dialect,
+    create_indexes,
+    create_table,
+    like_glob,
+    names_of,
+    on_conflict,
+    physical,
+    quoted,
+)
+
+T = TypeVar("T")
+
+_TYPES: Final[dict[type, str]] = {str: 'text COLLATE "C"', int: "bigint", float: "double precision", bytes: "bytea"}
+_ARRAYS: Final[dict[type, str]] = {str: "text[]", int: "int8[]", float: "float8[]", bytes: "bytea[]"}
+#: Room for a row that changes to stay on its page.
+_OPTIONS: Final = " WITH (fillfactor = 85)"
+#: Rows per page of a digest.
+_PAGE: Final = 5_000
+
+_MAKE: Final = (
+    f'CREATE TABLE IF NOT EXISTS {{v}}.{SLOTS} (projection text COLLATE "C" NOT NULL, number bigint NOT NULL, '
+    "version bigint NOT NULL, live boolean NOT NULL, cursor text NOT NULL, events bigint NOT NULL, "
+    "run_id text NOT NULL, at_version bigint NOT NULL, hash bytea NOT NULL, time_us bigint NOT NULL, "
+    "PRIMARY KEY (projection, number)) WITH (fillfactor = 10)"
+)
+_ALL: Final = f"SELECT {SLOT_COLUMNS} FROM {{v}}.{SLOTS} ORDER BY projection, number"  # noqa: S608
+_LOCKED: Final = (
+    f"SELECT {SLOT_COLUMNS} FROM {{v}}.{SLOTS} WHERE projection = %s AND number = ANY (%s) "  # noqa: S608
+    "ORDER BY number FOR UPDATE"
+)
+_LIVE: Final = f"SELECT number FROM {{v}}.{SLOTS} WHERE projection = %s AND live"  # noqa: S608
+_NEW: Final = (
+    f"INSERT INTO {{v}}.{SLOTS} ({SLOT_COLUMNS}) VALUES (%s, %s, %s, %s, '', 0, '', 0, '', 0) "  # noqa: S608
+    "ON CONFLICT DO NOTHING"
+)
+_ADVANCE: Final = (
+    f"UPDATE {{v}}.{SLOTS} SET cursor = %s, events = %s, run_id = %s, at_version = %s, hash = %s, time_us = %s "  # noqa: S608
+    "WHERE projection = %s AND number = %s"
+)
+_GO_LIVE: Final = f"UPDATE {{v}}.{SLOTS} SET live = true WHERE projection = %s AND number = %s"  # noqa: S608
+_FORGET: Final = f"DELETE FROM {{v}}.{SLOTS} WHERE projection = %s AND number = %s"  # noqa: S608
+_IS_THERE: Final = "SELECT to_regnamespace(%s) IS NOT NULL, to_regclass(%s) IS NOT NULL"
+_MAY_CREATE: Final = "SELECT has_schema_privilege(:r, :s, 'CREATE')"
+_TABLES: Final = "SELECT tablename FROM pg_tables WHERE schemaname = %s AND tablename LIKE %s"
+_LOCK_MAKING: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+# Planned for tables of any size: a plan made while they are empty is kept while they grow. No wait for the disk.
+_BEGIN: Final = (
+    "SELECT set_config('synchronous_commit', 'off', true), set_config('enable_seqscan', 'off', true), "
+    "set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
+)
+
+
+def _bound(value: Any) -> Any:
+    return stored(value) if isinstance(value, str) else value
+
+
+class PostgresViews:
+    """The views beside the log at a `Location`.
+
+    Raises:
+        StoreUnavailable: the database cannot be reached.
+        SchemaTooOld: there is no schema for views; `flowledger db upgrade` makes it.
+    """
+
+    def __init__(self, location: Location) -> None:
+        self._location = location
+        self._schema = views_schema(location.schema)
+        self._database = PostgresDatabase(location)
+        self._link = Link(self._database)
+        self._writing = RLock()
+        self._role = ""
+        self._dialect = Dialect(
+            bound="%s", place=f"{self._schema}.", fits="{column} LIKE {bound} ESCAPE '\\'",
+            holds="{column} ILIKE {bound} ESCAPE '\\'", glob=like_glob, value=_bound,
+        )  # fmt: skip
+        try:
+            self._prepare()
+        except BaseException:
+            self._database.dispose()
+            raise
+
+    def _prepare(self) -> None:
+        place, table = self._database.reading(
+            lambda c: c.execute(_IS_THERE, (self._schema, f"{self._schema}.{SLOTS}")).fetchall()[0]
+        )
+        if not place:
+            raise SchemaTooOld(f"{self._location.describe()} has no schema {self._schema} for views yet")
+        role = roles.name(self._location.schema, "projector")
+        may = self._database.selecting(lambda c: roles.may_become(c, role))
+        if may and self._database.selecting(
+            lambda c: bool(c.scalar(text(_MAY_CREATE), {"r": role, "s": self._schema}))
+        ):
+            self._role = role
+        if not table:
+            with self._transaction() as connection:
+                self._execute(connection, _LOCK_MAKING, f"flowledger views {self._schema}")
+                self._execute(connection, _MAKE)
+
+    def _may_make(self, connection: Connection, role: str) -> bool:
+        return bool(connection.scalar(text(_MAY_CREATE), {"r": role, "s": self._schema}))
+
+    # -- slots ----------------------------------------------------------------------------------
+
+    def slots(self) -> list[Slot]:
+        return [_slot(row) for row in self._rows(_ALL)]
+
+    def make(self, projection: Projection, *, number: int, live: bool) -> Slot:
+        with self._transaction() as connection:
+            self._execute(connection, _LOCK_MAKING, f"flowledger views {self._schema}")
+            if self._execute(connection, _NEW, projection.name, number, projection.version, live).rowcount:
+                for table in projection.tables:
+                    plain = physical(projection.name, number, table.name)
+                    name = f"{self._schema}.{quoted(plain)}"
+                    self._execute(connection, create_table(name, table, _TYPES, _OPTIONS))
+                    for statement in create_indexes(name, plain, table):
+                        self._execute(connection, statement)
+            return self._locked(connection, projection.name, number)[0]
+
+    @contextmanager
+    def turn(self, projection: Projection, slot: Slot) -> Iterator[Turn | None]:
+        with self._transaction() as connection:
+            found = self._locked(connection, slot.projection, slot.number)
+            yield _Turn(connection, self._schema, slot) if found == [slot] else None
+
+    def swap(self, projection: Projection, old: Slot, new: Slot) -> bool:
+        with self._transaction() as connection:
+            found = {slot.number: slot for slot in self._locked(connection, projection.name, old.number, new.number)}
+            if len(found) < 2 or found[new.number].mark.events < found[old.number].mark.events:
+                return False
+            self._drop(connection, old)
+            self._execute(connection, _GO_LIVE, projection.name, new.number)
+            return True
+
+    def drop(self, slot: Slot) -> None:
+        with self._transaction() as connection:
+            self._locked(connection, slot.projection, slot.number)
+            self._drop(connection, slot)
+
+    def _locked(self, connection: GuardedConnection, projection: str, *numbers: int) -> list[Slot]:
+        return [_slot(row) for row in self._execute(connection, _LOCKED, projection, list(numbers)).fetchall()]
+
+    def _drop(self, connection: GuardedConnection, slot: Slot) -> None:
+        self._execute(connection, _FORGET, slot.projection, slot.number)
+        pattern = like_glob(physical(slot.projection, slot.number, "*"))
+        for (name,) in self._execute(connection, _TABLES, self._schema, pattern).fetchall():
+            self._execute(connection, f"DROP TABLE {self._schema}.{quoted(name)}")
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def select(self, projection: str, select: Select) -> list[Row]:
+        table = select.table
+        columns = [column for column in table.every if not select.columns or column.name in select.columns]
+        columns.sort(key=lambda column: (select.columns or table.names).index(column.name))
+
+        def read(connection: GuardedConnection) -> list[tuple[Any, ...]]:
+            live = connection.execute(_LIVE.format(v=self._schema), (projection,)).fetchone()  # pyright: ignore[reportArgumentType]
+            if live is None:
+                raise ViewsMissing(f"{self.describe()}: there are no tables of the projection {projection} yet")
+            compiler = Compiler(self._dialect, projection, live[0])
+            statement = compiler.select(select)
+            return connection.execute(statement, compiler.values).fetchall()  # pyright: ignore[reportArgumentType]
+
+        return [_row(columns, row) for row in self._again_if_swapped(read)]
+
+    def _again_if_swapped(self, read: Callable[[GuardedConnection], T]) -> T:
+        """A rebuild may take the tables away between looking which are read and reading them."""
+
+        def attempt(connection: GuardedConnection) -> T:
+            try:
+                return read(connection)
+            except psycopg.errors.UndefinedTable:
+                return read(connection)
+
+        return self._database.reading(attempt)
+
+    def digest(self, projection: Projection, slot: Slot) -> bytes:
+        digest = digesting.new()
+        for table in projection.tables:
+            digesting.take_in(digest, table.name, self._every(slot, table))
+        return digest.digest()
+
+    def _every(self, slot: Slot, table: Table) -> Iterator[Sequence[Any]]:
+        name = f"{self._schema}.{quoted(physical(slot.projection, slot.number, table.name))}"
+        keys = ", ".join(map(quoted, table.key_names))
+        marks = ", ".join(["%s"] * len(table.key_names))
+        start = f"SELECT {names_of(table)} FROM {name}"  # noqa: S608 - checked and quoted names
+        end = f"ORDER BY {keys} LIMIT {_PAGE}"
+        page = self._rows(f"{start} {end}")
+        while page:
+            for row in page:
+                yield list(_row(table.every, row).values())
+            page = self._rows(f"{start} WHERE ({keys}) > ({marks}) {end}", *page[-1][: len(table.key_names)])
+
+    def count(self, slot: Slot, table: Table) -> int:
+        name = quoted(physical(slot.projection, slot.number, table.name))
+        return int(self._rows(f"SELECT count(*) FROM {self._schema}.{name}")[0][0])  # noqa: S608
+
+    def describe(self) -> str:
+        return f"{self._location.describe()}, schema {self._schema}"
+
+    def close(self) -> None:
+        if self._database.closed:
+            return
+        self._database.closed = True
+        with self._writing:
+            self._link.close()
+        self._database.dispose()
+
+    # -- statements -----------------------------------------------------------------------------
+
+    def _rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        bound = statement.format(v=self._schema)
+        return self._database.reading(lambda c: c.execute(bound, values or None).fetchall())  # pyright: ignore[reportArgumentType]
+
+    def _execute(
+        self, connection: GuardedConnection, statement: str, *values: object
+    ) -> psycopg.Cursor[tuple[Any, ...]]:
+        return connection.execute(statement.format(v=self._schema), values or None)  # pyright: ignore[reportArgumentType]
+
+    @contextmanager
+    def _transaction(self) -> Generator[GuardedConnection]:
+        """One transaction on the connection that writes; what is lost on the way shows at the next checkpoint read."""
+        with self._writing, self._said():
+            connection = self._link.connection()
+            try:
+                with connection.transaction():
+                    connection.execute(_BEGIN)
+                    if self._role:
+                        connection.execute(f"SET LOCAL ROLE {self._role}")  # pyright: ignore[reportArgumentType]
+                    yield connection
+            except psycopg.Error as error:
+                if self._link.lost(error):
+                    raise Lost(error) from error
+                raise
+
+    @contextmanager
+    def _said(self) -> Generator[None]:
+        try:
+            with self._database.guarded():
+                yield
+        except Lost as lost:
+            raise self._database.unavailable(lost.error) from lost
+
+
+class _Turn:
+    """One batch: a statement per table, whatever the number of rows."""
+
+    def __init__(self, connection: GuardedConnection, schema: str, slot: Slot) -> None:
+        self._connection = connection
+        self._schema = schema
+        self._slot = slot
+
+    def _name(self, table: Table) -> str:
+        return f"{self._schema}.{quoted(physical(self._slot.projection, self._slot.number, table.name))}"
+
+    def load(self, table: Table, keys: Sequence[Key]) -> Mapping[Key, Row]:
+        columns = table.every[: len(table.key_names)]
+        names = ", ".join(quoted(name) for name in table.key_names)
+        statement = (
+            f"SELECT {names_of(table)} FROM {_unnest(columns)} AS k({names}) JOIN {self._name(table)} "  # noqa: S608
+            f"USING ({names})"
+        )
+        many = len(columns)
+        rows = (_row(table.every, row) for row in self._fetch(statement, _arrays(columns, sorted(keys))))
+        return {tuple(list(row.values())[:many]): row for row in rows}
+
+    def under(self, table: Table, beginning: Key) -> Sequence[Row]:
+        where = " AND ".join(f"{quoted(name)} = %s" for name in table.key_names[: len(beginning)])
+        statement = f"SELECT {names_of(table)} FROM {self._name(table)} WHERE {where}"  # noqa: S608
+        return [_row(table.every, row) for row in self._fetch(statement, [_bound(value) for value in beginning])]
+
+    def _fetch(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self._connection.cursor(binary=True) as cursor:
+            return cursor.execute(statement, values).fetchall()  # pyright: ignore[reportArgumentType]
+
+    def write(self, changes: Sequence[Changes]) -> None:
+        for change in changes:
+            table = change.table
+            if change.gone:
+                self._delete(table, sorted(change.gone))
+            if change.rows:
+                statement = (
+                    f"INSERT INTO {self._name(table)} ({names_of(table)}) SELECT * FROM {_unnest(table.every)} AS r "  # noqa: S608
+                    f"{on_conflict(table)}"
+                )
+                rows = [tuple(change.rows[key].values()) for key in sorted(change.rows)]
+                self._connection.execute(statement, _arrays(table.every, rows))  # pyright: ignore[reportArgumentType]
+
+    def _delete(self, table: Table, keys: Sequence[Key]) -> None:
+        columns = table.every[: len(table.key_names)]
+        names = ", ".join(quoted(name) for name in table.key_names)
+        same = " AND ".join(f"t.{quoted(name)} = k.{quoted(name)}" for name in table.key_names)
+        statement = f"DELETE FROM {self._name(table)} AS t USING {_unnest(columns)} AS k({names}) WHERE {same}"  # noqa: S608
+        self._connection.execute(statement, _arrays(columns, keys))  # pyright: ignore[reportArgumentType]
+
+    def advance(self, mark: Mark) -> None:
+        statement = _ADVANCE.format(v=self._schema)
+        values = (*mark._replace(run_id=stored(mark.run_id)), self._slot.projection, self._slot.number)
+        self._connection.execute(statement, values)  # pyright: ignore[reportArgumentType]
+
+
+def _unnest(columns: Sequence[Column]) -> str:
+    return f"unnest({', '.join(f'%b::{_ARRAYS[column.type]}' for column in columns)})"
+
+
+def _arrays(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[Any]:
+    """The rows, column by column, each packed as the server reads it."""
+    turned = list(zip(*rows, strict=True))
+    return [_PACK[column.type](values) for column, values in zip(columns, turned, strict=True)]
+
+
+_PACK: Final[dict[type, Callable[[Any], Any]]] = {str: texts, int: ints, float: list, bytes: blobs}
+
+
+def _row(columns: Sequence[Column], values: Sequence[Any]) -> Row:
+    row = {column.name: value for column, value in zip(columns, values, strict=True)}
+    for column in columns:
+        if column.type is str and row[column.name] is not None:
+            row[column.name] = original(row[column.name])
+    return row
+
+
+def _slot(row: Sequence[Any]) -> Slot:
+    projection, number, version, live, cursor, events, run_id, at_version, content, time_us = row
+    mark = Mark(Cursor(cursor), events, original(run_id), at_version, bytes(content), time_us)
+    return Slot(projection, number, version, live, mark)

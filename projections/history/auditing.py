@@ -1,0 +1,48 @@
+"""Who did what, and why: the rows of the audit view. What the engine does of itself is in the log, not here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from flowledger.events import facts
+from flowledger.events.envelope import Envelope
+from flowledger.projections.rows import Rows
+from flowledger.projections.tables import Row
+
+from .tables import AUDIT
+
+
+class Act(NamedTuple):
+    """What somebody did, in a word; the reason given; what else is to be said."""
+
+    what: str
+    reason: str = ""
+    note: str = ""
+
+
+def _claimed(event: facts.RunClaimed) -> Act | None:
+    """The first owner is who submitted the run; a later one took it over."""
+    return Act("take over", note=f"owner {event.owner}, epoch {event.epoch}") if event.epoch > 1 else None
+
+
+#: Events that are somebody's doing, each with what it was.
+AUDITED: Final[dict[type[facts.Event], Callable[[Any], Act | None]]] = {
+    facts.RunSubmitted: lambda e: Act("submit", note=f"key {e.key}" if e.key else ""),
+    facts.RunClaimed: _claimed,
+    facts.RunReleased: lambda e: Act("release", e.reason),
+    facts.RunResumed: lambda _: Act("resume"),
+    facts.RequestAccepted: lambda e: Act(e.kind, e.reason),
+    facts.RequestRefused: lambda e: Act(e.kind, e.reason, f"refused: {e.why}"),
+}
+
+
+def audit(rows: Rows, run: Row, envelope: Envelope) -> None:
+    """Note what the event says somebody did, if it does."""
+    act = AUDITED[type(envelope.event)](envelope.event)
+    if act is None:
+        return
+    row = rows.new(AUDIT, envelope.run_id, envelope.version)
+    row["time_us"], row["actor"], row["path"] = envelope.time_us, envelope.actor, envelope.path
+    row["app"], row["flow"] = run["app"], run["flow"]
+    row["what"], row["reason"], row["note"] = act

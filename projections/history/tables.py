@@ -1,0 +1,98 @@
+"""The tables of the built-in projection. Times are microseconds since the epoch, store time (F1)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flowledger.projections.tables import Table
+
+#: One row per run. ``state`` is the status, or REVERTING; ``tasks`` are all atoms of the plan, ``done`` those that
+#: stand (or were skipped). ``failed_at``, ``error`` and ``failure`` (its fingerprint) speak of what holds now: they are
+#: gone when the run has succeeded after all. ``skipped`` is kept for the fold.
+RUNS: Final = Table(
+    "runs",
+    key={"run_id": str},
+    columns={
+        "app": str,
+        "flow": str,
+        "key": str | None,
+        "tags": str | None,
+        "state": str,
+        "direction": str,
+        "owner": str | None,
+        "actor": str,
+        "plan": str | None,
+        "version": int,
+        "submitted_us": int,
+        "started_us": int | None,
+        "ended_us": int | None,
+        "updated_us": int,
+        "tasks": int,
+        "done": int,
+        "attempts": int,
+        "failed_at": str | None,
+        "error": str | None,
+        "failure": str | None,
+        "skipped": str | None,
+    },
+    indexes=(("state", "run_id"), ("flow", "run_id"), ("failure", "run_id"), ("key", "run_id")),
+)
+
+#: A tag of a run, found by name and value.
+TAGS: Final = Table("tags", key={"name": str, "value": str, "run_id": str})
+
+#: One row per attempt. ``phase`` is "execute" or "revert", ``started`` and ``ended`` are the versions of the events,
+#: where inputs, result and traceback are. ``stands`` is 1 while what the attempt did has not been undone.
+ATTEMPTS: Final = Table(
+    "attempts",
+    key={"run_id": str, "path": str, "try": int, "phase": str, "attempt": int},
+    columns={
+        "state": str,
+        "actor": str,
+        "started": int,
+        "ended": int | None,
+        "started_us": int,
+        "ended_us": int | None,
+        "polls": int,
+        "stands": int,
+        "error": str | None,
+        "failure": str | None,
+    },
+)
+
+#: What people (and new owners) did: ``what`` in a word, the ``reason`` they gave, ``note`` for what else is to be said.
+AUDIT: Final = Table(
+    "audit",
+    key={"run_id": str, "version": int},
+    columns={
+        "time_us": int, "app": str, "flow": str, "actor": str, "what": str, "path": str, "reason": str, "note": str,
+    },
+    indexes=(("time_us", "run_id", "version"), ("actor", "time_us", "run_id", "version")),
+)  # fmt: skip
+
+#: Counts per hour (hours since the epoch). ``task`` is the atom's own name; "" counts the runs of the flow.
+STATISTICS: Final = Table(
+    "statistics",
+    key={"app": str, "flow": str, "task": str, "hour": int},
+    columns={
+        "succeeded": int, "failed": int, "again": int, "interrupted": int, "reverted": int, "revert_failed": int,
+        "cancelled": int, "total_us": int,
+    },
+)  # fmt: skip
+
+#: How long successes took, per day (days since the epoch): how many fell into a bucket of `statistics.bucket`.
+DURATIONS: Final = Table(
+    "durations", key={"app": str, "flow": str, "task": str, "day": int, "bucket": int}, columns={"count": int}
+)
+
+#: Failures that are the same but for numbers, ids and quoted words.
+FAILURES: Final = Table(
+    "failures",
+    key={"app": str, "flow": str, "failure": str},
+    columns={
+        "task": str, "type": str, "message": str, "count": int, "first_us": int, "last_us": int, "last_run": str,
+        "last_version": int,
+    },
+)  # fmt: skip
+
+TABLES: Final = (RUNS, TAGS, ATTEMPTS, AUDIT, STATISTICS, DURATIONS, FAILURES)

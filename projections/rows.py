@@ -1,0 +1,135 @@
+"""The rows a fold works on: read where they are needed, changed in memory, written once per batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Protocol
+
+from .tables import Key, Row, Table
+
+
+class RowSource(Protocol):
+    """Where rows come from that are not in memory."""
+
+    def load(self, table: Table, keys: Sequence[Key]) -> Mapping[Key, Row]:
+        """Those of these rows that exist, by their keys."""
+        ...
+
+    def under(self, table: Table, beginning: Key) -> Sequence[Row]:
+        """All rows whose key begins like this, in the order of their keys."""
+        ...
+
+
+class Changes:
+    """What one batch did to one table: ``rows`` to write, ``gone`` keys to delete; no key is in both."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.rows: dict[Key, Row] = {}
+        self.gone: set[Key] = set()
+
+
+class Rows:
+    """The tables of one projection, as its fold sees them."""
+
+    def __init__(self, tables: Iterable[Table], plan: Callable[[str], bytes | None]) -> None:
+        self._source: RowSource | None = None
+        self._plan = plan
+        self._known: dict[str, dict[Key, Row | None]] = {}
+        self._changes: dict[str, Changes] = {}
+        for table in tables:
+            self._known[table.name] = {}
+            self._changes[table.name] = Changes(table)
+
+    # -- for folds ------------------------------------------------------------------------------
+
+    def at(self, table: Table, *key: object) -> Row:
+        """The row under this key, to change: an empty one where there is none yet. It will be written."""
+        changes = self._changes[table.name]
+        row = changes.rows.get(key)
+        if row is None:
+            row = self.find(table, *key)
+            if row is None:
+                row = table.new(key)
+                self._known[table.name][key] = row
+                changes.gone.discard(key)
+            changes.rows[key] = row
+        return row
+
+    def find(self, table: Table, *key: object) -> Row | None:
+        """The row under this key, only to look at; None where there is none."""
+        known = self._known[table.name]
+        if key not in known:
+            self.expect(table, (key,))
+        return known[key]
+
+    def new(self, table: Table, *key: object) -> Row:
+        """`at` for a key of which it is known that nothing has been under it: nobody looks."""
+        changes = self._changes[table.name]
+        row = self._known[table.name][key] = changes.rows[key] = table.new(key)
+        changes.gone.discard(key)
+        return row
+
+    def under(self, table: Table, *beginning: object) -> list[Row]:
+        """All rows whose key begins like this, in the order of their keys, only to look at."""
+        known = self._known[table.name]
+        found: dict[Key, Row] = {}
+        if self._source is not None:
+            names = table.key_names
+            for row in self._source.under(table, beginning):
+                key = tuple(row[name] for name in names)
+                found[key] = known.setdefault(key, row) or row
+        gone = self._changes[table.name].gone
+        many = len(beginning)
+        found.update((key, row) for key, row in known.items() if row is not None and key[:many] == beginning)
+        return [found[key] for key in sorted(found) if key not in gone]
+
+    def delete(self, table: Table, *key: object) -> None:
+        """Have no row under this key any more."""
+        changes = self._changes[table.name]
+        changes.rows.pop(key, None)
+        changes.gone.add(key)
+        self._known[table.name][key] = None
+
+    def plan(self, fingerprint: str) -> bytes | None:
+        """The document of a plan the log names; None where the log has none."""
+        return self._plan(fingerprint)
+
+    # -- for who drives folds -------------------------------------------------------------------
+
+    def begin(self, source: RowSource) -> None:
+        """Read from here until `settled` or `forget`."""
+        self._source = source
+
+    def expect(self, table: Table, keys: Iterable[Key]) -> None:
+        """Read these rows, all at once, unless they are known."""
+        known = self._known[table.name]
+        wanted = [key for key in dict.fromkeys(keys) if key not in known]
+        if wanted:
+            found = {} if self._source is None else self._source.load(table, wanted)
+            known.update((key, found.get(key)) for key in wanted)
+
+    def changes(self) -> list[Changes]:
+        """What is to be written now."""
+        return [changes for changes in self._changes.values() if changes.rows or changes.gone]
+
+    def settled(self) -> None:
+        """All changes are durable; what is known stays known, within bounds."""
+        for name, changes in self._changes.items():
+            changes.rows.clear()
+            changes.gone.clear()
+            if len(self._known[name]) > KEPT_ROWS:
+                self._known[name].clear()
+        self._source = None
+
+    def forget(self) -> None:
+        """Nothing of the batch has happened, or somebody else has gone on: what was known may be wrong."""
+        for name, changes in self._changes.items():
+            changes.rows.clear()
+            changes.gone.clear()
+            self._known[name].clear()
+        self._source = None
+
+
+#: Rows of a table kept in memory from one batch to the next.
+KEPT_ROWS: Final = 20_000
