@@ -24,6 +24,8 @@ from flowledger.core.registry import Registry
 from flowledger.events.errors import IllegalRequest, InputError, NotSupported, RunNotFound, RunOwned
 from flowledger.events.facts import OnFailure
 from flowledger.events.store import FINAL, Stream
+from flowledger.projections.history import HISTORY
+from flowledger.projections.projection import Projection
 
 from . import driving, loading
 from .batch import Batch, suspend
@@ -54,6 +56,7 @@ class App(Registry):
         self._database_url = database_url
         self._options: Mapping[str, Any] = {}
         self._runtime: Runtime | None = None
+        self._projections: list[Projection] = []
         self._lock = Lock()
 
     # -- running --------------------------------------------------------------------------------
@@ -240,6 +243,11 @@ class App(Registry):
             sleep(LOOK_AGAIN_S)  # another process drives it: look until it has ended or died
         return self.load_run(run_id)
 
+    @property
+    def projections(self) -> list[Projection]:
+        """The built-in projection and this app's own."""
+        return [HISTORY, *self._projections]
+
     # -- the parts behind it --------------------------------------------------------------------
 
     @property
@@ -248,8 +256,9 @@ class App(Registry):
         with self._lock:
             if self._runtime is None:
                 self._runtime = Runtime(
-                    self.settings, app=self.name, resources=self.resources, needs=self.resource_needs
-                )
+                    self.settings, app=self.name, resources=self.resources, needs=self.resource_needs,
+                    projections=self._embedded(),
+                )  # fmt: skip
                 atexit.register(self.close)
             return self._runtime
 
@@ -298,6 +307,10 @@ class App(Registry):
                 self._runtime = None
                 fenced.close()
         return self.runtime
+
+    def _embedded(self) -> list[Projection]:
+        """What a process that drives runs projects by itself."""
+        return self.projections if self.settings.views == "auto" else []
 
     def _wish(
         self, part: Part[Any], *, key: str | None, tags: Mapping[str, str] | None, on_failure: OnFailure | None,

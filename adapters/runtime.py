@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from getpass import getuser
@@ -24,11 +24,13 @@ from flowledger.core.ports import Appender
 from flowledger.core.resource import Resource
 from flowledger.events.errors import Fenced
 from flowledger.events.store import Store
+from flowledger.projections.projection import Projection
 
 from .appender import open_appender
 from .executors import local_executors
 from .heartbeat import Heartbeat
 from .ids import SystemIds
+from .projecting.embedded import EmbeddedProjector
 from .settings import Settings
 from .stores import open_store
 from .timekeeping import SyncedClock, timekeeper
@@ -57,6 +59,7 @@ class Runtime:
         app: str,
         resources: Mapping[str, Resource[Any]],
         needs: Callable[[str], Mapping[str, str]],
+        projections: Sequence[Projection] = (),
     ) -> None:
         self.settings = settings
         self._closing = False
@@ -84,7 +87,10 @@ class Runtime:
             inline_bytes=settings.payload_inline_bytes,
             max_bytes=settings.payload_max_bytes,
         )
+        self._projector = EmbeddedProjector(self.store, projections, lambda: self.appender.events)
         self._thread.start()
+        if projections and not self.store.immediate:  # in memory whoever reads is quick enough
+            self._projector.start()
 
     def _joined(self, app: str, clock: SyncedClock) -> Heartbeat:
         settings = self.settings
@@ -136,6 +142,7 @@ class Runtime:
             self.call(self._close()).result(CLOSE_S)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(CLOSE_S)
+        self._projector.close()
         self.appender.close()
         self.heartbeat.close()
         self.store.close()

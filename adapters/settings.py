@@ -17,6 +17,7 @@ from flowledger.events.errors import InputError
 
 Origin = str  # "option", "argument", "default", or the name of the environment variable (of a file: its name too)
 LogFormat = Literal["auto", "console", "json"]
+Views = Literal["auto", "off"]
 
 PREFIX: Final = "FLOWLEDGER_"
 #: Variables that are no settings, and prefixes of such.
@@ -40,6 +41,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "app": None,
     "log_level": "INFO",
     "log_format": "auto",
+    "views": "auto",
 }
 
 
@@ -73,6 +75,7 @@ class Settings:
     app: str | None
     log_level: str
     log_format: LogFormat
+    views: Views
     origins: Mapping[str, Origin] = field(repr=False, compare=False)
 
     def __init__(
@@ -94,6 +97,7 @@ class Settings:
         app: str | None = None,
         log_level: str | None = None,
         log_format: LogFormat | None = None,
+        views: Views | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name in _DEFAULTS and value is not None}
         self._fill({name: (value, "argument") for name, value in given.items()})
@@ -205,6 +209,12 @@ def _format(raw: Any) -> str:
     return value
 
 
+def _views(raw: Any) -> str:
+    if (value := str(raw).lower()) not in {"auto", "off"}:
+        raise ValueError
+    return value
+
+
 _KINDS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
     **dict.fromkeys(
         ("database_url", "database_schema", "broker_url", "codec_keys", "signing_keys", "trusted_keys", "app"),
@@ -217,6 +227,7 @@ _KINDS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
     **dict.fromkeys(("payload_inline_bytes", "payload_max_bytes", "threads"), (_count, "a whole number above 0")),
     "log_level": (_level, "one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
     "log_format": (_format, "one of auto, console, json"),
+    "views": (_views, "one of auto, off"),
 }
 
 

@@ -106,12 +106,23 @@ class Rows:
         known = self._known[table.name]
         wanted = [key for key in dict.fromkeys(keys) if key not in known]
         if wanted:
-            found = {} if self._source is None else self._source.load(table, wanted)
+            found: Mapping[Key, Row] = {} if self._source is None else self._source.load(table, wanted)
             known.update((key, found.get(key)) for key in wanted)
 
     def changes(self) -> list[Changes]:
-        """What is to be written now."""
-        return [changes for changes in self._changes.values() if changes.rows or changes.gone]
+        """What is to be written now.
+
+        Raises:
+            KeyError: a row has been given a column that its table has not.
+        """
+        changed = [changes for changes in self._changes.values() if changes.rows or changes.gone]
+        for changes in changed:
+            many = len(changes.table.names)
+            for row in changes.rows.values():
+                if len(row) != many:
+                    unknown = ", ".join(sorted(row.keys() - set(changes.table.names)))
+                    raise KeyError(f"table {changes.table.name} has no column {unknown}")
+        return changed
 
     def settled(self) -> None:
         """All changes are durable; what is known stays known, within bounds."""

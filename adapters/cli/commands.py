@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import asking, db, demo, proving, reading, running, sealing
+from . import asking, db, demo, projecting, proving, reading, running, sealing
 from .options import AppOption, Before, DatabaseUrlOption
 
 commands = typer.Typer(
@@ -51,4 +51,6 @@ commands.command()(proving.verify)
 commands.command()(proving.export)
 commands.add_typer(sealing.seals, name="seals")
 commands.add_typer(sealing.keys, name="keys")
+commands.command()(projecting.projector)
+commands.add_typer(projecting.projections, name="projections")
 commands.add_typer(db.db, name="db")

@@ -172,7 +172,11 @@ class Projector:
                     f"projection {self.projection.name}: its fold raised {type(error).__name__}: {error} at event "
                     f"{envelope.version} ({envelope.type}) of run {envelope.run_id}"
                 ) from error
-        turn.write(rows.changes())
+        try:
+            changes = rows.changes()
+        except KeyError as error:
+            raise FoldFailed(f"projection {self.projection.name}: {error.args[0]}") from error
+        turn.write(changes)
 
     def _expect(self, envelopes: Sequence[Envelope]) -> None:
         expected: dict[str, tuple[Table, list[Key]]] = {}

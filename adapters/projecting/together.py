@@ -50,6 +50,11 @@ class Together:
         return self._projectors
 
     @property
+    def failed(self) -> bool:
+        """Whether the fold of one has raised."""
+        return bool(self._failed)
+
+    @property
     def events(self) -> int:
         """Events taken in by all of them."""
         return sum(projector.events for projector in self._projectors)
@@ -86,7 +91,7 @@ class Together:
         while True:
             done = self.round(limit=limit)
             if not done.events and not done.waits:
-                return not self._failed
+                return not self.failed
             if monotonic() > deadline:
                 return False
 

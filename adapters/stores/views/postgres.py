@@ -75,6 +75,7 @@ _ADVANCE: Final = (
 _GO_LIVE: Final = f"UPDATE {{v}}.{SLOTS} SET live = true WHERE projection = %s AND number = %s"  # noqa: S608
 _FORGET: Final = f"DELETE FROM {{v}}.{SLOTS} WHERE projection = %s AND number = %s"  # noqa: S608
 _IS_THERE: Final = "SELECT to_regnamespace(%s) IS NOT NULL, to_regclass(%s) IS NOT NULL"
+_BECOME: Final = "SELECT set_config('role', %s, true)"
 _MAY_CREATE: Final = "SELECT has_schema_privilege(:r, :s, 'CREATE')"
 _TABLES: Final = "SELECT tablename FROM pg_tables WHERE schemaname = %s AND tablename LIKE %s"
 _LOCK_MAKING: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
@@ -152,7 +153,7 @@ class PostgresViews:
             return self._locked(connection, projection.name, number)[0]
 
     @contextmanager
-    def turn(self, projection: Projection, slot: Slot) -> Iterator[Turn | None]:
+    def turn(self, projection: Projection, slot: Slot) -> Generator[Turn | None]:
         with self._transaction() as connection:
             found = self._locked(connection, slot.projection, slot.number)
             yield _Turn(connection, self._schema, slot) if found == [slot] else None
@@ -261,7 +262,7 @@ class PostgresViews:
                 with connection.transaction():
                     connection.execute(_BEGIN)
                     if self._role:
-                        connection.execute(f"SET LOCAL ROLE {self._role}")  # pyright: ignore[reportArgumentType]
+                        connection.execute(_BECOME, (self._role,))
                     yield connection
             except psycopg.Error as error:
                 if self._link.lost(error):

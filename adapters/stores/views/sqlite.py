@@ -7,7 +7,7 @@ do not wait for the disk either: after a power cut the file is some batches behi
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import RLock
@@ -126,7 +126,7 @@ class SqliteViews:
             return _slot(found)
 
     @contextmanager
-    def turn(self, projection: Projection, slot: Slot) -> Iterator[Turn | None]:
+    def turn(self, projection: Projection, slot: Slot) -> Generator[Turn | None]:
         with self._transaction() as connection:
             found = connection.execute(_ONE, (slot.projection, slot.number)).fetchone()
             if found is None or _slot(found) != slot:
