@@ -13,6 +13,8 @@ from threading import RLock
 from typing import Any, Final, TypeVar
 
 import psycopg
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
 from sqlalchemy import Connection, text
 
 from flowledger.adapters.stores.postgres import roles
@@ -102,7 +104,7 @@ class PostgresViews:
         self._location = location
         self._schema = views_schema(location.schema)
         self._database = PostgresDatabase(location)
-        self._link = Link(self._database)
+        self._link = Link(self._database, _take_packed)
         self._writing = RLock()
         self._role = ""
         self._dialect = Dialect(
@@ -345,7 +347,39 @@ def _arrays(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[An
     return [_PACK[column.type](values) for column, values in zip(columns, turned, strict=True)]
 
 
-_PACK: Final[dict[type, Callable[[Any], Any]]] = {str: texts, int: ints, float: list, bytes: blobs}
+class _Texts(bytes):
+    """A packed ``text[]``."""
+
+
+class _Ints(bytes):
+    """A packed ``int8[]``."""
+
+
+class _Blobs(bytes):
+    """A packed ``bytea[]``."""
+
+
+_PACK: Final[dict[type, Callable[[Any], Any]]] = {
+    str: lambda values: _Texts(texts(values)),
+    int: lambda values: _Ints(ints(values)),
+    float: list,
+    bytes: lambda values: _Blobs(blobs(values)),
+}
+
+
+class _Packed(Dumper):
+    """Hands over what has been packed already."""
+
+    format = Format.BINARY
+
+    def dump(self, obj: bytes) -> bytes:
+        return obj
+
+
+def _take_packed(connection: GuardedConnection) -> None:
+    """Have a connection take packed arrays."""
+    for cls, array in ((_Texts, 1009), (_Ints, 1016), (_Blobs, 1001)):
+        connection.adapters.register_dumper(cls, type(f"{cls.__name__}Dumper", (_Packed,), {"oid": array}))
 
 
 def _row(columns: Sequence[Column], values: Sequence[Any]) -> Row:
