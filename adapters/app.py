@@ -20,7 +20,6 @@ from flowledger.core.engine.run import RunDriver
 from flowledger.core.parts import Part
 from flowledger.core.plan import Plan
 from flowledger.core.preview import Preview, preview_revert
-from flowledger.core.registry import Registry
 from flowledger.events.errors import IllegalRequest, InputError, NotSupported, RunNotFound, RunOwned
 from flowledger.events.facts import OnFailure
 from flowledger.events.store import FINAL, Stream
@@ -30,6 +29,7 @@ from flowledger.projections.projection import Projection
 from . import driving, loading
 from .batch import Batch, suspend
 from .driving import InlineOrThreads, Wish
+from .listened import Listened
 from .loading import Loaded
 from .run import Run
 from .runtime import Runtime
@@ -43,7 +43,7 @@ AT_ONCE = 500  # runs of one `run_many` side by side: enough to share commits, f
 LOOK_AGAIN_S = 0.25
 
 
-class App(Registry):
+class App(Listened):
     """Tasks, flows and resources under one name, and the store their runs are kept in.
 
     Making one touches nothing: no file, no connection. The first run opens the store and starts the engine's thread.
@@ -257,6 +257,7 @@ class App(Registry):
             if self._runtime is None:
                 self._runtime = Runtime(
                     self.settings, app=self.name, resources=self.resources, needs=self.resource_needs,
+                    listeners=self.listeners,
                     projections=self._embedded(),
                 )  # fmt: skip
                 atexit.register(self.close)
@@ -296,6 +297,7 @@ class App(Registry):
         if runtime is not None:
             atexit.unregister(self.close)
             runtime.close()
+            self.listeners.drain()
 
     # -- inside ---------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from flowledger.core.engine.active import Lane, Services
 from flowledger.core.engine.resources import ResourcePool
 from flowledger.core.engine.run import RunDriver
 from flowledger.core.engine.slots import Slots
-from flowledger.core.ports import Appender
+from flowledger.core.ports import Appender, Listeners
 from flowledger.core.resource import Resource
 from flowledger.events.errors import Fenced
 from flowledger.events.store import Store
@@ -59,6 +59,7 @@ class Runtime:
         app: str,
         resources: Mapping[str, Resource[Any]],
         needs: Callable[[str], Mapping[str, str]],
+        listeners: Listeners,
         projections: Sequence[Projection] = (),
     ) -> None:
         self.settings = settings
@@ -83,6 +84,7 @@ class Runtime:
             ids=SystemIds(),
             lanes={name: Lane(executor, Slots(executor.capacity)) for name, executor in executors.items()},
             resources=ResourcePool(resources, needs),
+            listeners=listeners,
             actor=actor(),
             inline_bytes=settings.payload_inline_bytes,
             max_bytes=settings.payload_max_bytes,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from flowledger.events.envelope import StoredEvent
 from flowledger.events.store import Append, AppendResult
 
 
@@ -41,4 +42,20 @@ class Appender(Protocol):
         On a store that is ``immediate`` it is called before this returns.
         A run has at most one append in flight (A1): the engine sees to it, the appender relies on it.
         """
+        ...
+
+
+class Listeners(Protocol):
+    """Who is told in this process what happens. Telling never waits and never raises; may be done from any thread."""
+
+    def __bool__(self) -> bool:
+        """Whether anybody wants events."""
+        ...
+
+    def tell(self, run_id: str, events: Sequence[StoredEvent]) -> None:
+        """These events of a run are durable."""
+        ...
+
+    def progress(self, run_id: str, path: str, attempt: int, fraction: float, message: str) -> None:
+        """A body says how far it has got."""
         ...

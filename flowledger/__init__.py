@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .adapters.app import App
+    from .adapters.listeners import Duration, DurationListener, LoggingListener
+    from .adapters.listening import Progress
     from .adapters.run import Run
     from .adapters.settings import Settings
     from .core.backoff import Backoff, constant, exponential
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from .core.retry import AlwaysRevert, AlwaysRevertAll, Deadline, Retry, Times, Try, TryEach
     from .core.symbols import Symbol, symbol
     from .core.task import AsyncFunctionTask, FunctionTask, Task
+    from .events.envelope import Envelope
     from .events.errors import (
         AmbiguousSymbol,
         ClusterChanged,
@@ -83,6 +86,8 @@ __version__ = "0.1.0"
 # where each name lives
 _HOMES = {
     "adapters.app": ("App",),
+    "adapters.listeners": ("Duration", "DurationListener", "LoggingListener"),
+    "adapters.listening": ("Progress",),
     "adapters.run": ("Run",),
     "adapters.settings": ("Settings",),
     "core.backoff": ("Backoff", "constant", "exponential"),
@@ -95,6 +100,7 @@ _HOMES = {
     "core.retry": ("AlwaysRevert", "AlwaysRevertAll", "Deadline", "Retry", "Times", "Try", "TryEach"),
     "core.symbols": ("Symbol", "symbol"),
     "core.task": ("AsyncFunctionTask", "FunctionTask", "Task"),
+    "events.envelope": ("Envelope",),
     "events.failure": ("Failure",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -112,6 +118,9 @@ __all__ = [
     "Deadline",
     "DefinitionError",
     "DuplicateName",
+    "Duration",
+    "DurationListener",
+    "Envelope",
     "FactoryNotPure",
     "Failure",
     "Fenced",
@@ -128,6 +137,7 @@ __all__ = [
     "KeyConflict",
     "KeyTaken",
     "Link",
+    "LoggingListener",
     "MaybeSkipped",
     "MissingSymbol",
     "Nondeterminism",
@@ -141,6 +151,7 @@ __all__ = [
     "Permanent",
     "PlacedInsideTask",
     "PlanDiffers",
+    "Progress",
     "ProvidesMismatch",
     "Refused",
     "ReservedName",

@@ -16,7 +16,7 @@ from flowledger.core.agenda import CONTROL
 from flowledger.core.evolve import ended
 from flowledger.core.flowing import may_start
 from flowledger.core.plan import Node, Plan
-from flowledger.core.ports import Appender, Clock, Ids
+from flowledger.core.ports import Appender, Clock, Ids, Listeners
 from flowledger.core.state import State
 from flowledger.core.values import Values
 from flowledger.events.envelope import Envelope
@@ -49,6 +49,7 @@ class Services:
     ids: Ids
     lanes: Mapping[str, Lane]
     resources: ResourcePool
+    listeners: Listeners
     actor: str
     inline_bytes: int
     max_bytes: int
@@ -130,6 +131,11 @@ class ActiveRun(ABC):
     def is_cancelled(self, node: Node, phase: Phase) -> bool:
         """Whether a body should stop: its scope fails, or the run is not this process's any more (D1)."""
         return self.lost or (phase == "execute" and not may_start(self.state, node.scope))
+
+    def progressed(self, node: Node, attempt: int, fraction: float, message: str) -> None:
+        """A body says how far it has got: told to who listens, kept nowhere."""
+        if not self.lost:
+            self.services.listeners.progress(self.run_id, node.path, attempt, fraction, message)
 
     def deadline_us(self, node: Node) -> int | None:
         """When all attempts and polls of the atom's try must be over; suspended time does not count (G2)."""

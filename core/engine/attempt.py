@@ -65,6 +65,10 @@ class Host(Protocol):
         """Whether the body should stop."""
         ...
 
+    def progressed(self, node: Node, attempt: int, fraction: float, message: str) -> None:
+        """The body says how far it has got."""
+        ...
+
     def deadline_us(self, node: Node) -> int | None:
         """When all attempts of the atom's try must be over."""
         ...
@@ -109,6 +113,7 @@ class Attempt:
                 deadline=_at(self.deadline_us),
                 log=LoggerAdapter(_LOG, {"run": run_id, "path": node.path, "attempt": self.attempt}),
                 outcome=self._host.ended(node.number) if self.phase == "revert" else None,  # type: ignore[arg-type]
+                on_progress=self._progressed,
                 is_cancelled=self._is_cancelled,
             )
         return self._context
@@ -118,6 +123,9 @@ class Attempt:
         if self.limit is not None:
             self.limit.cancel()
             self.limit = None
+
+    def _progressed(self, fraction: float, message: str) -> None:
+        self._host.progressed(self.node, self.attempt, fraction, message)
 
     def _is_cancelled(self) -> bool:
         return self.timed_out or self._host.is_cancelled(self.node, self.phase)

@@ -171,6 +171,8 @@ class RunDriver(ActiveRun):
         if isinstance(result, StoreError):
             self.lose(result)
             return
+        if self.services.listeners:
+            self.services.listeners.tell(self.run_id, append.events)
         if self._observers:
             self._tell(list(opened(self.run_id, append.events)))
         if self.state.status in FINAL or self.state.status == "SUSPENDED":
