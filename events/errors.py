@@ -10,7 +10,7 @@
     ├ Refused              FL4xx  RunNotFound · IllegalRequest · NotLive · PlanDiffers · KeyConflict · RunOwned
     ├ PayloadError         FL5xx  UnserialisableResult · PayloadTooLarge
     ├ StoreError           FL6xx  StoreUnavailable · VersionConflict · Fenced · KeyTaken · SchemaTooNew · SchemaTooOld
-    │   ClusterChanged · ViewsMissing
+    │   ClusterChanged · InboxNotEmpty · ViewsMissing
     ├ IntegrityError       FL7xx  Tampered · Nondeterminism · SealBroken
     └ InternalError        FL9xx  a bug of ours
 
@@ -331,6 +331,13 @@ class KeyTaken(StoreError):
     def __init__(self, message: str, *, run_id: str) -> None:
         super().__init__(message)
         self.run_id = run_id
+
+
+class InboxNotEmpty(StoreError):
+    """The run was to end or to be suspended, but there is mail that whoever drives it has not seen (rule G1)."""
+
+    code = "FL609"
+    default_hint = "read the inbox, answer what is in it, and decide again"
 
 
 class SchemaTooNew(StoreError):

@@ -1,4 +1,4 @@
-"""The store: the contract that memory, SQLite and Postgres share (rules A, B1, B2; one conformance suite runs on each).
+"""The store: the contract of memory, SQLite and Postgres (rules A, B1, B2, B7, C2, G1; one conformance suite for all).
 
 All methods block, may be called from any thread, and raise `StoreUnavailable` when the store cannot be reached or
 cannot write. What an append did to one run never depends on the other runs of its batch.
@@ -68,6 +68,10 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     The stream row takes ``status``, ``direction``, ``wake_at_us`` (earliest due time), and the version and hash of the
     last event. ``release`` gives up ownership in the same transaction. A new run has ``create`` and ``expected`` 0;
     its epoch is 1 where it has an owner from the start, else 0.
+
+    ``answers`` are the numbers of the inbox rows that these events answer: they are deleted in the same transaction
+    (C2). An append that ends or suspends the run says in ``seen`` how many requests it knows of; if there are more, it
+    is refused (`InboxNotEmpty`, G1).
     """
 
     run_id: str
@@ -81,6 +85,8 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     release: bool = False
     payloads: Sequence[PayloadRow] = ()
     plans: Sequence[PlanRow] = ()  # the run's own when it starts, later those of its expansions (E7)
+    answers: Sequence[int] = ()
+    seen: int | None = None
 
 
 class Appended(NamedTuple):
@@ -89,7 +95,7 @@ class Appended(NamedTuple):
     version: int
 
 
-# Per run of a batch: Appended, or the error as a value — VersionConflict, Fenced, KeyTaken — never half of it.
+# Per run of a batch: Appended, or the error as a value — VersionConflict, Fenced, KeyTaken, InboxNotEmpty — never half.
 AppendResult = Appended | StoreError
 
 
@@ -151,8 +157,63 @@ class Held(NamedTuple):
     seen_s: float
 
 
+# -- the inbox: what is addressed to a run ----------------------------------------------------------
+
+
+class Mail(NamedTuple):
+    """Something for a run: a request of a person, an outcome from a worker, a message from another run (G1, C2).
+
+    ``id`` is the sender's: the same id again is the same mail. ``content`` is JSON. ``live``: only if the run is not
+    final.
+    """
+
+    run_id: str
+    id: str
+    kind: str
+    content: bytes
+    actor: str
+    live: bool = False
+
+
+class Sent(NamedTuple):
+    """The mail is in the inbox (or was, and is answered by now). ``status`` and ``owner`` are the run's."""
+
+    status: RunStatus
+    owner: str | None
+
+
+class NotSent(NamedTuple):
+    """There is no such run (``status`` None), or it is final and the mail was for live ones."""
+
+    status: RunStatus | None
+
+
+class InboxRow(NamedTuple):
+    """A mail that waits for its answer. ``number`` orders the inbox of a run; ``time_us`` is store time."""
+
+    number: int
+    id: str
+    kind: str
+    content: bytes
+    actor: str
+    time_us: int
+
+
+class Inbox(NamedTuple):
+    """``requests`` counts the mail a run has ever been sent; ``rows`` is what has not been answered, in order."""
+
+    requests: int
+    rows: Sequence[InboxRow]
+
+
+class Due(NamedTuple):
+    """What waits for an owner (B7). ``mail``: runs with mail it has not seen, and the number of the newest."""
+
+    mail: Mapping[str, int]
+
+
 class Store(Protocol):
-    """Streams of events with expected versions, epochs, one global order, and the owners of runs."""
+    """Streams of events with expected versions, epochs, one global order; inboxes; and the owners of runs."""
 
     #: An append takes no I/O and may be made from the event loop itself.
     immediate: bool
@@ -219,6 +280,26 @@ class Store(Protocol):
 
     def plan(self, fingerprint: str) -> bytes | None:
         """The document of a plan."""
+        ...
+
+    def send(self, batch: Sequence[Mail]) -> list[Sent | NotSent]:
+        """Put mail into inboxes, in one transaction that first raises ``requests`` on the stream rows (G1).
+
+        Returns one result per mail, in order. A mail whose id the inbox has already is not put there again, so that
+        the same one may be sent again after `StoreUnavailable`.
+        """
+        ...
+
+    def inbox(self, run_id: str, *, after: int = 0) -> Inbox:
+        """Mail with a number > ``after`` that no append has answered yet, and ``requests`` at the same moment."""
+        ...
+
+    def due(self, owner_id: str, *, seen: Mapping[str, int], timeout_s: float) -> Due:
+        """Block until one of the owner's runs has mail with a number above ``seen`` (by run id; 0 where it is missing).
+
+        Returns what there is then; nothing once the time is over, or when the owner leaves through this store object.
+        Mail is met at once where it was sent through this object, soon where not, and within a second at worst.
+        """
         ...
 
     def now_us(self) -> int:

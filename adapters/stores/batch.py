@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowledger.events.errors import Fenced, InputError, InternalError, StoreError, VersionConflict
+from flowledger.events.errors import Fenced, InboxNotEmpty, InputError, InternalError, StoreError, VersionConflict
 from flowledger.events.store import Append, Cursor
 
 
@@ -22,13 +22,22 @@ def check(batch: Sequence[Append]) -> None:
         raise InternalError("a run stands twice in one batch")
 
 
-def refusal(request: Append, *, epoch: int, version: int) -> StoreError:
+def refusal(request: Append, *, epoch: int, version: int, requests: int) -> StoreError:
     """Why an append was refused, from the stream row as it stands."""
     if epoch != request.epoch:
         return Fenced(f"run {request.run_id} is at epoch {epoch}, this append came under epoch {request.epoch}")
+    if version == request.expected and has_unseen(request, requests):
+        return InboxNotEmpty(
+            f"run {request.run_id} has been sent {requests} requests, this append has seen {request.seen}"
+        )
     return VersionConflict(
         f"run {request.run_id} is at version {version}, this append expected {request.expected}",
     )
+
+
+def has_unseen(request: Append, requests: int) -> bool:
+    """Whether there is mail that stands against an end or a suspension (G1)."""
+    return request.seen is not None and requests > request.seen
 
 
 def no_such_run(request: Append) -> StoreError:

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from threading import Condition, Lock
+from threading import Condition, Lock, RLock
 
 from flowledger.events.envelope import StoredEvent
 from flowledger.events.errors import Fenced, KeyTaken
 from flowledger.events.store import (
+    FINAL,
     Append,
     Appended,
     AppendResult,
     Claim,
     Cursor,
     Direction,
+    Due,
     Followed,
     Held,
+    Inbox,
+    Mail,
     NewStream,
+    NotSent,
     Owner,
     RunStatus,
+    Sent,
     Stream,
 )
 
-from .batch import check, no_such_run, position_of, refusal
+from .batch import check, has_unseen, no_such_run, position_of, refusal
+from .mailbox import Mailbox, newer
 from .memory_board import MemoryBoard
 from .memory_seals import MemorySeals
 
@@ -32,7 +39,7 @@ from .memory_seals import MemorySeals
 class MemoryRun:
     """A stream row and its events. Changed only under the store's lock."""
 
-    __slots__ = ("created_us", "direction", "epoch", "events", "new", "owner", "status", "wake_at_us")
+    __slots__ = ("created_us", "direction", "epoch", "events", "mailbox", "new", "owner", "status", "wake_at_us")
 
     def __init__(self, new: NewStream, created_us: int) -> None:
         self.new = new
@@ -43,14 +50,19 @@ class MemoryRun:
         self.status: RunStatus = "PENDING"
         self.direction: Direction = "FORWARD"
         self.wake_at_us: int | None = None
+        self.mailbox: Mailbox | None = None
+
+    @property
+    def requests(self) -> int:
+        return 0 if self.mailbox is None else self.mailbox.requests
 
     def row(self, run_id: str) -> Stream:
         new = self.new
         return Stream(
             run_id=run_id, app=new.app, factory=new.factory, key=new.key, inputs_digest=new.inputs_digest,
             tags=dict(new.tags), queue=new.queue, priority=new.priority, status=self.status, direction=self.direction,
-            wake_at_us=self.wake_at_us, owner=self.owner, epoch=self.epoch, requests=0, version=len(self.events),
-            head_hash=self.events[-1].hash, created_us=self.created_us,
+            wake_at_us=self.wake_at_us, owner=self.owner, epoch=self.epoch, requests=self.requests,
+            version=len(self.events), head_hash=self.events[-1].hash, created_us=self.created_us,
         )  # fmt: skip
 
 
@@ -62,10 +74,13 @@ class MemoryStore:
     def __init__(self, name: str = "") -> None:
         self.commits = 0
         self._name = name
-        self._changed = Condition()
+        lock = RLock()
+        self._changed = Condition(lock)
+        self._mailed = Condition(lock)
         self.lock = self._changed  # for the board: what it does is one step with what happens here
         self.board = MemoryBoard(self)
         self._runs: dict[str, MemoryRun] = {}
+        self._mailboxes: dict[str, Mailbox] = {}  # made with a run's first mail
         self._log: list[tuple[str, StoredEvent]] = []
         self._keys: dict[tuple[str, str, str], str] = {}
         self._payloads: dict[tuple[str, str], bytes] = {}
@@ -99,7 +114,7 @@ class MemoryStore:
             if isinstance(created, KeyTaken):
                 return created
             run = created
-        elif len(run.events) != request.expected or run.epoch != request.epoch:
+        elif len(run.events) != request.expected or run.epoch != request.epoch or has_unseen(request, run.requests):
             return _refused(run, request)
         events = request.events
         run.events.extend(events)
@@ -110,6 +125,8 @@ class MemoryStore:
         run.wake_at_us = request.wake_at_us
         if request.release:
             run.owner = None
+        if request.answers and run.mailbox is not None:
+            run.mailbox.answer(request.answers)
         for payload in request.payloads:
             self._payloads.setdefault((run_id, payload.digest), payload.content)
         for plan in request.plans:
@@ -188,6 +205,37 @@ class MemoryStore:
     def plan(self, fingerprint: str) -> bytes | None:
         return self._plans.get(fingerprint)
 
+    # -- inboxes --------------------------------------------------------------------------------
+
+    def send(self, batch: Sequence[Mail]) -> list[Sent | NotSent]:
+        with self._changed:
+            results = [self._send(mail) for mail in batch]
+            self._mailed.notify_all()
+        return results
+
+    def _send(self, mail: Mail) -> Sent | NotSent:
+        run = self._runs.get(mail.run_id)
+        if run is None or (mail.live and run.status in FINAL):
+            return NotSent(None if run is None else run.status)
+        if run.mailbox is None:
+            run.mailbox = self._mailboxes[mail.run_id] = Mailbox()
+        run.mailbox.put(mail, self.now_us())
+        return Sent(run.status, run.owner)
+
+    def inbox(self, run_id: str, *, after: int = 0) -> Inbox:
+        with self._changed:
+            run = self._runs.get(run_id)
+            return Inbox(0, []) if run is None or run.mailbox is None else run.mailbox.after(after)
+
+    def due(self, owner_id: str, *, seen: Mapping[str, int], timeout_s: float) -> Due:
+        with self._changed:
+            self._mailed.wait_for(lambda: owner_id not in self._owners or self._mail(owner_id, seen), timeout_s)
+            return Due(self._mail(owner_id, seen))
+
+    def _mail(self, owner_id: str, seen: Mapping[str, int]) -> dict[str, int]:
+        boxes = self._mailboxes.items()
+        return newer({run_id: box.newest for run_id, box in boxes if self._runs[run_id].owner == owner_id}, seen)
+
     # -- owners ---------------------------------------------------------------------------------
 
     def now_us(self) -> int:
@@ -209,6 +257,7 @@ class MemoryStore:
     def leave(self, owner_id: str) -> None:
         with self._changed:
             self._owners.pop(owner_id, None)
+            self._mailed.notify_all()
 
     def claim(self, run_id: str, owner_id: str, *, takeover_s: float) -> Claim | Held | None:
         with self._changed:
@@ -220,6 +269,7 @@ class MemoryStore:
                 return held
             run.owner = owner_id
             run.epoch += 1
+            self._mailed.notify_all()
             return Claim(run.epoch, len(run.events), run.events[-1].hash)
 
     def held(self, run: MemoryRun, claimer: str, takeover_s: float) -> Held | None:
@@ -263,4 +313,4 @@ def _refused(run: MemoryRun, request: Append) -> AppendResult:
     events, expected = request.events, request.expected
     if run.epoch == request.epoch and [e.hash for e in run.events[expected : expected + 1]] == [events[0].hash]:
         return Appended(events[-1].version)
-    return refusal(request, epoch=run.epoch, version=len(run.events))
+    return refusal(request, epoch=run.epoch, version=len(run.events), requests=run.requests)

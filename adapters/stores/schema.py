@@ -1,4 +1,4 @@
-"""The one schema: what a database that holds the log looks like (rules A5 to A8, B2, G8).
+"""The one schema: what a database that holds the log looks like (rules A5 to A8, B2, C1, G1, G8).
 
 Append-only tables (events, payloads, plans) are guarded by the database itself. Indexes on streams are partial where
 their columns change, so that the append of an embedded run touches none of them.
@@ -13,9 +13,11 @@ from typing import Any
 
 from sqlalchemy import (
     DDL,
+    REAL,
     BigInteger,
     CheckConstraint,
     Column,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -30,14 +32,15 @@ from sqlalchemy import (
     event,
     text,
 )
-from sqlalchemy.types import UserDefinedType
+from sqlalchemy.types import TypeEngine, UserDefinedType
 
 #: Raised with every change of what stands here; a database says which it has in ``meta``.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 #: The same on Postgres: the newest migration.
-POSTGRES_VERSION = 3
+POSTGRES_VERSION = 4
 
-# SQLite gives AUTOINCREMENT only to a column called INTEGER, which there has 64 bits anyway.
+# SQLite gives AUTOINCREMENT only to a column called INTEGER, which there has 64 bits anyway. Its REAL has 64 bits, too.
+_Float64: TypeEngine[float] = Double[float]().with_variant(REAL(), "sqlite")
 _Int64 = BigInteger().with_variant(Integer(), "sqlite")
 # Compared byte by byte, whatever the language of the database: ids and prefixes sort alike everywhere.
 _Text = Text().with_variant(Text(collation="C"), "postgresql")
@@ -226,6 +229,39 @@ job_notes = Table(
     sqlite_with_rowid=False,
 )
 
+inbox = Table(
+    "inbox",
+    METADATA,
+    Column("run_id", _Text, nullable=False),
+    Column("number", _Int64, nullable=False),  # what ``streams.requests`` was raised to
+    Column("id", _Text, nullable=False),  # the sender's: the same one again is the same mail
+    Column("kind", _Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("actor", _Text, nullable=False),
+    Column("time_us", _Int64, nullable=False),
+    PrimaryKeyConstraint("run_id", "number"),
+    UniqueConstraint("run_id", "id"),
+    sqlite_strict=True,
+)
+
+# A worker's "I have begun": whoever inserts the row first runs the attempt (C1). It says how that goes on (F2).
+attempt_claims = Table(
+    "attempt_claims",
+    METADATA,
+    Column("run_id", _Text, nullable=False),
+    Column("path", _Text, nullable=False),
+    Column("try", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("worker", _Text, nullable=False),
+    Column("claimed_us", _Int64, nullable=False),
+    Column("last_seen_us", _Int64, nullable=False),
+    Column("progress", _Float64),  # 0 to 1
+    Column("message", _Text),
+    PrimaryKeyConstraint("run_id", "path", "try", "attempt"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
 
 def _append_only(table: Table, *identities: str) -> None:
     """Have SQLite refuse every change to rows of ``table``.
@@ -296,6 +332,8 @@ Index("events_follow", pg_events.c.generation, pg_events.c.xid, pg_events.c.posi
 
 pg_owners = owners.to_metadata(POSTGRES)
 pg_owners.append_column(Column("presence", BigInteger))  # the number of its advisory lock; NULL: it has none
+pg_inbox = inbox.to_metadata(POSTGRES)
+pg_attempt_claims = attempt_claims.to_metadata(POSTGRES)
 
 pg_conductors = conductors.to_metadata(POSTGRES)
 pg_job_notes = job_notes.to_metadata(POSTGRES)

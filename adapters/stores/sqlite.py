@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Condition
 from typing import Any
@@ -16,7 +16,22 @@ from typing import Any
 from sqlalchemy import Select, select
 
 from flowledger.events.envelope import StoredEvent
-from flowledger.events.store import Append, AppendResult, Claim, Cursor, Followed, Held, Owner, RunStatus, Stream
+from flowledger.events.store import (
+    Append,
+    AppendResult,
+    Claim,
+    Cursor,
+    Due,
+    Followed,
+    Held,
+    Inbox,
+    Mail,
+    NotSent,
+    Owner,
+    RunStatus,
+    Sent,
+    Stream,
+)
 
 from .batch import position_of
 from .schema import events, payloads, plans, sealed_heads, seals
@@ -25,6 +40,7 @@ from .sealed import SqlSeals
 from .sqlite_append import SqliteWriter
 from .sqlite_board import SqliteBoard
 from .sqlite_file import SqliteFile, SqliteWays, Synchronous, parse_url
+from .sqlite_inbox import SqliteInbox
 from .sqlite_owners import SqliteOwners, now_us
 
 #: How often a waiting reader looks for what other processes have appended.
@@ -51,6 +67,7 @@ class SqliteStore:
         self._writer = SqliteWriter(self._file)
         self._owners = SqliteOwners(self._file)
         self.board = SqliteBoard(self._owners)
+        self._inbox = SqliteInbox(self._file)
         self._appended = Condition()
         self.seals = SqlSeals(SqliteWays(self._file), seals=seals, heads=sealed_heads, events=events)
 
@@ -155,6 +172,17 @@ class SqliteStore:
         with self._file.selecting() as connection:
             return connection.scalar(query)
 
+    # -- inboxes --------------------------------------------------------------------------------
+
+    def send(self, batch: Sequence[Mail]) -> list[Sent | NotSent]:
+        return self._inbox.send(batch)
+
+    def inbox(self, run_id: str, *, after: int = 0) -> Inbox:
+        return self._inbox.inbox(run_id, after)
+
+    def due(self, owner_id: str, *, seen: Mapping[str, int], timeout_s: float) -> Due:
+        return self._inbox.due(owner_id, seen, timeout_s)
+
     # -- owners ---------------------------------------------------------------------------------
 
     def now_us(self) -> int:
@@ -162,11 +190,13 @@ class SqliteStore:
 
     def join(self, owner: Owner) -> None:
         self._owners.join(owner)
+        self._inbox.arrive(owner.id)
 
     def beat(self, owner_id: str) -> int:
         return self._owners.beat(owner_id)
 
     def leave(self, owner_id: str) -> None:
+        self._inbox.depart(owner_id)
         self._owners.leave(owner_id)
 
     def claim(self, run_id: str, owner_id: str, *, takeover_s: float) -> Claim | Held | None:
@@ -182,6 +212,7 @@ class SqliteStore:
         if self._file.closed:
             return
         self._file.closed = True
+        self._inbox.close()
         self._owners.close()
         self._writer.close()
         self._file.dispose()

@@ -26,6 +26,8 @@ _ADVANCE = (
     "WHERE run_id = ? AND version = ? AND epoch = ?"
 )
 _KEEP, _RELEASE = _ADVANCE.format(release=""), _ADVANCE.format(release=", owner = NULL")
+_IF_SEEN = " AND requests <= ?"  # only in an append that ends or suspends the run (G1)
+_ANSWER = "DELETE FROM inbox WHERE run_id = ? AND number = ?"
 _CREATE = (
     "INSERT INTO streams (run_id, app, factory, key, inputs_digest, tags, queue, priority, status, direction, "
     "wake_at_us, owner, epoch, version, head_hash, created_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
@@ -45,7 +47,7 @@ _PLAN = (
     "WHERE NOT EXISTS (SELECT 1 FROM plans WHERE fingerprint = ?1)"
 )
 _KEY_HOLDER = "SELECT run_id FROM streams WHERE app = ? AND factory = ? AND key = ?"
-_HEAD = "SELECT epoch, version FROM streams WHERE run_id = ?"
+_HEAD = "SELECT epoch, version, requests FROM streams WHERE run_id = ?"
 _HASH = "SELECT hash FROM events WHERE run_id = ? AND version = ?"
 
 # What the database or its driver has against a row, as opposed to being unable to write any.
@@ -115,11 +117,14 @@ class SqliteWriter:
 
     def _advance(self, request: Append) -> sqlite3.Cursor:
         last = request.events[-1]
-        return self._execute(
-            _RELEASE if request.release else _KEEP,
+        statement = _RELEASE if request.release else _KEEP
+        values = (
             request.status, request.direction, request.wake_at_us, last.version, last.hash,
             request.run_id, request.expected, request.epoch,
         )  # fmt: skip
+        if request.seen is None:
+            return self._execute(statement, *values)
+        return self._execute(statement + _IF_SEEN, *values, request.seen)
 
     def _create(self, request: Append, new: NewStream) -> sqlite3.Cursor:
         last = request.events[-1]
@@ -136,10 +141,10 @@ class SqliteWriter:
         head = self._execute(_HEAD, request.run_id).fetchone()
         if head is None:
             return self._never_created(request)
-        epoch, version = head
+        epoch, version, requests = head
         if epoch == request.epoch and self._arrived(request):
             return Appended(request.events[-1].version)
-        return refusal(request, epoch=epoch, version=version)
+        return refusal(request, epoch=epoch, version=version, requests=requests)
 
     def _never_created(self, request: Append) -> AppendResult:
         new = request.create
@@ -169,6 +174,8 @@ class SqliteWriter:
                 self._execute(_PAYLOAD, request.run_id, payload.digest, payload.content)
             for plan in request.plans:
                 self._execute(_PLAN, plan.fingerprint, plan.document)
+            for number in request.answers:
+                self._execute(_ANSWER, request.run_id, number)
 
     def _commit(self, moved: Sequence[Append]) -> None:
         try:

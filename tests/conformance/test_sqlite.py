@@ -19,7 +19,7 @@ from flowledger.adapters.stores import schema, sqlite_upgrading
 from flowledger.adapters.stores.sqlite import SqliteStore
 from flowledger.events.chain import verified
 from flowledger.events.errors import SchemaTooNew, SchemaTooOld, StoreError, StoreUnavailable, Tampered
-from flowledger.events.store import Appended, PlanRow
+from flowledger.events.store import Appended, Mail, PlanRow, Sent
 
 from .streams import Run, everything, new_run, payload_row
 
@@ -348,6 +348,21 @@ def test_a3_a_commit_overtaken_by_another_writer_is_not_taken_for_ours(store: Sq
     # Then
     assert [event.actor for event in store.read(run.run_id, after_version=1)] == ["rival"]
     rival.close()
+
+
+def test_a_file_without_an_inbox_gets_one(path: Path) -> None:
+    # Given a file of an earlier release
+    first = SqliteStore(path)
+    run = new_run(first)
+    first.close()
+    for statement in ("DROP TABLE inbox", "DROP TABLE attempt_claims", "UPDATE meta SET value = '3'"):
+        sql(path, statement)
+    # When
+    store = SqliteStore(path)
+    # Then
+    assert store.send([Mail(run.run_id, "r1", "suspend", b"{}", "me")]) == [Sent("RUNNING", None)]
+    run.put(store, answers=[1], seen=1)
+    store.close()
 
 
 def test_a_file_of_an_earlier_release_is_upgraded_when_it_is_opened(

@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 from flowledger.adapters.stores.postgres import PostgresStore, locate, roles, upgrading
 from flowledger.events.chain import verified
 from flowledger.events.errors import StoreUnavailable, Tampered
-from flowledger.events.store import START, Claim, PlanRow
+from flowledger.events.store import START, Claim, Due, Mail, PlanRow, Sent
 from tests.conformance.streams import everything, joined, new_run, payload_row
 from tests.postgres import NewUrl, sql
 
@@ -133,6 +133,12 @@ def test_an_engine_needs_no_more_than_its_role(roled_url: str) -> None:
     store.release(run.run_id, epoch=claim.epoch)
     assert store.wait(START, timeout_s=10)
     assert len(everything(store)) == 3
+    assert store.send([Mail(run.run_id, "r1", "cancel", b"{}", "me")]) == [Sent("RUNNING", None)]
+    assert len(store.inbox(run.run_id).rows) == 1
+    assert store.due(me.id, seen={}, timeout_s=0) == Due({})
+    run.epoch = claim.epoch
+    run.put(store, answers=[1], seen=1)
+    assert store.inbox(run.run_id).rows == []
     store.close()
 
 
@@ -169,6 +175,29 @@ def test_c2_only_an_engine_appends_and_claims(roled_url: str, kind: str) -> None
             store.read(run.run_id)
     else:
         assert len(store.read(run.run_id)) == 1
+    for opened in (engine, store):
+        opened.close()
+
+
+def test_c2_a_worker_sends_outcomes_and_nothing_else(roled_url: str) -> None:
+    # Given
+    engine = PostgresStore.from_url(as_role(roled_url, "engine"))
+    run = new_run(engine)
+    store = PostgresStore.from_url(as_role(roled_url, "worker"))
+    # When / Then
+    assert store.send([Mail(run.run_id, "o1", "outcome", b"{}", "worker")]) == [Sent("RUNNING", None)]
+    with pytest.raises(StoreUnavailable, match="row-level security"):
+        store.send([Mail(run.run_id, "r1", "cancel", b"{}", "worker")])
+    with pytest.raises(StoreUnavailable, match="permission denied"):
+        store.inbox(run.run_id)
+    assert not may(roled_url, "worker", "DELETE FROM {s}.inbox")
+    assert not may(roled_url, "worker", "UPDATE {s}.inbox SET kind = 'cancel'")
+    assert not may(roled_url, "worker", "UPDATE {s}.streams SET status = 'FAILED'")
+    # But a claim of its own
+    claim = "INSERT INTO {s}.attempt_claims VALUES ('R', 'flow/task', 1, 1, 'w', 1, 1)"
+    assert may(roled_url, "worker", claim)
+    # Then the engine has the one
+    assert [row.id for row in engine.inbox(run.run_id).rows] == ["o1"]
     for opened in (engine, store):
         opened.close()
 

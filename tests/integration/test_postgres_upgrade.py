@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -33,7 +34,7 @@ from flowledger.events.errors import (
     StoreError,
     StoreUnavailable,
 )
-from flowledger.events.store import START
+from flowledger.events.store import START, Mail, Sent
 from tests.conformance.streams import everything, joined, new_run
 from tests.postgres import NewUrl, connect, made, sql
 
@@ -144,6 +145,31 @@ def test_s6_a_schema_is_a_plain_name(schema: str) -> None:
 
 
 # -- other releases -----------------------------------------------------------------------------
+
+
+def test_a_log_of_the_first_release_is_upgraded_with_all_that_is_in_it(
+    new_postgres_schema: NewUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a log as the first migration leaves it, with a run in it
+    url = new_postgres_schema()
+    with monkeypatch.context() as patched:
+        to = command.upgrade
+        patched.setattr(command, "upgrade", lambda config, _: to(config, "0001"))
+        made(url)
+    monkeypatch.setattr(opening, "POSTGRES_VERSION", 1)
+    with closing(open_store(url)) as store:
+        run = new_run(store, count=3)
+        before = everything(store)
+    monkeypatch.undo()
+    with pytest.raises(SchemaTooOld):
+        open_store(url)
+    # When
+    made(url)
+    # Then it has what was in it, and what is new
+    with closing(open_store(url)) as store:
+        assert everything(store) == before
+        assert store.send([Mail(run.run_id, "r1", "suspend", b"{}", "me")]) == [Sent("RUNNING", None)]
+        run.put(store, answers=[1], seen=1)
 
 
 @pytest.mark.parametrize(("version", "error"), [("0999", SchemaTooNew), ("0000", SchemaTooOld)])

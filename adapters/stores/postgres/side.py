@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import selectors
 import socket
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from threading import Condition, Thread, current_thread
 from time import monotonic
@@ -16,12 +17,14 @@ from typing import Any, Final
 
 import psycopg
 
+from flowledger.adapters.stores.mailbox import newer
 from flowledger.events.errors import StoreError, StoreUnavailable
 
 from .connecting import GuardedConnection, Lost
 from .database import Link, PostgresDatabase
 from .following import BEGINNING, Place
 from .statements import Statements
+from .wire import original, stored
 
 #: How long appends gather before others are told.
 COALESCE_S: Final = 0.02
@@ -33,7 +36,10 @@ LEAST_GAP_S: Final = 0.005
 _TAKE: Final = "SELECT pg_try_advisory_lock(%s)"
 _FREE: Final = "SELECT pg_advisory_unlock(%s)"
 # A hint need not survive power loss: its commit does not wait for the disk, nor keep the appends from it.
-_NOTIFY: Final = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, '')"
+_NOTIFY: Final = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s)"
+#: What a notification says: there are new events, or there is mail for somebody.
+_EVENTS: Final = ""
+_MAIL: Final = "mail"
 
 
 class Side:
@@ -60,12 +66,15 @@ class Side:
         self._error: StoreError | None = None
         self._failing_since = 0.0
         # Telling others, and being told
-        self._dirty_at: float | None = None
+        self._dirty: dict[str, float] = {}  # what to tell, and since when
         self._waiting = 0
+        self._expecting: dict[str, int] = {}  # who waits for mail
         self._listening = False
-        self._hinted = False
+        self._hints: set[str] = set()
         self._newest = BEGINNING
-        self._polls = 0
+        self._mail: dict[str, dict[str, int]] = {}  # by owner and run: the newest, as of the last poll
+        self._here: set[str] = set()  # owners who may wait for mail
+        self._looked_at: dict[str, float] = {}  # when an owner's mail was last asked for; "": where the log ends
         self._polled_at = self._next_poll = float("-inf")
         self._recheck_s = LEAST_GAP_S
 
@@ -95,12 +104,20 @@ class Side:
 
     def appended(self) -> None:
         """Something has been committed here: soon tell others, and at once who waits here."""
+        self._changed_here(_EVENTS, waited_for=self._waiting > 0)
+
+    def sent(self) -> None:
+        """Mail has been sent from here: as for `appended`."""
+        self._changed_here(_MAIL, waited_for=bool(self._expecting))
+
+    def _changed_here(self, what: str, *, waited_for: bool) -> None:
         ring = False
-        if self._dirty_at is None:
-            self._dirty_at = monotonic()
+        if what not in self._dirty:
+            self._dirty[what] = monotonic()
             ring = True
-        if self._waiting and not self._hinted:
-            self._hinted = ring = True
+        if waited_for and what not in self._hints:
+            self._hints.add(what)
+            ring = True
         if ring:
             self._ring()
 
@@ -109,12 +126,7 @@ class Side:
         with self._changed:
             self._waiting += 1
             try:
-                if self._polled_at < monotonic() - POLL_S:
-                    polls = self._polls
-                    self._ring()
-                    limit_s = self._limit_s() + self._database.location.reconnect_s
-                    if not self._changed.wait_for(lambda: self._polls > polls or self._is_over(), limit_s):
-                        raise self._failure()
+                self._look(_EVENTS, "")
                 self._changed.wait_for(lambda: self._newest > place or self._is_over(), timeout_s)
             finally:
                 self._waiting -= 1
@@ -123,6 +135,54 @@ class Side:
             if self._is_over():
                 raise self._failure()
             return False
+
+    def arrive(self, owner_id: str) -> None:
+        """This owner lives in this process: it may wait for mail."""
+        self._here.add(owner_id)
+
+    def depart(self, owner_id: str) -> None:
+        """It waits no more."""
+        with self._changed:
+            self._here.discard(owner_id)
+            self._looked_at.pop(owner_id, None)
+            self._mail.pop(owner_id, None)
+            self._changed.notify_all()
+
+    def mail(self, owner_id: str, seen: Mapping[str, int], timeout_s: float) -> dict[str, int]:
+        """See `Store.due`. The answer is at most `POLL_S` old."""
+
+        def found() -> dict[str, int]:
+            return newer(self._mail.get(owner_id, {}), seen)
+
+        def is_over() -> bool:
+            return owner_id not in self._here or self._is_over()
+
+        with self._changed:
+            self._expecting[owner_id] = self._expecting.get(owner_id, 0) + 1
+            try:
+                self._look(_MAIL, owner_id)
+                self._changed.wait_for(lambda: is_over() or bool(found()), timeout_s)
+            finally:
+                self._expecting[owner_id] -= 1
+                if not self._expecting[owner_id]:
+                    del self._expecting[owner_id]
+            if self._is_over():
+                raise self._failure()
+            return found()
+
+    def _look(self, what: str, whose: str) -> None:
+        """See that the last answer is not too old."""
+        since = monotonic() - POLL_S
+
+        def looked() -> bool:
+            return self._looked_at.get(whose, since) > since or (whose != "" and whose not in self._here)
+
+        if not looked():
+            self._hints.add(what)
+            self._ring()
+            limit_s = self._limit_s() + self._database.location.reconnect_s
+            if not self._changed.wait_for(lambda: looked() or self._is_over(), limit_s):
+                raise self._failure()
 
     def close(self) -> None:
         """End the thread and the connection, and with it all presence."""
@@ -189,7 +249,8 @@ class Side:
 
     def _set_up(self, connection: GuardedConnection) -> None:
         def heard(notification: psycopg.Notify) -> None:
-            self._hinted |= notification.pid != connection.pgconn.backend_pid
+            if notification.pid != connection.pgconn.backend_pid:
+                self._hints.add(notification.payload)
 
         connection.add_notify_handler(heard)
 
@@ -197,7 +258,7 @@ class Side:
         with self._changed:
             self._error = None
             self._listening = False
-            self._hinted = True  # nobody knows what has been missed
+            self._hints |= {_EVENTS, _MAIL}  # nobody knows what has been missed
 
     def _failed(self, error: StoreError) -> None:
         with self._changed:
@@ -222,6 +283,7 @@ class Side:
                             self._bell.recv(4096)
                     else:
                         self._hear(connection)
+            self._tell(last=True)
         finally:
             self._selector.unregister(socket_of)
 
@@ -238,56 +300,77 @@ class Side:
                 self._held.discard(key)
                 self._changed.notify_all()
 
-    def _tell(self) -> None:
-        if self._dirty_at is not None and monotonic() >= self._dirty_at + COALESCE_S:
-            self._dirty_at = None
-            self._execute(_NOTIFY, self._channel)
+    def _tell(self, *, last: bool = False) -> None:
+        now = monotonic()
+        for what, since in list(self._dirty.items()):
+            if last or now >= since + COALESCE_S:
+                del self._dirty[what]
+                self._execute(_NOTIFY, self._channel, what)
 
     def _hear(self, connection: GuardedConnection) -> None:
         try:
             connection.pgconn.consume_input()
             while notification := connection.pgconn.notifies():
-                self._hinted |= notification.be_pid != connection.pgconn.backend_pid
+                if notification.be_pid != connection.pgconn.backend_pid:
+                    self._hints.add(notification.extra.decode())
         except psycopg.Error as error:
             self._link.lost(error)
             raise Lost(error) from error
 
     def _poll(self) -> None:
-        """Look where the log ends, if somebody waits and it is time."""
-        if not self._waiting:
+        """Look where the log ends and who has mail, if somebody waits and it is time: one statement (B7)."""
+        expecting = list(self._expecting)
+        if not self._waiting and not expecting:
             return
         if not self._listening and not self._database.location.pooled:
             self._execute(f"LISTEN {self._channel}", rows=False)
             self._listening = True
-        if self._hinted:
-            self._hinted = False
+        if self._is_hinted():
+            self._hints.clear()
             self._recheck_s = LEAST_GAP_S
             self._next_poll = min(self._next_poll, self._polled_at + LEAST_GAP_S)
         now = monotonic()
         if now < self._next_poll:
             return
-        generation, xid, position, more = self._execute(self._texts.newest)[0]
-        newest = self._newest if generation is None else Place(generation, int(xid), position)
+        newest, more = self._newest, False
+        asks_log = self._waiting > 0
+        values = [[stored(owner) for owner in expecting]] if expecting else []
+        row = self._execute(self._texts.poll(log=asks_log, mail=bool(expecting)), *values)[0]
+        if asks_log:
+            generation, xid, position, more = row[:4]
+            newest = self._newest if generation is None else Place(generation, int(xid), position)
         with self._changed:
             if more and newest == self._newest:  # somebody's transaction is still open
                 self._recheck_s = min(2 * self._recheck_s, POLL_S)
             self._next_poll = now + (self._recheck_s if more else POLL_S)
             self._polled_at = now
-            self._polls += 1
             self._newest = newest
+            self._mail |= _by_owner(expecting, row[-1] if expecting else ())
+            self._looked_at |= dict.fromkeys(expecting + ([""] if asks_log else []), now)
             self._changed.notify_all()
+
+    def _is_hinted(self) -> bool:
+        """Whether there may be something new of what somebody waits for."""
+        return (self._waiting > 0 and _EVENTS in self._hints) or (bool(self._expecting) and _MAIL in self._hints)
 
     def _sleep_s(self) -> float | None:
         """Until when nothing is due; None: until the bell rings."""
         now = monotonic()
         due = [POLL_S] if self._wanted != self._held else []
-        if self._dirty_at is not None:
-            due.append(self._dirty_at + COALESCE_S - now)
-        if self._waiting:
-            next_poll = min(self._next_poll, self._polled_at + LEAST_GAP_S) if self._hinted else self._next_poll
+        due += [since + COALESCE_S - now for since in list(self._dirty.values())]
+        if self._waiting or self._expecting:
+            next_poll = min(self._next_poll, self._polled_at + LEAST_GAP_S) if self._is_hinted() else self._next_poll
             due.append(next_poll - now)
         return max(0.0, min(due)) if due else None
 
     def _execute(self, statement: str, *values: object, rows: bool = True) -> list[tuple[Any, ...]]:
         self.statements += 1
         return self._link.execute(statement, *values, rows=rows)
+
+
+def _by_owner(owners: Iterable[str], found: Iterable[Sequence[str]]) -> dict[str, dict[str, int]]:
+    """The newest mail by owner and run, with an entry for each owner who was asked about."""
+    mail: dict[str, dict[str, int]] = {owner: {} for owner in owners}
+    for owner, run_id, number in found:
+        mail[original(owner)][original(run_id)] = int(number)
+    return mail

@@ -1,4 +1,4 @@
-"""The statements of the hot path, as text for one schema (rules A1 to A4)."""
+"""The statements of the hot path, as text for one schema (rules A1 to A4, B7, G1)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ _SINGLE = """
 WITH moved AS (
   UPDATE {s}.streams SET status = %b, direction = %b, wake_at_us = %b::int8, version = %b, head_hash = %b,
          owner = CASE WHEN %b THEN NULL ELSE owner END
-   WHERE run_id = %b AND version = %b AND epoch = %b RETURNING run_id)
+   WHERE run_id = %b AND version = %b AND epoch = %b{if_seen} RETURNING run_id){answered}
 INSERT INTO {s}.events (generation, run_id, {event})
 SELECT {generation}, moved.run_id, e.* FROM moved, (VALUES {rows}) AS e"""
+# Only in the statement of an append that answers mail, or that ends or suspends the run.
+_SINGLE_IF_SEEN = " AND (%b::int8 IS NULL OR requests <= %b::int8)"
+_SINGLE_ANSWERED = """,
+answered AS (
+  DELETE FROM {s}.inbox USING moved WHERE inbox.run_id = moved.run_id AND inbox.number = ANY (%b::int8[]))"""
 _SINGLE_ROW = "(%b::int8, %b::text, %b::int4, %b::text, %b::int8, %b::text, %b::bytea, %b::bytea)"
 
 # First the locks, in the order of run ids (A2); who waits for one then sees the row as it has become. They are counted,
@@ -27,8 +32,8 @@ _SINGLE_ROW = "(%b::int8, %b::text, %b::int4, %b::text, %b::int8, %b::text, %b::
 _ADVANCE = """
 WITH a AS MATERIALIZED (
   SELECT * FROM unnest(%b::text[], %b::int8[], %b::int8[], %b::text[], %b::text[], %b::int8[], %b::int8[], %b::bytea[],
-                       %b::int8[])
-    AS a(run_id, expected, epoch, status, direction, wake_at_us, version, head_hash, release)),
+                       %b::int8[]{seen})
+    AS a(run_id, expected, epoch, status, direction, wake_at_us, version, head_hash, release{seen_column})),
 locked AS MATERIALIZED (
   SELECT s.run_id FROM {s}.streams s WHERE s.run_id = ANY (%b::text[]) ORDER BY s.run_id FOR NO KEY UPDATE),
 moved AS (
@@ -36,7 +41,17 @@ moved AS (
          head_hash = a.head_hash, owner = CASE WHEN a.release = 1 THEN NULL ELSE s.owner END
     FROM a
    WHERE (SELECT count(*) FROM locked) >= 0
-     AND s.run_id = a.run_id AND s.version = a.expected AND s.epoch = a.epoch RETURNING s.run_id),"""
+     AND s.run_id = a.run_id AND s.version = a.expected AND s.epoch = a.epoch{if_seen} RETURNING s.run_id),{answered}"""
+_SEEN = {
+    "seen": ", %b::int8[]",
+    "seen_column": ", seen",
+    "if_seen": " AND (a.seen IS NULL OR s.requests <= a.seen)",
+    "answered": """
+answered AS (
+  DELETE FROM {s}.inbox i USING moved, unnest(%b::text[], %b::int8[]) AS d(run_id, number)
+   WHERE i.run_id = d.run_id AND i.number = d.number AND moved.run_id = d.run_id),""",
+}
+_UNSEEN = dict.fromkeys(_SEEN, "")
 _EVENTS = """
 written AS (
   INSERT INTO {s}.events (generation, run_id, {event})
@@ -69,7 +84,7 @@ SELECT run_id FROM accepted"""
 _FULL = _ADVANCE + _MADE + _EVENTS + _VALUES
 
 _LOOK = """
-SELECT a.run_id, s.epoch, s.version, e.hash, k.run_id
+SELECT a.run_id, s.epoch, s.version, s.requests, e.hash, k.run_id
   FROM unnest(%b::text[], %b::int8[], %b::text[], %b::text[], %b::text[]) AS a(run_id, version, app, factory, key)
   LEFT JOIN {s}.streams s ON s.run_id = a.run_id
   LEFT JOIN {s}.events e ON e.run_id = a.run_id AND e.version = a.version
@@ -93,6 +108,42 @@ SELECT newest.generation, newest.xid_text, newest.position,
     SELECT e.generation, e.xid::text AS xid_text, e.position FROM {s}.events e
      WHERE (e.generation, e.xid) < (horizon.generation, horizon.xid)
      ORDER BY e.generation DESC, e.xid DESC, e.position DESC LIMIT 1) AS newest ON true"""
+# One array with an item for each run that has mail, whatever else is asked in the same statement (B7).
+_MAIL = """
+SELECT coalesce(array_agg(ARRAY[m.owner, m.run_id, m.number]), '{{}}'::text[]) FROM (
+  SELECT s.owner, i.run_id, max(i.number)::text AS number
+    FROM {s}.inbox i JOIN {s}.streams s ON s.run_id = i.run_id
+   WHERE s.owner = ANY (%s::text[]) GROUP BY s.owner, i.run_id) AS m"""
+_BOTH = "SELECT * FROM ({log}) AS log, ({mail}) AS mail"
+
+# First the locks, in the order of run ids (A2): then nobody else sends to these runs, or ends one.
+_SEND = """
+WITH m AS MATERIALIZED (
+  SELECT * FROM unnest(%b::text[], %b::text[], %b::text[], %b::bytea[], %b::text[], %b::int8[]) WITH ORDINALITY
+    AS m(run_id, id, kind, content, actor, live, n)),
+locked AS MATERIALIZED (
+  SELECT s.run_id, s.status, s.owner FROM {s}.streams s WHERE s.run_id = ANY (SELECT run_id FROM m)
+   ORDER BY s.run_id FOR NO KEY UPDATE),
+let_in AS MATERIALIZED (
+  SELECT m.*, row_number() OVER (PARTITION BY m.run_id ORDER BY m.n) AS nth
+    FROM m JOIN locked USING (run_id) WHERE m.live = 0 OR NOT locked.status = ANY (%b::text[])),
+raised AS (
+  UPDATE {s}.streams s SET requests = s.requests + c.count
+    FROM (SELECT run_id, count(*) AS count FROM let_in GROUP BY run_id) AS c
+   WHERE s.run_id = c.run_id RETURNING s.run_id, s.requests - c.count AS before),
+put AS (
+  INSERT INTO {s}.inbox (run_id, number, id, kind, content, actor, time_us)
+  SELECT l.run_id, raised.before + l.nth, l.id, l.kind, l.content, l.actor,
+         (extract(epoch FROM clock_timestamp()) * 1000000)::int8
+    FROM let_in l JOIN raised USING (run_id) ORDER BY l.n
+  ON CONFLICT DO NOTHING)
+SELECT run_id, status, owner,
+       CASE WHEN current_setting('synchronous_commit') = 'off' THEN set_config('synchronous_commit', 'on', true) END
+  FROM locked"""
+_INBOX = """
+SELECT s.requests, i.number, i.id, i.kind, i.content, i.actor, i.time_us
+  FROM {s}.streams s LEFT JOIN {s}.inbox i ON i.run_id = s.run_id AND i.number > %s
+ WHERE s.run_id = %s ORDER BY i.number"""
 
 
 class Statements:
@@ -101,20 +152,39 @@ class Statements:
     def __init__(self, schema: str) -> None:
         self._schema = schema
         self.single = lru_cache(maxsize=None)(self._single)
+        self.many = lru_cache(maxsize=None)(self._many)
+        self.full = lru_cache(maxsize=None)(self._full)
+        self.poll = lru_cache(maxsize=None)(self._poll)
 
-    def _single(self, events: int) -> str:
-        """Append ``events`` events to one stream. As many rows are inserted, or none where it is refused."""
-        return self._for(_SINGLE, rows=", ".join([_SINGLE_ROW] * events))
+    def _single(self, events: int, *, mail: bool) -> str:
+        """Append ``events`` events to one stream. As many rows are inserted, or none where it is refused.
 
-    @cached_property
-    def many(self) -> str:
+        ``mail``, here and below: it answers mail, or depends on what mail there is.
+        """
+        answered = self._for(_SINGLE_ANSWERED) if mail else ""
+        if_seen = _SINGLE_IF_SEEN if mail else ""
+        return self._for(_SINGLE, rows=", ".join([_SINGLE_ROW] * events), if_seen=if_seen, answered=answered)
+
+    def _many(self, *, mail: bool) -> str:
         """Append to many streams; gives the run ids of those that were not refused."""
-        return self._for(_MANY, accepted="moved")
+        return self._for(_MANY, accepted="moved", **self._seen(mail=mail))
+
+    def _full(self, *, mail: bool) -> str:
+        """`many`, with new streams, payloads and plans."""
+        return self._for(_FULL, accepted="accepted", **self._seen(mail=mail))
+
+    def _seen(self, *, mail: bool) -> dict[str, str]:
+        return {name: part.format(s=self._schema) for name, part in (_SEEN if mail else _UNSEEN).items()}
 
     @cached_property
-    def full(self) -> str:
-        """`many`, with new streams, payloads and plans."""
-        return self._for(_FULL, accepted="accepted")
+    def send(self) -> str:
+        """Put mail into inboxes; gives status and owner of each run that there is."""
+        return self._for(_SEND)
+
+    @cached_property
+    def inbox(self) -> str:
+        """How much mail a run has been sent, and what of it waits; one row without mail where nothing does."""
+        return self._for(_INBOX)
 
     @cached_property
     def look(self) -> str:
@@ -131,10 +201,15 @@ class Statements:
         """Events of all streams after a place, up to the horizon."""
         return self._for(_READ_ALL)
 
-    @cached_property
-    def newest(self) -> str:
-        """The last place below the horizon, and whether there is anything beyond it."""
-        return self._for(_NEWEST)
+    def _poll(self, *, log: bool, mail: bool) -> str:
+        """All that a process wants to know once a second (B7), as columns of one row.
+
+        ``log``: the last place below the horizon (three), and whether there is anything beyond it. ``mail``: which runs
+        of the owners given have mail, an array of owner, run id, number.
+        """
+        if log and mail:
+            return self._for(_BOTH, log=self._for(_NEWEST), mail=self._for(_MAIL))
+        return self._for(_NEWEST if log else _MAIL)
 
     def _for(self, template: str, **parts: str) -> str:
         schema = self._schema

@@ -7,7 +7,7 @@ happens beside (`Side`), each made when first needed, and a small pool for readi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Select, select
@@ -25,10 +25,15 @@ from flowledger.events.store import (
     Claim,
     Counted,
     Cursor,
+    Due,
     Followed,
     Held,
+    Inbox,
+    Mail,
+    NotSent,
     Owner,
     RunStatus,
+    Sent,
     Stream,
 )
 
@@ -37,6 +42,7 @@ from .board import PostgresBoard
 from .connecting import GuardedConnection, Lost
 from .database import PostgresDatabase
 from .following import event_of, followed, place_of
+from .inbox import PostgresInbox
 from .location import Location, locate
 from .owners import PostgresOwners
 from .side import Side
@@ -75,6 +81,7 @@ class PostgresStore:
         self.board = PostgresBoard(self._database)
         ways = PostgresWays(self._database)
         self.seals = SqlSeals(ways, seals=pg_seals, heads=pg_sealed_heads, events=pg_events)
+        self._inbox = PostgresInbox(self._database, self._texts, self._side)
 
     @classmethod
     def from_url(cls, url: str, *, schema: str | None = None) -> PostgresStore:
@@ -186,6 +193,17 @@ class PostgresStore:
     def _content(self, query: Select[bytes]) -> bytes | None:
         return self._database.selecting(lambda connection: connection.scalar(query))
 
+    # -- inboxes --------------------------------------------------------------------------------
+
+    def send(self, batch: Sequence[Mail]) -> list[Sent | NotSent]:
+        return self._inbox.send(batch)
+
+    def inbox(self, run_id: str, *, after: int = 0) -> Inbox:
+        return self._inbox.inbox(run_id, after)
+
+    def due(self, owner_id: str, *, seen: Mapping[str, int], timeout_s: float) -> Due:
+        return self._inbox.due(owner_id, seen, timeout_s)
+
     # -- owners ---------------------------------------------------------------------------------
 
     def now_us(self) -> int:
@@ -193,11 +211,13 @@ class PostgresStore:
 
     def join(self, owner: Owner) -> None:
         self._owners.join(owner)
+        self._side.arrive(owner.id)
 
     def beat(self, owner_id: str) -> int:
         return self._owners.beat(owner_id)
 
     def leave(self, owner_id: str) -> None:
+        self._side.depart(owner_id)
         self._owners.leave(owner_id)
 
     def claim(self, run_id: str, owner_id: str, *, takeover_s: float) -> Claim | Held | None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import psycopg
 
 from flowledger.adapters.failpoint import reach
-from flowledger.adapters.stores.batch import check, no_such_run, refusal
+from flowledger.adapters.stores.batch import check, has_unseen, no_such_run, refusal
 from flowledger.events.errors import KeyTaken, StoreError
 from flowledger.events.store import Append, Appended, AppendResult
 
@@ -38,6 +38,7 @@ class _Found(NamedTuple):
 
     epoch: int | None
     version: int | None
+    requests: int | None
     hash: bytes | None
     key_holder: str | None
 
@@ -127,12 +128,13 @@ class PostgresWriter:
         return accepted
 
     def _statement(self, requests: Sequence[Append]) -> tuple[str, list[bytes | None]]:
+        mail = any(r.seen is not None or r.answers for r in requests)
         plain = all(r.create is None and not r.plans and not r.payloads for r in requests)
         if not plain:
-            return self._texts.full, _full(requests)
+            return self._texts.full(mail=mail), _full(requests, mail=mail)
         if len(requests) == 1 and len(requests[0].events) <= SINGLE_EVENTS:
-            return self._texts.single(len(requests[0].events)), _single(requests[0])
-        return self._texts.many, [*_advance(requests), *_events(requests)]
+            return self._texts.single(len(requests[0].events), mail=mail), _single(requests[0], mail=mail)
+        return self._texts.many(mail=mail), [*_advance(requests, mail=mail), *_events(requests)]
 
     def _execute(self, statement: str, values: Sequence[bytes | None]) -> Answer:
         self.statements += 1
@@ -173,8 +175,10 @@ class PostgresWriter:
         """Read runs back (A3): what has arrived, and who is refused. Nothing is said of a run that may be sent."""
         rows = self._execute(self._texts.look, _looked_for(left)).rows()
         found = {
-            words(run_id): _Found(whole(epoch), whole(version), hash_, None if holder is None else words(holder))
-            for run_id, epoch, version, hash_, holder in rows
+            words(run_id): _Found(
+                whole(epoch), whole(version), whole(requests), hash_, None if holder is None else words(holder)
+            )
+            for run_id, epoch, version, requests, hash_, holder in rows
         }
         for request in left:
             result = _judged(request, found[request.run_id])
@@ -185,7 +189,7 @@ class PostgresWriter:
 def _judged(request: Append, found: _Found) -> AppendResult | None:
     """What became of an append, or None: nothing, and nothing stands against it."""
     new = request.create
-    if found.version is None or found.epoch is None:
+    if found.version is None or found.epoch is None or found.requests is None:
         if new is None:
             return no_such_run(request)
         if found.key_holder is None:
@@ -193,20 +197,23 @@ def _judged(request: Append, found: _Found) -> AppendResult | None:
         return KeyTaken(f"key {new.key!r} of {new.factory} belongs to run {found.key_holder}", run_id=found.key_holder)
     if found.epoch == request.epoch and found.hash == request.events[0].hash:
         return Appended(request.events[-1].version)
-    if new is None and (found.epoch, found.version) == (request.epoch, request.expected) and found.hash is None:
+    stands = new is None and (found.epoch, found.version) == (request.epoch, request.expected) and found.hash is None
+    if stands and not has_unseen(request, found.requests):
         return None
-    return refusal(request, epoch=found.epoch, version=found.version)
+    return refusal(request, epoch=found.epoch, version=found.version, requests=found.requests)
 
 
 # -- parameters, in the order of the statements ----------------------------------------------------
 
 
-def _single(request: Append) -> list[bytes | None]:
+def _single(request: Append, *, mail: bool) -> list[bytes | None]:
     last = request.events[-1]
     values = [
         request.status.encode(), request.direction.encode(), optional(request.wake_at_us), int8(last.version),
         last.hash, flag(request.release), text(request.run_id), int8(request.expected), int8(request.epoch),
     ]  # fmt: skip
+    if mail:
+        values += (optional(request.seen), optional(request.seen), ints(request.answers))
     for e in request.events:
         values += (
             int8(e.version), e.type.encode(), int4(e.schema_version), text(e.path), int8(e.time_us), text(e.actor),
@@ -215,7 +222,7 @@ def _single(request: Append) -> list[bytes | None]:
     return values
 
 
-def _advance(requests: Sequence[Append]) -> list[bytes | None]:
+def _advance(requests: Sequence[Append], *, mail: bool) -> list[bytes | None]:
     run_ids = texts([r.run_id for r in requests])
     lasts = [r.events[-1] for r in requests]
     return [
@@ -228,7 +235,16 @@ def _advance(requests: Sequence[Append]) -> list[bytes | None]:
         ints([e.version for e in lasts]),
         blobs([e.hash for e in lasts]),
         ints([int(r.release) for r in requests]),
+        *([ints([r.seen for r in requests])] if mail else ()),
         run_ids,
+        *(_answered(requests) if mail else ()),
+    ]
+
+
+def _answered(requests: Sequence[Append]) -> list[bytes | None]:
+    return [
+        texts([r.run_id for r in requests for _ in r.answers]),
+        ints([number for r in requests for number in r.answers]),
     ]
 
 
@@ -247,9 +263,9 @@ def _events(requests: Sequence[Append]) -> list[bytes | None]:
     ]
 
 
-def _full(requests: Sequence[Append]) -> list[bytes | None]:
+def _full(requests: Sequence[Append], *, mail: bool) -> list[bytes | None]:
     return [
-        *_advance([r for r in requests if r.create is None]),
+        *_advance([r for r in requests if r.create is None], mail=mail),
         *_created(requests),
         *_events(requests),
         texts([r.run_id for r in requests for _ in r.payloads]),
