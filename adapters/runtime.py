@@ -82,7 +82,10 @@ class Runtime:
             appender=self.appender,
             clock=clock,
             ids=SystemIds(),
-            lanes={name: Lane(executor, Slots(executor.capacity)) for name, executor in executors.items()},
+            lanes={
+                name: Lane(executor, Slots(executor.capacity, ahead=name == "threads"))
+                for name, executor in executors.items()
+            },
             resources=ResourcePool(resources, needs),
             listeners=listeners,
             actor=actor(),

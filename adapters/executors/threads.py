@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Lock, Thread
+from time import perf_counter
 
 from flowledger.core.engine.attempt import Attempt, Outcome
 
@@ -18,7 +19,7 @@ Job = tuple[Attempt, Callable[[Outcome], None]]
 
 
 class ThreadExecutor:
-    """Up to ``capacity`` daemon threads, started as they are needed."""
+    """Up to ``capacity`` daemon threads, started as they are needed; what is submitted beyond stands in line."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, capacity: int) -> None:
         self.capacity = capacity
@@ -47,7 +48,9 @@ class ThreadExecutor:
             if job is None:
                 return
             attempt, done = job
+            began = perf_counter()
             outcome = attempt.run()
+            attempt.took_s = perf_counter() - began
             with self._lock:
                 self._idle += 1
             try:

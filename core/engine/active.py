@@ -78,6 +78,7 @@ class ActiveRun(ABC):
         self.values = Values(plan, state, moved=moved, resource=self._resource)
         self.exceptions: dict[str, BaseException] = {}  # by path, for __cause__ in this process
         self.live: dict[int, Attempt] = {}  # bodies that run here, polls included
+        self.refused: set[str] = set()  # lanes in which a body waits for a place in hand
         self.starting: list[Attempt] = []  # bodies to start when what is drafted is durable
         self.acquiring: set[int] = set()
         self.unfit: dict[int, Failure] = {}  # atoms whose resources could not be made
@@ -111,6 +112,14 @@ class ActiveRun(ABC):
     def slots(self, lane: str) -> Slots:
         """The slots of a lane; the inline lane has its own in each run."""
         return self._slots[lane]
+
+    def take_slot(self, lane: str, *, in_hand: bool) -> bool:
+        """Take a slot of a lane; ``in_hand``: only with a place that is free now (see `slots`)."""
+        if self._slots[lane].take(self, in_hand=in_hand):
+            return True
+        if in_hand:
+            self.refused.add(lane)
+        return False
 
     def room(self, lane: str) -> int:
         """How many bodies may start now in this lane; what needs no body is taken one at a time (see `performing`)."""

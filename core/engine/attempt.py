@@ -55,6 +55,7 @@ class Host(Protocol):
     """What an attempt asks of the run it belongs to."""
 
     run_id: str
+    lost: bool  # the run is not this process's any more
 
     @property
     def max_bytes(self) -> int:
@@ -83,7 +84,7 @@ class Attempt:
 
     __slots__ = (
         "_context", "_host", "arguments", "attempt", "call", "deadline_us", "key", "limit", "node", "phase",
-        "timed_out", "try_",
+        "timed_out", "took_s", "try_",
     )  # fmt: skip
 
     def __init__(self, host: Host, node: Node, phase: Phase, call: Call, try_: int, attempt: int, key: str) -> None:
@@ -97,6 +98,7 @@ class Attempt:
         self.arguments: dict[str, Any] = {}
         self.deadline_us = host.deadline_us(node) if phase == "execute" else None
         self.timed_out = False
+        self.took_s: float | None = None  # how long the body had its place, where an executor says so
         self.limit: asyncio.TimerHandle | None = None  # ends it, unless its outcome comes first
         self._context: TaskContext | None = None
 
@@ -131,7 +133,9 @@ class Attempt:
         return self.timed_out or self._host.is_cancelled(self.node, self.phase)
 
     def run(self) -> Outcome:
-        """Call a sync body and wait for it."""
+        """Call a sync body and wait for it; one of a run that was lost while it stood in line does not begin."""
+        if self._host.lost:
+            return Unready(0.0, "the run is not this process's any more")
         token = RUNNING.set(self._current)
         try:
             value = self.call.body(**self.arguments)

@@ -61,6 +61,7 @@ class RunDriver(ActiveRun):
         self._in_flight: Append | None = None
         self._turning = False
         self._again = False
+        self._in_line = False  # for a slot, or woken by one
 
     # -- what comes in --------------------------------------------------------------------------
 
@@ -126,6 +127,7 @@ class RunDriver(ActiveRun):
         if self._in_flight:
             return
         self._take_in()
+        self.refused.clear()
         performing.perform_all(self)
         if deciding.suspended(self.state) and not self.live:
             self.draft(0, facts.RunSuspended())
@@ -133,7 +135,7 @@ class RunDriver(ActiveRun):
             self._append()
         elif self.starting:
             self._start()
-        if not self._in_flight and len(self.state.agenda):
+        if not self._in_flight and (self.refused or self._in_line or len(self.state.agenda)):
             self._share_slots()
 
     def _take_in(self) -> None:
@@ -200,7 +202,7 @@ class RunDriver(ActiveRun):
     def _reporter(self, attempt: Attempt) -> Callable[[Outcome], None]:
         def report(outcome: Outcome) -> None:
             attempt.no_limit()
-            self.slots(settling.lane_of(attempt)).give()
+            self.slots(settling.lane_of(attempt)).give(took_s=attempt.took_s)
             if not self.is_over:
                 self.outcome(attempt, outcome)
 
@@ -208,12 +210,16 @@ class RunDriver(ActiveRun):
 
     def _share_slots(self) -> None:
         """Stand in line for slots this run could use, and pass on what it cannot."""
+        self._in_line = False
         for name, lane in self.services.lanes.items():
             if name == "inline":
                 continue
-            if lane.slots.free == 0 and self.state.agenda.has(name):
-                lane.slots.wait(self, self._wake)
+            refused = name in self.refused
+            if refused or (lane.slots.free == 0 and self.state.agenda.has(name)):
+                self._in_line = True
+                lane.slots.wait(self, self._wake, in_hand=refused)
             else:
+                lane.slots.forget(self)
                 lane.slots.pass_on()
 
     def _wake(self) -> None:

@@ -22,12 +22,11 @@ def start(run: ActiveRun, action: Action) -> bool:
         return True
     if not fit(run, node, node.arguments):
         return node.number in run.unfit and fail_before_body(run, node, run.unfit.pop(node.number))
-    slots = run.slots(node.lane)
-    if not slots.take():
+    if not run.take_slot(node.lane, in_hand=not may_stand_in_line(run, node, task)):
         return False
     attempt = next_attempt(run, node, "execute", task.execute, node.arguments)
     if attempt is None:
-        slots.give()
+        run.slots(node.lane).give()
         return True
     event = facts.TaskStarted(
         try_=attempt.try_,
@@ -39,6 +38,20 @@ def start(run: ActiveRun, action: Action) -> bool:
     run.draft(node.number, event)
     run.start_when_durable(attempt)
     return True
+
+
+def may_stand_in_line(run: ActiveRun, node: Node, task: TaskSpec) -> bool:
+    """Whether the body may be started before its place is free (C1).
+
+    Not one with a limit on its time, which would run; not one that a person has to look at after a crash; and nobody is
+    blamed twice for a process that was lost while it stood in line (C6).
+    """
+    return (
+        task.on_interrupt == "rerun"
+        and task.deadline_s is None
+        and task.execute.timeout_s is None
+        and node.number not in run.state.interruptions
+    )
 
 
 def _sleep(run: ActiveRun, node: Node, pause: Pause) -> bool:
@@ -81,7 +94,7 @@ def poll(run: ActiveRun) -> None:
         if limit is not None and run.services.clock.now_us() >= limit:
             run.polls_due.discard(number)
             fail(run, node, _overdue(node, run), final=True)
-        elif fit(run, node, node.arguments) and run.slots(node.lane).take():
+        elif fit(run, node, node.arguments) and run.take_slot(node.lane, in_hand=True):
             run.polls_due.discard(number)
             _poll_again(run, node)
         elif number in run.unfit:

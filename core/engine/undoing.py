@@ -37,12 +37,12 @@ def _call_revert(run: ActiveRun, node: Node, call: Call) -> bool:
         failure = run.unfit.pop(node.number)
         fail_revert(run, node, failure, attempt=run.state.revert_attempts.get(node.number, 0) + 1)
         return True
-    slots = run.slots(revert_lane(node))
-    if not slots.take():
+    lane = revert_lane(node)
+    if not run.take_slot(lane, in_hand=True):
         return False
     attempt = next_attempt(run, node, "revert", call, node.revert_arguments)
     if attempt is None:
-        slots.give()
+        run.slots(lane).give()
         return True
     run.draft(node.number, facts.RevertStarted(try_=attempt.try_, attempt=attempt.attempt, key=attempt.key))
     run.start_when_durable(attempt)
