@@ -19,7 +19,8 @@ from flowledger.core.engine.active import Observer
 from flowledger.core.engine.run import RunDriver
 from flowledger.core.parts import Part
 from flowledger.core.plan import Plan
-from flowledger.core.preview import Preview, preview_revert
+from flowledger.core.preview import Preview, preview_rerun, preview_revert
+from flowledger.core.rerunning import check_duty, check_rerun
 from flowledger.events.errors import IllegalRequest, InputError, NotSupported, RunNotFound, RunOwned
 from flowledger.events.facts import OnFailure
 from flowledger.events.store import FINAL, Stream
@@ -178,12 +179,38 @@ class App(Listened):
             lambda started: driving.revert(runtime, self, stream, reason=reason, started=started, observe=observe),
         )
 
+    def rerun_run(
+        self, run_id: str, *, reason: str, from_: str | None = None, observe: Observer | None = None
+    ) -> Run[Any]:
+        """Run again what of a final run has not succeeded; ``from_``: from this part on (G5). Returns when that ended.
+
+        Raises:
+            IllegalRequest: the run is not final, or what it did stands in the way; nothing has been written.
+            InputError: no reason, or no such part.
+        """
+        runtime = self._for_new_runs()
+        stream = self.stream_of(run_id)
+        return self._drive(
+            runtime,
+            lambda started: driving.rerun(
+                runtime, self, stream, reason=reason, from_=from_, started=started, observe=observe
+            ),
+        )
+
+    def preview_rerun(self, run_id: str, *, from_: str | None = None) -> Preview:
+        """What `rerun_run` would undo, run and keep. Writes nothing."""
+        driving.check_rerunnable(self.stream_of(run_id))
+        loaded = self.load_run(run_id, goes_on=True)
+        check_rerun(run_id, loaded.state, from_)
+        return preview_rerun(loaded.plan, loaded.envelopes, from_)
+
     def preview_revert(self, run_id: str) -> Preview:
         """What `revert_run` would undo, in order. Writes nothing."""
         stream = self.stream_of(run_id)
         driving.check_revertable(stream)
-        loaded = self.load_run(run_id)
-        return preview_revert(loaded.plan, loading.read(self.runtime.store, run_id))
+        loaded = self.load_run(run_id, goes_on=True)
+        check_duty(run_id, loaded.state, "revert")
+        return preview_revert(loaded.plan, loaded.envelopes)
 
     def suspend_run(self, run_id: str, *, reason: str) -> None:
         """Ask a run that this process drives to suspend (G2).
@@ -227,9 +254,13 @@ class App(Listened):
             raise RunNotFound(f"app {self.name} has no run {run_id} in {where}", hint="`flowledger ls` lists the runs")
         return stream
 
-    def load_run(self, run_id: str) -> Loaded:
-        """A run as its log says, verified and folded under today's plan."""
-        return loading.load(self.runtime, self, self.stream_of(run_id))
+    def load_run(self, run_id: str, *, goes_on: bool = False) -> Loaded:
+        """A run as its log says, verified and folded under today's plan; ``goes_on``: one under which it could go on.
+
+        Raises:
+            PlanDiffers: it is another plan than the run has history for (E8).
+        """
+        return loading.load(self.runtime, self, self.stream_of(run_id), goes_on=goes_on)
 
     def wait_for(self, run_id: str, timeout: float | None) -> Loaded:
         """A run's state once it has ended; drives it if nobody does."""

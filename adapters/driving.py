@@ -16,6 +16,7 @@ from flowledger.core.engine.run import RunDriver
 from flowledger.core.parts import Part
 from flowledger.core.plan import RUN, Plan
 from flowledger.core.registry import Registry
+from flowledger.core.rerunning import check_duty, check_rerun
 from flowledger.core.state import State
 from flowledger.events import facts
 from flowledger.events.chain import GENESIS
@@ -158,11 +159,43 @@ async def revert(
     if not reason.strip():
         raise InputError("a revert needs a reason", field="reason", expected="text", given=repr(reason))
     check_revertable(stream)
-    loaded, claim = await _claimed(runtime, registry, stream, None)
+    loaded, claim = await _claimed(
+        runtime, registry, stream, None, lambda state: check_duty(stream.run_id, state, "revert")
+    )
     _show(observe, loaded)
     driver = _taken_up(runtime, loaded, claim, observe)
     driver.request("revert", reason=reason, actor=runtime.services.actor, later=True)
     return await _drive(runtime, driver, stream.key, started)
+
+
+async def rerun(
+    runtime: Runtime, registry: Registry, stream: Stream, *, reason: str, from_: str | None = None,
+    observe: Observer | None = None, started: Callable[[RunDriver], None] | None = None,
+) -> Loaded:  # fmt: skip
+    """Run again what of a final run has not succeeded, or from a part on (G5).
+
+    Raises:
+        IllegalRequest: the run is not final, or what it did stands in the way.
+        InputError: no reason, or no such part.
+    """
+    if not reason.strip():
+        raise InputError("a rerun needs a reason", field="reason", expected="text", given=repr(reason))
+    check_rerunnable(stream)
+    loaded, claim = await _claimed(
+        runtime, registry, stream, None, lambda state: check_rerun(stream.run_id, state, from_)
+    )
+    _show(observe, loaded)
+    driver = _taken_up(runtime, loaded, claim, observe)
+    request = runtime.services.ids.request_id()
+    driver.draft(RUN, facts.RequestAccepted(request=request, kind="rerun", reason=reason, from_=from_))
+    return await _drive(runtime, driver, stream.key, started)
+
+
+def check_rerunnable(stream: Stream) -> None:
+    """Raise `IllegalRequest` unless the run is over."""
+    if stream.status not in FINAL:
+        hint = "resume it" if stream.status == "SUSPENDED" else "wait until it has ended, or resume it"
+        raise IllegalRequest(f"run {stream.run_id} is {stream.status}: only a run that is over runs again", hint=hint)
 
 
 def check_revertable(stream: Stream) -> None:
@@ -178,8 +211,15 @@ def check_revertable(stream: Stream) -> None:
     )
 
 
-async def _claimed(runtime: Runtime, registry: Registry, stream: Stream, plan: Plan | None) -> tuple[Loaded, Claim]:
-    """Claim a run, then read it: in this order, so that nobody appends in between. What fails gives the claim back."""
+async def _claimed(
+    runtime: Runtime,
+    registry: Registry,
+    stream: Stream,
+    plan: Plan | None,
+    check: Callable[[State], None] | None = None,
+) -> tuple[Loaded, Claim]:
+    """Claim a run, then read it: in this order, so that nobody appends in between. What fails gives the claim back;
+    ``check`` may refuse what is asked of the run as it stands."""
     run_id, store = stream.run_id, runtime.store
     if run_id in runtime.claiming:
         raise RunOwned(f"run {run_id} is just being taken up by this process", hint="wait for it")
@@ -189,6 +229,8 @@ async def _claimed(runtime: Runtime, registry: Registry, stream: Stream, plan: P
         try:
             loaded = await _in_thread(runtime, lambda: load(runtime, registry, stream, plan=plan, goes_on=True))
             _check_head(loaded, claim)
+            if check is not None:
+                check(loaded.state)
         except BaseException:
             await _in_thread(runtime, lambda: store.release(run_id, epoch=claim.epoch))
             raise

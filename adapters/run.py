@@ -120,6 +120,22 @@ class Run(Generic[T]):
             self._loaded = None  # it has more history now
         return preview
 
+    def rerun(self, *, reason: str, from_: str | None = None, dry_run: bool = False) -> Preview:
+        """Run again what of a run that is over has not succeeded (G5), until it has ended again.
+
+        ``from_``, the path of a part: run again from it on, and undo first what stands of it and of what comes after
+        it. Returns what is (``dry_run``: would be) undone, run again, and kept. Look at `state` for how it ended.
+
+        Raises:
+            IllegalRequest: the run is not over, or a part that has succeeded comes after one that would run again.
+            InputError: there is no part ``from_``, or no reason.
+        """
+        preview = self._app.preview_rerun(self.id, from_=from_)
+        if not dry_run:
+            self._app.rerun_run(self.id, reason=reason, from_=from_)
+            self._loaded = None  # it has more history now
+        return preview
+
     # -- inside
 
     def _load(self) -> Loaded:

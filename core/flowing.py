@@ -105,13 +105,15 @@ def _open(state: State, flow: int, done: list[int], ready: list[int]) -> None:
 
 def _ready(state: State, number: int, done: list[int], ready: list[int]) -> None:
     node = state.plan.nodes[number]
-    if number in state.doomed:
+    if state.kept and number in state.kept:
+        done.append(number)
+    elif number in state.doomed:
         on_agenda(state, number, "Skip")
     elif node.conditions and number not in state.decided:
         on_agenda(state, number, "AskBranch")
     elif node.task is not None:
         on_agenda(state, number, "Start", node.lane)
-    elif node.retry is not None:
+    elif node.retry is not None and state.states[number] != "DONE":  # it is, where all that is in it is kept
         on_agenda(state, number, "StartRound")
     else:
         _open(state, number, done, ready)
@@ -241,14 +243,15 @@ def reset_below(state: State, scope: int) -> None:
         state.open_children[flow] = len(state.plan.nodes[flow].children)
         _forget_scope(state, flow)
         for child in state.touched.pop(flow, ()):
+            state.kept.discard(child)
             _reset_blockers(state, child)
             _reset_branch(state, child)
             if state.plan.nodes[child].is_atom:
-                _reset_atom(state, child)
+                reset_atom(state, child)
                 continue
             state.failures.pop(child, None)  # of a predicate
             if state.plan.nodes[child].retry is not None:
-                _reset_inner_scope(state, child)
+                reset_inner_scope(state, child)
             stack.append(child)
 
 
@@ -260,10 +263,15 @@ def _reset_blockers(state: State, number: int) -> None:
 
 
 def _reset_branch(state: State, number: int) -> None:
-    """Predicates are asked again; what a *no* took along, also outside the scope, is not doomed by it any more."""
+    """The node is neither skipped nor decided about, nor is what a *no* took along outside the scope."""
     state.hollow.discard(number)
-    state.decided.discard(number)
     state.skipped.discard(number)
+    forget_verdict(state, number)
+
+
+def forget_verdict(state: State, number: int) -> None:
+    """The node's predicates are asked again; what it took along is not doomed by it any more."""
+    state.decided.discard(number)
     for doomed in state.skips.pop(number, ()):
         state.doomed[doomed] -= 1
         if not state.doomed[doomed]:
@@ -275,14 +283,16 @@ def _forget_scope(state: State, flow: int) -> None:
         per_scope.pop(flow, None)
 
 
-def _reset_inner_scope(state: State, scope: int) -> None:
+def reset_inner_scope(state: State, scope: int) -> None:
+    """The scope is as before its first round."""
     state.states[scope] = SCOPE[state.states[scope]]["reset"]
     off_agenda(state, scope)
     for per_scope in (state.rounds, state.history, state.retry_errors, state.backoff_s, state.due):
         per_scope.pop(scope, None)
 
 
-def _reset_atom(state: State, number: int) -> None:
+def reset_atom(state: State, number: int) -> None:
+    """The atom is as at the start, in its next try."""
     state.states[number] = ATOM[state.states[number]]["reset"]
     state.tries[number] += 1
     state.attempts[number] = 0

@@ -10,7 +10,8 @@ from flowledger.events.envelope import Envelope
 from flowledger.events.facts import Event
 
 from .actions import Action
-from .decide import decide, ending
+from .agenda import Kind
+from .decide import decide
 from .evolve import evolve, fold
 from .plan import RUN, Plan
 from .state import State
@@ -25,6 +26,16 @@ class Preview:
     reverts: tuple[str, ...] = ()
 
 
+def preview_rerun(plan: Plan, envelopes: Iterable[Envelope], from_: str | None) -> Preview:
+    """What a rerun would undo first, in an order it may take; what may run again, in plan order; and what it keeps."""
+    state = fold(plan, envelopes)
+    evolve(state, RUN, facts.RequestAccepted(request="", kind="rerun", from_=from_), state.time_us)
+    again = sorted(state.again or ())
+    reverts = _undone(state, until="ResetScope")
+    kept = [number for number in sorted(state.results) if number not in again]
+    return Preview(runs_again=_atoms(state, again), keeps=_atoms(state, kept), reverts=tuple(reverts))
+
+
 def preview_revert(plan: Plan, envelopes: Iterable[Envelope]) -> Preview:
     """What the revert of a final run would undo, in an order it may take (G5).
 
@@ -33,19 +44,28 @@ def preview_revert(plan: Plan, envelopes: Iterable[Envelope]) -> Preview:
     """
     state = fold(plan, envelopes)
     evolve(state, RUN, facts.RequestAccepted(request="", kind="revert"), state.time_us)
+    return Preview(reverts=tuple(_undone(state, until="End")))
+
+
+def _atoms(state: State, numbers: Iterable[int]) -> tuple[str, ...]:
+    nodes = state.plan.nodes
+    return tuple(nodes[number].path for number in numbers if nodes[number].is_atom)
+
+
+def _undone(state: State, *, until: Kind) -> list[str]:
+    """Undo in thought what is enabled to be undone, up to the action that follows; the paths, in order."""
     reverts: list[str] = []
-    while state.status == "RUNNING":
-        action = decide(plan, state)[0]
+    while (action := decide(state.plan, state)[0]).kind != until:
         if action.kind == "Revert":
-            reverts.append(plan.nodes[action.node].path)
+            reverts.append(state.plan.nodes[action.node].path)
             if state.states[action.node] == "REVERT_FAILED":  # it must be called again before it can be undone
                 started = facts.RevertStarted(try_=state.tries[action.node], key="")
                 evolve(state, action.node, started, state.time_us)
-        evolve(state, action.node, _done(plan, state, action), state.time_us)
-    return Preview(reverts=tuple(reverts))
+        evolve(state, action.node, _done(state, action), state.time_us)
+    return reverts
 
 
-def _done(plan: Plan, state: State, action: Action) -> Event:
+def _done(state: State, action: Action) -> Event:
     if action.kind == "RevertScope":
         return facts.ScopeReverting()
-    return facts.TaskReverted(try_=state.tries[action.node]) if action.kind == "Revert" else ending(plan, state)
+    return facts.TaskReverted(try_=state.tries[action.node])

@@ -54,13 +54,14 @@ class State:
     """The folded state of one run under one plan. Made empty; `evolve` fills it."""
 
     __slots__ = (
-        "agenda", "attempts", "backoff_s", "blockers", "broken", "busy", "claimed_by", "decided", "direction",
-        "doomed", "due", "ended", "epoch", "failed", "failure_counts", "failures", "first_started_us", "history",
-        "hollow", "interruptions", "known_failures", "live_scopes", "members", "on_failure", "open_children",
+        "adopted_by", "again", "agenda", "attempts", "backoff_s", "blockers", "broken", "busy", "claimed_by", "decided",
+        "direction", "doomed", "due", "ended", "epoch", "failed", "failure_counts", "failures", "first_started_us",
+        "history", "hollow", "interruptions", "kept", "known_failures", "live_scopes", "members", "on_failure",
+        "open_children",
         "open_reverts", "plan", "polls", "results", "retry_errors", "revert_attempts", "revert_errors",
         "revert_failures", "revert_interruptions", "revert_scope", "rounds", "running", "skipped", "skips",
         "standing", "standing_succs", "started", "states", "status", "submitted", "suspended_at_us", "suspended_us",
-        "time_us", "touched", "tries", "version", "waiting",
+        "time_us", "touched", "tries", "undo", "version", "waiting",
     )  # fmt: skip
 
     def __init__(self, plan: Plan) -> None:
@@ -78,6 +79,10 @@ class State:
         self.direction: Direction = "FORWARD"
         self.on_failure: OnFailure = plan.on_failure  # as RunStarted says (D3)
         self.broken = False  # a revert failed for good (D5)
+        self.adopted_by = ""  # the fork that has to undo what this run did (G6)
+        self.again: set[int] | None = None  # in a rerun, until it goes forward: what will be reset (G5)
+        self.undo: set[int] | None = None  # and the atoms that are undone before that, no others
+        self.kept: set[int] = set()  # nodes that were done before the run began (once more): G5, G6
         self.suspended_at_us: int | None = None
         self.suspended_us = 0  # all suspensions so far: deadlines do not count them (G2)
         # per node

@@ -12,7 +12,7 @@ Some triggers are no events of their own but follow, in the fold, from an event 
 - ``failing``    something in the scope failed for good (D1)
 - ``done``       all children of the scope are done
 - ``reset``      a scope further out was reset (D6: an outer retry starts inner ones afresh)
-- ``reopened``   a person asked for the revert of a final run (G5)
+- ``reopened``   a person asked for the revert or the rerun of a final run (G5)
 
 Rules
 -----
@@ -97,7 +97,7 @@ ATOM: Table = {
         "TimerFired": "REVERTING",
     },
     "REVERTED": {"reset": "PENDING"},
-    "REVERT_FAILED": {"RevertStarted": "REVERTING"},  # a person asked again (D5, G5)
+    "REVERT_FAILED": {"RevertStarted": "REVERTING", "reset": "PENDING"},  # a person asked again (D5, G5)
 }
 
 SCOPE: Table = {
@@ -122,9 +122,11 @@ RUN_SCOPE: Table = {
     "RUNNING": {"failing": "DRAINING", "done": "DONE"},
     "DRAINING": {"ScopeReverting": "REVERTING", "reopened": "ASKED"},
     "DONE": {"reopened": "ASKED"},
-    "ASKED": {"ScopeReverting": "REVERTING"},
-    "REVERTING": {"reopened": "ASKED"},
+    "ASKED": {"ScopeReverting": "REVERTING", "ScopeReset": "RUNNING"},  # reset: a rerun with nothing to undo
+    "REVERTING": {"reopened": "ASKED", "ScopeReset": "RUNNING"},  # reset: a rerun goes forward
 }
+
+_RERUN = {"RequestAcceptedRerun": "RUNNING"}
 
 RUN: Table = {
     "PENDING": {"RunSubmitted": "PENDING", "RunStarted": "RUNNING", "RunSuspended": "SUSPENDED"},
@@ -142,9 +144,9 @@ RUN: Table = {
         "RunFailed": "FAILED",
     },
     "SUSPENDED": {"RunResumed": "RUNNING"},
-    "SUCCEEDED": {"RequestAcceptedRevert": "RUNNING"},
-    "FAILED": {"RequestAcceptedRevert": "RUNNING"},
-    "REVERTED": {},
+    "SUCCEEDED": {"RequestAcceptedRevert": "RUNNING", **_RERUN},
+    "FAILED": {"RequestAcceptedRevert": "RUNNING", **_RERUN},
+    "REVERTED": {**_RERUN},
 }
 
 

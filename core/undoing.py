@@ -82,7 +82,7 @@ def _spread(state: State, number: int, scope: int) -> None:
 
 
 def _enable(state: State, number: int, scope: int) -> None:
-    if number in state.revert_scope:
+    if number in state.revert_scope or (state.undo is not None and number not in state.undo):
         return
     if state.states[number] == "REVERT_FAILED":  # a person asked again: its attempts count afresh
         for per_atom in (state.revert_attempts, state.revert_failures, state.revert_interruptions):
@@ -144,7 +144,7 @@ def _one_less(state: State, scope: int) -> None:
 def _complete(state: State, scope: int) -> None:
     """All that could be undone in the scope is undone."""
     if scope == RUN:
-        state.agenda.add(RUN, "End")
+        state.agenda.add(RUN, "ResetScope" if state.again is not None and not state.broken else "End")
         return
     if not state.standing[scope]:
         flowing.off_agenda(state, scope)

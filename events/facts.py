@@ -22,7 +22,7 @@ OnFailure = Literal["revert", "stop"]
 Decision = Literal["RETRY", "REVERT", "REVERT_ALL"]
 Depth = Literal["atom", "neighbors", "flow", "all"]
 Phase = Literal["execute", "revert"]
-RequestKind = Literal["suspend", "revert"]
+RequestKind = Literal["suspend", "revert", "rerun"]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -102,14 +102,16 @@ class RunFailed(Event, frozen=True, kw_only=True, omit_defaults=True):
 # -- requests -----------------------------------------------------------------------------------
 
 
-class RequestAccepted(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """A person's request took effect; who asked is the envelope's actor."""
+class RequestAccepted(Event, frozen=True, kw_only=True, omit_defaults=True, rename={"from_": "from"}):
+    """A person's request took effect; who asked is the envelope's actor. ``from_`` (written ``from``): in a rerun, the
+    part from which on it was asked for (rule G5)."""
 
     volatile = frozenset({"request"})
 
     request: str
     kind: RequestKind
     reason: str = ""
+    from_: str | None = None
 
 
 class RequestRefused(Event, frozen=True, kw_only=True, omit_defaults=True):

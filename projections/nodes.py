@@ -69,6 +69,11 @@ class AtomView:
         end = self.ended_us if self.ended_us is not None else now_us
         return None if self.started_us is None or end is None else max(0, end - self.started_us)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether what comes after it may go on."""
+        return self.state in ("SUCCEEDED", "SKIPPED")
+
     def reset(self) -> None:
         """Forget this try: a round of its scope is over."""
         if self.attempt or self.failure:
@@ -134,6 +139,11 @@ class FlowView:
     def done(self) -> int:
         """How many of them are done: succeeded (and still standing) or skipped."""
         return self.atoms["SUCCEEDED"] + self.atoms["SKIPPED"]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether what comes after it may go on."""
+        return self.done == self.total
 
     @property
     def state(self) -> AtomState:

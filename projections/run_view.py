@@ -41,6 +41,7 @@ class RunView:
         self.ended_us: int | None = None
         self.last_us: int | None = None
         self.reopened_us: int | None = None
+        self.asked_to_revert = False  # a person had the run undone after it had ended
         self.fail_reason = ""
         self.resumptions: list[Resumption] = []
         self.claims = 0
@@ -131,11 +132,6 @@ class RunView:
         return self.status in FINAL
 
     @property
-    def asked_to_revert(self) -> bool:
-        """Whether a person had the run undone after it had ended."""
-        return self.reopened_us is not None
-
-    @property
     def succeeded(self) -> bool:
         """Whether the run came to what was asked of it: success, or the revert a person asked for."""
         return self.status == ("REVERTED" if self.asked_to_revert else "SUCCEEDED")
@@ -154,7 +150,7 @@ class RunView:
         return [node.failure for node in nodes if isinstance(node, AtomView) and node.failure]
 
     def duration_us(self, now_us: int | None = None) -> int | None:
-        """From the start (of the revert, where a person asked for it) to the end, or to ``now_us`` before it."""
+        """From the start (of the revert or rerun, where a person asked for one) to the end, or to ``now_us``."""
         start = self.started_us if self.reopened_us is None else self.reopened_us
         end = self.ended_us if self.ended_us is not None else now_us
         return None if start is None or end is None else max(0, end - start)
@@ -164,6 +160,15 @@ class RunView:
         place = self.atoms[path].place if path in self.atoms else self.flows[path].place
         before: list[AtomView | FlowView] = [self.flows.get(p) or self.atoms[p] for p in place.waits_for]
         return [node for node in before if node.state != "SUCCEEDED"]
+
+    def waits_again(self, path: str) -> bool:
+        """Whether something that comes before this node, or before a flow around it, is not done."""
+        while path:
+            place = self.atoms[path].place if path in self.atoms else self.flows[path].place
+            if any(not (self.flows.get(p) or self.atoms[p]).is_done for p in place.waits_for):
+                return True
+            path = place.parent
+        return False
 
     # -- the fold -------------------------------------------------------------------------------
 
@@ -246,7 +251,8 @@ def _accepted(view: RunView, path: str, event: facts.RequestAccepted, time_us: i
     if event.kind == "suspend":
         view.status = "SUSPENDING"
         return
-    view.status, view.direction = "RUNNING", "BACK"
+    view.asked_to_revert = event.kind == "revert"
+    view.status, view.direction = "RUNNING", "BACK" if view.asked_to_revert else "FORWARD"
     view.reopened_us = time_us
     view.ended_us = None
 
@@ -274,6 +280,9 @@ def _scope_reverting(view: RunView, path: str, event: facts.ScopeReverting, time
 
 
 def _scope_reset(view: RunView, path: str, event: facts.ScopeReset, time_us: int) -> None:
+    if not path:
+        _start_over(view)
+        return
     flow = view.flow(path)
     flow.phase, flow.until_us = "waiting", event.until
     for node in view.below(path):
@@ -281,6 +290,17 @@ def _scope_reset(view: RunView, path: str, event: facts.ScopeReset, time_us: int
             view.move(node.path, "PENDING").reset()
         else:
             node.reset()
+
+
+def _start_over(view: RunView) -> None:
+    """A rerun goes forward (G5): what has succeeded is kept, and what was skipped before anything that runs again."""
+    view.direction, view.root.phase = "FORWARD", ""
+    for node in view.below(""):
+        if isinstance(node, FlowView):
+            if not node.is_done:
+                node.reset()
+        elif node.state not in ("SUCCEEDED", "SKIPPED") or (node.state == "SKIPPED" and view.waits_again(node.path)):
+            view.move(node.path, "PENDING").reset()
 
 
 # -- atoms --------------------------------------------------------------------------------------

@@ -84,7 +84,9 @@ def _branch(event: facts.BranchDecided) -> Told:
 
 
 def _accepted(event: facts.RequestAccepted) -> Told:
-    return Told("SUSPENDING" if event.kind == "suspend" else "REVERTING", f"{event.kind} accepted: {event.reason}")
+    state = {"suspend": "SUSPENDING", "revert": "REVERTING", "rerun": "RUNNING"}[event.kind]
+    from_ = f" from {event.from_} on" if event.from_ else ""
+    return Told(state, f"{event.kind}{from_} accepted: {event.reason}")
 
 
 def _run_failed(event: facts.RunFailed) -> Told:

@@ -94,7 +94,7 @@ def reset_scope(run: ActiveRun, action: Action) -> bool:
     """All of the scope is as before its first round; the next one waits for the back-off."""
     delay_s = run.state.backoff_s.get(action.node, 0.0)
     until = run.services.clock.now_us() + round(delay_s * 1e6) if delay_s > 0 else None
-    run.draft(action.node, facts.ScopeReset(round=run.state.rounds[action.node], until=until))
+    run.draft(action.node, facts.ScopeReset(round=run.state.rounds.get(action.node, 0), until=until))
     return True
 
 

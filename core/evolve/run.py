@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flowledger.core import flowing
 from flowledger.core.plan import RUN
+from flowledger.core.rerunning import choose
 from flowledger.core.state import State
 from flowledger.core.states import RUN_SCOPE
 from flowledger.events import facts
@@ -33,6 +34,7 @@ def _run_started(state: State, number: int, event: facts.RunStarted, name: str) 
 def _run_ended(state: State, number: int, event: Event, name: str) -> None:
     step_run(state, name)
     state.agenda.drop(RUN)
+    state.again = state.undo = None  # a rerun whose reverts failed
 
 
 def _run_succeeded(state: State, number: int, event: facts.RunSucceeded, name: str) -> None:
@@ -56,10 +58,19 @@ def _run_resumed(state: State, number: int, event: facts.RunResumed, name: str) 
 def _request_accepted(state: State, number: int, event: facts.RequestAccepted, name: str) -> None:
     step_run(state, name)
     if event.kind == "revert":
-        step(state, RUN, RUN_SCOPE, "reopened")
+        _reopen(state)
         state.direction = "BACK"
-        state.broken = False
         state.agenda.add(RUN, "RevertScope")
+    elif event.kind == "rerun":
+        _reopen(state)
+        state.direction = "FORWARD"
+        state.again, state.undo, _ = choose(state, event.from_)
+        state.agenda.add(RUN, "RevertScope" if state.undo else "ResetScope")
+
+
+def _reopen(state: State) -> None:
+    step(state, RUN, RUN_SCOPE, "reopened")
+    state.broken = False
 
 
 EVOLVERS: Evolvers = {

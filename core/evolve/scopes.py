@@ -9,6 +9,7 @@ from flowledger.core.state import Round, State
 from flowledger.core.states import ATOM, RUN_SCOPE, SCOPE, Table
 from flowledger.events import facts
 
+from .anew import start_over
 from .stepping import Evolvers, step
 
 
@@ -56,8 +57,12 @@ def _scope_reverting(state: State, number: int, event: facts.ScopeReverting, nam
 
 
 def _scope_reset(state: State, number: int, event: facts.ScopeReset, name: str) -> None:
-    step(state, number, SCOPE, name)
+    step(state, number, _scope_table(number), name)
     flowing.off_agenda(state, number)
+    if number == RUN:
+        state.direction = "FORWARD"
+        start_over(state)
+        return
     flowing.reset_below(state, number)
     if event.until is not None:
         state.due[number] = Wait(number, event.until, "backoff")

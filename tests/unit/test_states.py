@@ -45,9 +45,10 @@ def test_tables_use_the_words_of_the_design_and_no_others(table: Table, words: o
     assert set(machine.state_names(table)) == set(get_args(words))
 
 
-def test_final_states_of_a_run_are_left_by_a_persons_revert_only() -> None:
-    assert RUN["SUCCEEDED"] == RUN["FAILED"] == {"RequestAcceptedRevert": "RUNNING"}
-    assert RUN["REVERTED"] == {}
+def test_final_states_of_a_run_are_left_by_a_persons_revert_or_rerun_only() -> None:
+    rerun = {"RequestAcceptedRerun": "RUNNING"}
+    assert RUN["SUCCEEDED"] == RUN["FAILED"] == {"RequestAcceptedRevert": "RUNNING", **rerun}
+    assert RUN["REVERTED"] == rerun
 
 
 @pytest.mark.parametrize(
