@@ -63,7 +63,7 @@ async def run(runtime: Runtime, registry: Registry, wish: Wish, started: Callabl
               observe: Observer | None) -> Loaded:  # fmt: skip
     """Run what is wished, or go on with the run that has its key (G8)."""
     if wish.key is not None:
-        stream = await _in_thread(runtime, lambda: runtime.store.find(
+        stream = await in_thread(runtime, lambda: runtime.store.find(
             app=registry.name, factory=wish.factory, key=wish.key or ""))  # fmt: skip
         if stream is not None:
             return await _again(runtime, registry, wish, stream, started, observe)
@@ -135,7 +135,7 @@ async def resume(
             driver.observe(observe)
         return await _finished(driver, stream.key)
     if stream.status in FINAL:
-        loaded = await _in_thread(runtime, lambda: load(runtime, registry, stream, plan=plan))
+        loaded = await in_thread(runtime, lambda: load(runtime, registry, stream, plan=plan))
         _show(observe, loaded)
         return loaded
     loaded, claim = await _claimed(runtime, registry, stream, plan)
@@ -220,23 +220,49 @@ async def _claimed(
 ) -> tuple[Loaded, Claim]:
     """Claim a run, then read it: in this order, so that nobody appends in between. What fails gives the claim back;
     ``check`` may refuse what is asked of the run as it stands."""
-    run_id, store = stream.run_id, runtime.store
+    run_id = stream.run_id
     if run_id in runtime.claiming:
         raise RunOwned(f"run {run_id} is just being taken up by this process", hint="wait for it")
     runtime.claiming.add(run_id)
     try:
-        claim = _granted(run_id, await _in_thread(runtime, lambda: _claim(runtime, run_id)))
-        try:
-            loaded = await _in_thread(runtime, lambda: load(runtime, registry, stream, plan=plan, goes_on=True))
-            _check_head(loaded, claim)
-            if check is not None:
-                check(loaded.state)
-        except BaseException:
-            await _in_thread(runtime, lambda: store.release(run_id, epoch=claim.epoch))
-            raise
-        return loaded, claim
+        claim = _granted(run_id, await in_thread(runtime, lambda: _claim(runtime, run_id)))
+        return await _read_under(runtime, registry, stream, claim, plan, check), claim
     finally:
         runtime.claiming.discard(run_id)
+
+
+async def _read_under(
+    runtime: Runtime, registry: Registry, stream: Stream, claim: Claim, plan: Plan | None = None,
+    check: Callable[[State], None] | None = None,
+) -> Loaded:  # fmt: skip
+    """Read a run that is ours; a claim that leads to nothing is given back."""
+    try:
+        loaded = await in_thread(runtime, lambda: load(runtime, registry, stream, plan=plan, goes_on=True))
+        _check_head(loaded, claim)
+        if check is not None:
+            check(loaded.state)
+    except BaseException:
+        await in_thread(runtime, lambda: runtime.store.release(stream.run_id, epoch=claim.epoch))
+        raise
+    return loaded
+
+
+async def work(
+    runtime: Runtime, registry: Registry, run_id: str, claim: Claim, taken_up: Callable[[RunDriver], None]
+) -> Loaded:
+    """Drive a job that the board has given to this process, until it is over, suspended, given up, or lost.
+
+    Raises whatever keeps this process from taking it up (the claim is given back then), and what took it away.
+    """
+    runtime.claiming.add(run_id)
+    try:
+        stream = await in_thread(runtime, lambda: runtime.store.stream(run_id))
+        if stream is None:
+            raise RunNotFound(f"run {run_id} is gone")
+        loaded = await _read_under(runtime, registry, stream, claim)
+    finally:
+        runtime.claiming.discard(run_id)
+    return await _drive(runtime, _taken_up(runtime, loaded, claim, None), stream.key, taken_up)
 
 
 def _claim(runtime: Runtime, run_id: str) -> Claim | Held | None:
@@ -281,7 +307,10 @@ def _taken_up(runtime: Runtime, loaded: Loaded, claim: Claim, observe: Observer 
     )  # fmt: skip
     before = state.claimed_by
     driver.draft(RUN, facts.RunClaimed(owner=runtime.owner, epoch=claim.epoch))
-    if loaded.changed:
+    if not state.started:  # submitted, and never run by anybody: now its plan is fixed (E8)
+        driver.drafts.keep_plan(PlanRow(loaded.plan.fingerprint, loaded.plan.document))
+        driver.draft(RUN, facts.RunStarted(fingerprint=loaded.plan.fingerprint, on_failure=loaded.plan.on_failure))
+    elif loaded.changed:
         driver.drafts.keep_plan(PlanRow(loaded.plan.fingerprint, loaded.plan.document))
         driver.draft(RUN, facts.PlanChanged(fingerprint=loaded.plan.fingerprint))
     for number in sorted(state.running):  # their bodies lived in the process that is gone (C3)
@@ -323,6 +352,6 @@ def _show(observe: Observer | None, loaded: Loaded) -> None:
         observe(loaded.envelopes)
 
 
-async def _in_thread(runtime: Runtime, work: Callable[[], T]) -> T:
+async def in_thread(runtime: Runtime, work: Callable[[], T]) -> T:
     """The store blocks; the loop must not. One in memory does not."""
     return work() if runtime.store.immediate else await asyncio.to_thread(work)

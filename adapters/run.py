@@ -17,7 +17,7 @@ from flowledger.events.errors import RunFailed, RunReverted, RunSuspended, RunUn
 from flowledger.events.failure import Failure
 
 if TYPE_CHECKING:
-    from .app import App
+    from .acting import Acting
     from .loading import Loaded
 
 T = TypeVar("T", default=Any)
@@ -33,7 +33,7 @@ class Run(Generic[T]):
     A handle that `App.run` gave back has the run's state in hand; one from `App.get` reads the log when first asked.
     """
 
-    def __init__(self, app: App, run_id: str, key: str | None, loaded: Loaded | None = None) -> None:
+    def __init__(self, app: Acting, run_id: str, key: str | None, loaded: Loaded | None = None) -> None:
         self.id = run_id
         self.key = key
         self._app = app

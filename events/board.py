@@ -12,6 +12,9 @@ from typing import Literal, NamedTuple, Protocol
 
 from .store import Claim, RunStatus
 
+#: The queue of runs that were submitted without naming one, and what conductors take where they are not told otherwise.
+DEFAULT_QUEUE = "default"
+
 #: Why a job does not simply wait: a conductor could not take it up; a person moved it aside, or took it from its owner.
 Remark = Literal["refused", "trashed", "released"]
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import asking, db, demo, projecting, proving, reading, running, sealing
+from . import asking, board, conducting, db, demo, projecting, proving, reading, running, sealing
 from .options import AppOption, Before, DatabaseUrlOption
 
 commands = typer.Typer(
@@ -53,4 +53,7 @@ commands.add_typer(sealing.seals, name="seals")
 commands.add_typer(sealing.keys, name="keys")
 commands.command()(projecting.projector)
 commands.add_typer(projecting.projections, name="projections")
+commands.command()(conducting.conductor)
+commands.command()(board.conductors)
+commands.add_typer(board.jobs, name="jobs")
 commands.add_typer(db.db, name="db")

@@ -86,6 +86,7 @@ class ActiveRun(ABC):
         self.poll_counts: dict[int, int] = {}  # all polls of this try, also the ones between two lines of the log
         self.poll_logged_us: dict[int, int] = {}
         self.lost = False
+        self.giving_up: str | None = None  # why this process lets go of the run as soon as no body runs here
         # bodies of the inline lane run one at a time within a run (D8), the others as the process has room
         self._slots = {name: lane.slots for name, lane in services.lanes.items()} | {"inline": Slots(1)}
 
@@ -123,7 +124,9 @@ class ActiveRun(ABC):
 
     def room(self, lane: str) -> int:
         """How many bodies may start now in this lane; what needs no body is taken one at a time (see `performing`)."""
-        return 1 if lane == CONTROL else self._slots[lane].free
+        if lane == CONTROL:
+            return 1
+        return 0 if self.giving_up is not None else self._slots[lane].free
 
     def start_when_durable(self, attempt: Attempt) -> None:
         """Start this body once what has been drafted is acknowledged."""

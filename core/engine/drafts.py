@@ -29,6 +29,7 @@ class Drafts:
         self._clock = clock
         self._actor = actor
         self.head = head
+        self.release = False  # the append gives the run up, although it is not over
         self.epoch = epoch
         self._expected = state.version
         self._events: list[StoredEvent] = []
@@ -80,7 +81,7 @@ class Drafts:
             direction=state.direction,
             wake_at_us=wake_at_us(state) if state.due else None,
             create=self._create,
-            release=status in FINAL or status == "SUSPENDED",
+            release=self.release or status in FINAL or status == "SUSPENDED",
             payloads=self._payloads,
             plans=self._plans,
         )

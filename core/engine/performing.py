@@ -21,10 +21,10 @@ def perform_all(run: ActiveRun) -> None:
     An inline body has the loop to itself, so it also has the log to itself: nothing else is performed until it has
     ended. Thus the log of an inline run is the one that its states alone determine, also after a crash (D8).
     """
-    if run.polls_due and run.state.status == "RUNNING":
+    if run.polls_due and run.state.status == "RUNNING" and run.giving_up is None:
         poll(run)
     agenda = run.state.agenda
-    while len(agenda) and run.room("inline") and (_perform(run, run.room) or _perform(run, _room_for_all(run))):
+    while len(agenda) and run.slots("inline").free and (_perform(run, run.room) or _perform(run, _room_for_all(run))):
         pass
 
 
@@ -38,7 +38,7 @@ def _perform(run: ActiveRun, room: Callable[[str], int]) -> bool:
     for action in deciding.decide(run.plan, run.state, room):
         if _PERFORM[action.kind](run, action):
             performed = True
-            if action.node not in run.live or not run.room("inline"):
+            if action.node not in run.live or not run.slots("inline").free:
                 break
     return performed
 

@@ -24,7 +24,7 @@ from flowledger.events.codec import opened
 from flowledger.events.envelope import Envelope
 from flowledger.events.errors import FlowledgerError, InternalError, StoreError
 from flowledger.events.facts import RequestKind
-from flowledger.events.store import FINAL, Append, AppendResult
+from flowledger.events.store import LIVE, Append, AppendResult
 
 from . import performing, settling
 from .active import ActiveRun, Observer, Services
@@ -74,6 +74,12 @@ class RunDriver(ActiveRun):
         """A person asks something of this run (called on the loop); ``later``: answered by the first turn."""
         self._requests.append((kind, reason, actor))
         if not later:
+            self.advance()
+
+    def give_up(self, reason: str) -> None:
+        """Start no more bodies; once none runs here, leave the run to whoever claims it next (called on the loop)."""
+        if self.giving_up is None:
+            self.giving_up = reason
             self.advance()
 
     @property
@@ -131,6 +137,9 @@ class RunDriver(ActiveRun):
         performing.perform_all(self)
         if deciding.suspended(self.state) and not self.live:
             self.draft(0, facts.RunSuspended())
+        elif self.giving_up is not None and not self.live and self.state.status in LIVE:
+            self.draft(0, facts.RunReleased(reason=self.giving_up))
+            self.drafts.release = True
         if len(self.drafts):
             self._append()
         elif self.starting:
@@ -177,7 +186,7 @@ class RunDriver(ActiveRun):
             self.services.listeners.tell(self.run_id, append.events)
         if self._observers:
             self._tell(list(opened(self.run_id, append.events)))
-        if self.state.status in FINAL or self.state.status == "SUSPENDED":
+        if append.release:
             self._leave(None)
             return
         if self.state.due:

@@ -1,0 +1,105 @@
+"""`Boarding`: an app's side of the job board: runs put there, and conductors that take them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, TypeVar
+
+from flowledger.core.compiler import compile as compile_part
+from flowledger.core.compiler import entry
+from flowledger.core.context import refuse_inside_body
+from flowledger.core.parts import Part
+from flowledger.events.board import DEFAULT_QUEUE
+from flowledger.events.errors import InputError, NotSupported
+from flowledger.events.facts import OnFailure
+
+from . import submitting
+from .acting import Acting
+from .conductor import Conducting
+from .driving import InlineOrThreads, Wish
+from .run import Run
+
+T = TypeVar("T")
+
+KEY_CHARS = 200
+
+
+class Boarding(Acting):
+    """Submitting runs, and conducting them."""
+
+    def submit(
+        self,
+        part: Part[T],
+        *,
+        key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        queue: str = DEFAULT_QUEUE,
+        priority: int = 0,
+        not_before: datetime | None = None,
+    ) -> Run[T]:
+        """Put a run on the job board; a conductor drives it (or `Run.wait`, `Run.resume`, where there is none).
+
+        The same ``key`` again gives the same run. ``priority``: higher first, then oldest; ``not_before``: a time with
+        its zone, before which nobody claims it.
+
+        Raises:
+            DefinitionError, InputError: nothing has been written.
+            KeyConflict: the key belongs to other inputs.
+        """
+        wish = self.wish(part, key=key, tags=tags, on_failure=None, executor=None)
+        runtime = self.living_runtime()
+        append = submitting.submission(
+            runtime.services, self.name, wish, queue=queue, priority=priority, not_before=not_before
+        )
+        return Run(self, submitting.submit(runtime.store, append), key)
+
+    def conducting(self, *, queues: Sequence[str] = (DEFAULT_QUEUE,)) -> Conducting:
+        """A conductor of this app, to be started: it takes jobs of these queues from the board and drives them."""
+        return Conducting(self, self.living_runtime, queues=queues, max_runs=self.settings.max_runs)
+
+    @asynccontextmanager
+    async def conductor(self, *, queues: Sequence[str] = (DEFAULT_QUEUE,)) -> AsyncGenerator[None]:
+        """Conduct while the context lasts, in this process (e.g. in a web server's lifespan); then drain.
+
+        Raises:
+            StoreError: the store cannot be opened.
+        """
+        conducting = self.conducting(queues=queues)
+        await asyncio.to_thread(conducting.start)
+        try:
+            yield
+        finally:
+            conducting.drain()
+            await asyncio.to_thread(conducting.join)
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def wish(
+        self, part: Part[Any], *, key: str | None, tags: Mapping[str, str] | None, on_failure: OnFailure | None,
+        executor: InlineOrThreads | None,
+    ) -> Wish:  # fmt: skip
+        refuse_inside_body("run()")
+        _check_key(key)
+        if executor not in (None, "inline", "threads"):
+            raise NotSupported(
+                f"executor={executor!r} is not part of this version", hint='use "threads" (the default) or "inline"'
+            )
+        plan = compile_part(part, self, executor=executor)
+        root = entry(part, self)
+        return Wish(
+            part=part, plan=plan, factory=root.factory, inputs=root.inputs_json(), key=key, tags=dict(tags or {}),
+            on_failure=on_failure or plan.on_failure, executor=executor,
+        )  # fmt: skip
+
+
+def _check_key(key: str | None) -> None:
+    if key is not None and not 1 <= len(key) <= KEY_CHARS:
+        raise InputError(
+            f"key= must have 1 to {KEY_CHARS} characters",
+            field="key",
+            expected=f"1–{KEY_CHARS} characters",
+            given=repr(key),
+        )

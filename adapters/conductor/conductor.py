@@ -1,0 +1,219 @@
+"""`Conductor`: claims jobs in batches and drives them side by side on the engine's loop (rules B1, B3, F3).
+
+What it cannot take up (its code has no such flow, or builds another plan) goes back to the board with a remark, and is
+left to others for a while. Draining, it claims no more, lets running bodies finish, and gives back what is not over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import TypeVar
+
+from flowledger.adapters import driving
+from flowledger.adapters.runtime import Runtime
+from flowledger.core.engine.run import RunDriver
+from flowledger.core.registry import Registry
+from flowledger.events import board
+from flowledger.events.board import Claimed, Offer
+from flowledger.events.errors import Fenced, FlowledgerError, StoreError, StoreUnavailable
+
+from .refusals import Refusals
+
+T = TypeVar("T")
+
+#: Jobs per claim: enough that claiming costs nothing, few enough that other conductors get theirs.
+BATCH = 50
+#: How often an idle conductor looks for jobs; it is also told of new ones.
+LOOK_S = 1.0
+#: How often it says what it takes and has.
+SAY_S = 5.0
+#: Runs that are read and compiled at the same time.
+READING = 4
+
+_LOG = logging.getLogger("flowledger.conductor")
+
+
+class Conductor:
+    """Takes jobs of one app until it is told to drain, or its process is fenced.
+
+    Args:
+        runtime: the process's parts; the conductor lives on its loop.
+        registry: the flows it can run.
+        queues: the queues it takes jobs from.
+        max_runs: how many runs it drives at once.
+    """
+
+    def __init__(self, runtime: Runtime, registry: Registry, *, queues: Sequence[str], max_runs: int) -> None:
+        self._runtime = runtime
+        self._registry = registry
+        self._board = runtime.store.board
+        self._max_runs = max_runs
+        self._offer = Offer(
+            app=registry.name, factories=sorted({*registry.flows, *registry.tasks}), queues=tuple(queues),
+            takeover_s=runtime.settings.lease_takeover_s,
+        )  # fmt: skip
+        self._refusals = Refusals()
+        self._runs: dict[str, asyncio.Task[None]] = {}
+        self._reading = asyncio.Semaphore(READING)
+        self._bell = asyncio.Event()
+        self._draining = False
+        self._unsure = False  # whether runs may be ours that nobody here drives (a lost answer)
+        self._said_at = float("-inf")
+        self.claimed_at = float("-inf")  # monotonic: when the board last answered
+
+    # -- what others ask ------------------------------------------------------------------------
+
+    @property
+    def runs(self) -> int:
+        """How many runs it has."""
+        return len(self._runs)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it would take another job."""
+        return len(self._runs) < self._max_runs
+
+    @property
+    def draining(self) -> bool:
+        """Whether it takes no more jobs."""
+        return self._draining
+
+    def drain(self) -> None:
+        """Take no more jobs; give back what is not over as soon as no body of it runs. Called on the loop."""
+        if self._draining:
+            return
+        self._draining = True
+        _LOG.info("draining: %d runs are let go of as soon as none of their tasks runs here", len(self._runs))
+        for run_id in self._runs:
+            self._give_up(run_id)
+        self._bell.set()
+
+    def ring(self) -> None:
+        """There may be new jobs. Called on the loop."""
+        self._bell.set()
+
+    # -- the loop -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Take and drive jobs; returns when it has drained.
+
+        Raises:
+            Fenced: the process may own nothing any more.
+        """
+        while not (self._draining and not self._runs):
+            self._check_fenced()
+            full = False
+            if not self._draining:
+                full = await self._take()
+            await self._say()
+            if not full:
+                await self._sleep()
+        await self._say(at_once=True)
+
+    def _check_fenced(self) -> None:
+        if self._runtime.heartbeat.fenced:
+            raise Fenced("the conductor could not reach the store in time; others have its runs now")
+
+    async def _sleep(self) -> None:
+        try:
+            async with asyncio.timeout(LOOK_S):
+                await self._bell.wait()
+        except TimeoutError:
+            pass
+        self._bell.clear()
+
+    async def _take(self) -> bool:
+        """Claim what there is room for. True if there is likely more, and room for it."""
+        room = min(BATCH, self._max_runs - len(self._runs))
+        if room <= 0:
+            return False
+        me = self._runtime.owner
+        try:
+            if self._unsure:
+                known = list(self._runs)
+                await self._in_thread(lambda: self._board.keep(me, known))
+                self._unsure = False
+            but = self._refusals.now()
+            claimed = await self._in_thread(lambda: self._board.claim(me, self._offer, limit=room, but=but))
+        except StoreUnavailable as error:
+            self._unsure = True
+            _LOG.warning("jobs cannot be claimed: %s", error)
+            return False
+        self.claimed_at = monotonic()
+        for job in claimed:
+            self._runs[job.run_id] = asyncio.ensure_future(self._work(job))
+        return len(claimed) == room and len(self._runs) < self._max_runs
+
+    async def _say(self, *, at_once: bool = False) -> None:
+        if not at_once and monotonic() < self._said_at + SAY_S:
+            return
+        self._said_at = monotonic()
+        said = board.Conductor(
+            owner=self._runtime.owner, host="", pid=0, app=self._offer.app, factories=tuple(self._offer.factories),
+            queues=tuple(self._offer.queues), runs=len(self._runs), max_runs=self._max_runs,
+            draining=self._draining, seen_s=0.0,
+        )  # fmt: skip
+        try:
+            await self._in_thread(lambda: self._board.say(said))
+        except StoreUnavailable as error:
+            _LOG.warning("the board does not hear of this conductor: %s", error)
+
+    # -- one job --------------------------------------------------------------------------------
+
+    async def _work(self, job: Claimed) -> None:
+        run_id = job.run_id
+        taken_up = False
+
+        def begun(driver: RunDriver) -> None:
+            nonlocal taken_up
+            taken_up = True
+            self._reading.release()
+            if self._draining:
+                driver.give_up(DRAINED)
+
+        await self._reading.acquire()
+        try:
+            loaded = await driving.work(self._runtime, self._registry, run_id, job.claim, begun)
+            _LOG.info("run %s (%s) is %s", run_id, loaded.plan.factory, loaded.state.status)
+            self._refusals.drop(run_id)
+        except Fenced as error:
+            _LOG.warning("run %s was taken over: %s", run_id, error)
+        except StoreUnavailable as error:
+            self._unsure = True
+            _LOG.warning("run %s is left where it is: %s", run_id, error)
+        except FlowledgerError as error:
+            await self._refuse(run_id, error)
+        except Exception as error:  # noqa: BLE001 - whatever one run meets, the others go on
+            _LOG.error("run %s met an error that is no answer", run_id, exc_info=error)
+            await self._refuse(run_id, error)
+        finally:
+            if not taken_up:
+                self._reading.release()
+            elif run_id in self._refusals:
+                self._unsure = True  # it is still ours, but nobody drives it: the next claim lets go of it first
+            del self._runs[run_id]
+            self._bell.set()
+
+    async def _refuse(self, run_id: str, error: Exception) -> None:
+        """Say on the board why the job does not run here, and leave it to others for a while."""
+        pause_s = self._refusals.add(run_id)
+        _LOG.error("run %s is not taken up here, next look in %.0f s: %s", run_id, pause_s, error)
+        reason, actor = f"{type(error).__name__}: {error}"[:1000], self._runtime.services.actor
+        try:
+            await self._in_thread(lambda: self._board.note(run_id, "refused", reason=reason, actor=actor))
+        except StoreError as unavailable:
+            _LOG.warning("the board does not hear of it: %s", unavailable)
+
+    def _give_up(self, run_id: str) -> None:
+        driver = self._runtime.drivers.get(run_id)
+        if driver is not None:
+            driver.give_up(DRAINED)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await driving.in_thread(self._runtime, work)
+
+
+DRAINED = "its conductor drains"

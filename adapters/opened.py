@@ -1,0 +1,116 @@
+"""`Opened`: an app with its settings, its store and its engine, opened when first asked for."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any
+
+from flowledger.events.errors import IllegalRequest, RunNotFound
+from flowledger.events.store import Stream
+from flowledger.projections.history import HISTORY
+from flowledger.projections.projection import Projection
+
+from . import loading
+from .listened import Listened
+from .loading import Loaded
+from .runtime import Runtime
+from .settings import Settings, resolve
+
+
+class Opened(Listened):
+    """What `App` is about the world around it. Making one touches nothing: no file, no connection."""
+
+    def __init__(self, name: str, *, settings: Settings | None = None, database_url: str | None = None) -> None:
+        super().__init__(name)
+        self._settings = settings
+        self._database_url = database_url
+        self._options: Mapping[str, Any] = {}
+        self._runtime: Runtime | None = None
+        self._projections: list[Projection] = []
+        self._lock = Lock()
+
+    @property
+    def runtime(self) -> Runtime:
+        """The store and the engine, opened when first asked for."""
+        with self._lock:
+            if self._runtime is None:
+                self._runtime = Runtime(
+                    self.settings, app=self.name, resources=self.resources, needs=self.resource_needs,
+                    listeners=self.listeners, projections=self._embedded(),
+                )  # fmt: skip
+                atexit.register(self.close)
+            return self._runtime
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that hold: options, arguments, environment, defaults."""
+        return resolve(self._settings, self._database_url, options=self._options)
+
+    def use(self, **options: Any) -> None:
+        """Override settings (the command line's options); before the first run.
+
+        Raises:
+            IllegalRequest: the app is already open.
+        """
+        if self._runtime is not None:
+            raise IllegalRequest(f"app {self.name} is open; settings must be given before the first run")
+        self._options = {**self._options, **{name: value for name, value in options.items() if value is not None}}
+
+    @contextmanager
+    def using(self, **options: Any) -> Generator[None]:
+        """Within the block the app has other settings, and is open anew: another log. For tests."""
+        self.close()
+        before = self._options
+        self.use(**options)
+        try:
+            yield
+        finally:
+            self.close()
+            self._options = before
+
+    def close(self) -> None:
+        """Close resources, store and engine. A run still driven is left for whoever runs it next."""
+        with self._lock:
+            runtime, self._runtime = self._runtime, None
+        if runtime is not None:
+            atexit.unregister(self.close)
+            runtime.close()
+            self.listeners.drain()
+
+    def living_runtime(self) -> Runtime:
+        """The runtime, to own runs with; one that has been fenced may own nothing any more (B2), so another takes its
+        place."""
+        with self._lock:
+            fenced = self._runtime
+            if fenced is not None and fenced.heartbeat.fenced:
+                self._runtime = None
+                fenced.close()
+        return self.runtime
+
+    @property
+    def projections(self) -> list[Projection]:
+        """The built-in projection and this app's own."""
+        return [HISTORY, *self._projections]
+
+    def _embedded(self) -> list[Projection]:
+        """What a process that drives runs projects by itself."""
+        return self.projections if self.settings.views == "auto" else []
+
+    def stream_of(self, run_id: str) -> Stream:
+        """The stream row of a run of this app."""
+        stream = self.runtime.store.stream(run_id)
+        if stream is None or stream.app != self.name:
+            where = self.runtime.store.describe()
+            raise RunNotFound(f"app {self.name} has no run {run_id} in {where}", hint="`flowledger ls` lists the runs")
+        return stream
+
+    def load_run(self, run_id: str, *, goes_on: bool = False) -> Loaded:
+        """A run as its log says, verified and folded under today's plan; ``goes_on``: one under which it could go on.
+
+        Raises:
+            PlanDiffers: it is another plan than the run has history for (E8).
+        """
+        return loading.load(self.runtime, self, self.stream_of(run_id), goes_on=goes_on)
