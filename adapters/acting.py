@@ -78,7 +78,7 @@ class Acting(Opened):
         driving.check_rerunnable(self.stream_of(run_id))
         loaded = self.load_run(run_id, goes_on=True)
         check_rerun(run_id, loaded.state, from_)
-        return preview_rerun(loaded.plan, loaded.envelopes, from_)
+        return preview_rerun(loaded.plan, loaded.envelopes, from_, loaded.moved)
 
     def preview_revert(self, run_id: str) -> Preview:
         """What `revert_run` would undo, in order. Writes nothing."""
@@ -86,7 +86,7 @@ class Acting(Opened):
         driving.check_revertable(stream)
         loaded = self.load_run(run_id, goes_on=True)
         check_duty(run_id, loaded.state, "revert")
-        return preview_revert(loaded.plan, loaded.envelopes)
+        return preview_revert(loaded.plan, loaded.envelopes, loaded.moved)
 
     def suspend_run(self, run_id: str, *, reason: str) -> None:
         """Ask a run that this process drives to suspend (G2).

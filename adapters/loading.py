@@ -97,7 +97,7 @@ def load(
         run_id=stream.run_id,
         key=stream.key,
         plan=plan,
-        state=fold(plan, envelopes),
+        state=fold(plan, envelopes, moved),
         head=envelopes[-1].hash,
         moved=moved,
         changed=changed,

@@ -63,11 +63,12 @@ class Run(Generic[T]):
     def results(self) -> Mapping[str, Any]:
         """The results of all atoms that have one, by path."""
         loaded, values = self._load(), self._values()
-        nodes = loaded.plan.nodes
+        plan = loaded.state.plan
+        nodes = plan.nodes
         return MappingProxyType(
             {
                 nodes[number].path: task.result.load(values.content(number))
-                for number in sorted(loaded.state.results)
+                for number in plan.in_order(loaded.state.results)
                 if (task := nodes[number].task) is not None
             }
         )
@@ -76,9 +77,10 @@ class Run(Generic[T]):
     def failures(self) -> tuple[Failure, ...]:
         """What failed for good, in plan order; failed reverts last."""
         loaded = self._load()
-        state, by_path = loaded.state, loaded.plan.by_path
+        state, plan = loaded.state, loaded.state.plan
+        by_path = plan.by_path
         failed = [state.failures.get(by_path[failure.path], failure) for failure in round_failures(state, RUN)]
-        return (*failed, *(failure for _, failure in sorted(state.revert_errors.items())))
+        return (*failed, *(state.revert_errors[number] for number in plan.in_order(state.revert_errors)))
 
     def check(self) -> None:
         """Raise `RunUnsuccessful` (with ``__cause__`` where this process saw the exception) unless SUCCEEDED."""
@@ -145,7 +147,7 @@ class Run(Generic[T]):
 
     def _values(self) -> Values:
         loaded = self._load()
-        return Values(loaded.plan, loaded.state, moved=loaded.moved, resource=_no_resource)
+        return Values(loaded.state, moved=loaded.moved, resource=_no_resource)
 
     def _unsuccessful(self, state: RunState) -> RunUnsuccessful:
         failures = self.failures

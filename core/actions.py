@@ -21,6 +21,7 @@ class Action(NamedTuple):
     ResetScope a reverted scope             ScopeReset
     AskBranch  a node with predicates       BranchDecided
     Skip       a node that was decided against TaskSkipped
+    Expand     an expansion                 FlowExpanded
     End        the run                      RunSucceeded, RunReverted or RunFailed
     ========== ============================ =======================================================
     """

@@ -6,11 +6,13 @@ lane of ten thousand ready atoms costs nothing when only another lane has room.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
-from typing import Literal
+from typing import Any, Literal
 
-Kind = Literal["Start", "StartRound", "AskRetry", "RevertScope", "Revert", "ResetScope", "AskBranch", "Skip", "End"]
+Kind = Literal[
+    "Start", "StartRound", "AskRetry", "RevertScope", "Revert", "ResetScope", "AskBranch", "Skip", "Expand", "End"
+]  # fmt: skip
 
 CONTROL = "control"
 
@@ -91,3 +93,36 @@ class Agenda:
                 if child < len(heap):
                     heappush(frontier, (heap[child], child))
         return found
+
+
+class OrderedAgenda(Agenda):
+    """The agenda of a plan that may grow: in the order of the nodes' places, which their numbers do not say.
+
+    Inside, an entry stands under the place of its node instead of its number.
+    """
+
+    __slots__ = ("_numbers", "_places")
+
+    def __init__(self, places: Sequence[Any]) -> None:
+        super().__init__()
+        self._places = places  # by number; grows with the plan
+        self._numbers: dict[Any, int] = {}  # of the nodes that have an entry, by place
+
+    def add(self, number: int, kind: Kind, lane: str = CONTROL) -> None:
+        place = self._places[number]
+        self._numbers[place] = number
+        super().add(place, kind, lane)
+
+    def drop(self, number: int) -> None:
+        place = self._places[number]
+        if self._numbers.pop(place, None) is not None:
+            super().drop(place)
+
+    def kind(self, number: int) -> Kind | None:
+        return super().kind(self._places[number])
+
+    def __iter__(self) -> Iterator[tuple[int, Kind]]:
+        return ((self._numbers[place], kind) for place, kind in super().__iter__())
+
+    def first(self, room: Callable[[str], int]) -> list[tuple[int, Kind]]:
+        return [(self._numbers[place], kind) for place, kind in super().first(room)]

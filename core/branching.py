@@ -20,7 +20,7 @@ def taken_along(nodes: Sequence[Node], number: int, depth: Depth) -> list[int]:
         return [number, *nodes[number].succs]
     found = _following(nodes, number)
     parent = nodes[number].parent
-    while depth == "all" and parent != RUN:
+    while depth == "all" and parent != RUN and not nodes[parent].expanded:  # outside nobody knows what is in it (E7)
         found += _following(nodes, parent)[1:]
         parent = nodes[parent].parent
     return found

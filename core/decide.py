@@ -68,7 +68,8 @@ def round_failures(state: State, scope: int) -> tuple[Failure, ...]:
         if number in state.retry_errors:
             found.append((number, state.retry_errors[number]))
         stack.extend(state.live_scopes.get(number, ()))
-    return tuple(replace(failure, traceback="") for _, failure in sorted(found, key=lambda pair: pair[0]))
+    place = state.plan.place
+    return tuple(replace(failure, traceback="") for _, failure in sorted(found, key=lambda pair: place(pair[0])))
 
 
 def is_final_failure(plan: Plan, state: State, number: int, failure: Failure) -> bool:
@@ -77,7 +78,7 @@ def is_final_failure(plan: Plan, state: State, number: int, failure: Failure) ->
     What can never go better is final at once: arguments that do not convert, a result that cannot be stored, a passed
     deadline, poison, `Permanent`.
     """
-    task = plan.nodes[number].task
+    task = state.plan.nodes[number].task
     if task is None or failure.kind not in ("error", "timeout", "resource"):
         return True
     return state.failure_counts.get(number, 0) + 1 >= task.execute.attempts

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
 
 from flowledger.events.errors import ReservedName
 
@@ -73,6 +73,11 @@ class TaskDefinition:
     def where(self) -> str:
         """For messages: the name and the line."""
         return f"{self.name} ({shown(self.place)})"
+
+    @property
+    def label(self) -> str | None:
+        """How atoms of it are named where all it needs is known."""
+        return self.options.label
 
     def set_revert(self, body: Callable[..., Any], options: CallOptions, place: Place) -> None:
         """Make ``body`` the way back."""
@@ -186,6 +191,12 @@ class FactoryDefinition:
     def signature(self) -> Signature:
         """The inputs, and the flow's result as annotated."""
         return signature(self.body, self.name, self.place, self.around)
+
+    @property
+    def result(self) -> Any:
+        """The type of the flow's result as annotated: the T of `-> Flow[T]`; Any where it does not say."""
+        arguments = get_args(self.signature.returns)
+        return arguments[0] if arguments and not isinstance(arguments[0], TypeVar) else Any
 
 
 def check_arguments(body: Callable[..., Any], where: str, *, variable_keywords: bool = True) -> None:

@@ -7,6 +7,7 @@ appear as digests only.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -45,6 +46,7 @@ class DocumentNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     ``values``: each argument with where it comes from: ["node_id", "given", digest], ["size", "input", name],
     ["id", "node", path] or ["id", "node", path, item], ["n", "retry", path], ["cloud", "resource", name],
     ["ctx", "context"]. ``conditions``: [path of the part before or null, the predicate, depth, its values].
+    ``expands``: the task or factory that the node is made of when its values are known (E7).
     """
 
     number: int
@@ -62,6 +64,7 @@ class DocumentNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     revert_values: list[Value] = []
     config: Any = None  # written as the task keeps it, read as JSON
     conditions: list[Value] = []
+    expands: str = ""
 
 
 class DocumentTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,17 +102,34 @@ _DECODER = msgspec.json.Decoder(Document)
 
 def describe(nodes: list[Node], factory: str, on_failure: OnFailure) -> tuple[str, bytes]:
     """The fingerprint of a plan and its document. Node by node: nothing but bytes is kept of a large plan."""
+    return _describe(nodes, nodes, factory, on_failure, 0)
+
+
+def describe_expansion(root: Node, nodes: list[Node], first: int) -> tuple[str, bytes]:
+    """The same for what an expansion has become: ``root`` and the nodes of the plan from number ``first`` on.
+
+    The root has number 0 there; what it is to the flow around it is in the document of that flow, and not said again.
+    A scope of 0 is the root, or a scope around it. ``factory`` is what was expanded, ``on_failure`` is empty.
+    """
+    of = "" if root.expansion is None else root.expansion.of
+    alone = replace(root, preds=[], conditions=(), arguments=(), revert_arguments=(), expansion=None)
+    return _describe([alone, *nodes[first:]], nodes, of, "", first)
+
+
+def _describe(
+    described_nodes: list[Node], nodes: list[Node], factory: str, on_failure: str, first: int
+) -> tuple[str, bytes]:
     described, identities = bytearray(), bytearray()
     tasks: dict[str, DocumentTask] = {}
     encode_into = _ENCODER.encode_into
-    for node in nodes:
+    for node in described_nodes:
         task = node.task
         if task is not None and task.name not in tasks:
             tasks[task.name] = DocumentTask(revert=task.revert is not None, read_only=task.read_only)
-        document = _node(node, nodes)
+        document = _node(node, nodes, first)
         encode_into(document, described, -1)
         described += b","
-        encode_into(_lasting(_identity(document, nodes)), identities, -1)
+        encode_into(_lasting(_identity(document, described_nodes)), identities, -1)
     fingerprint = sha256(identities).hexdigest()
     head = _ENCODER.encode(
         Document(factory=factory, on_failure=on_failure, fingerprint=fingerprint, tasks=tasks, nodes=[])
@@ -154,7 +174,10 @@ def differences(old: Document, new: Document) -> list[str]:
     return [difference.text for difference in differing(old, new)]
 
 
-_IDENTITY = ("path", "pattern", "task", "scope", "predecessors", "retry", "values", "returns", "config", "conditions")
+_IDENTITY = (
+    "path", "pattern", "task", "scope", "predecessors", "retry", "values", "returns", "config", "conditions",
+    "expands",
+)  # fmt: skip
 _FIRST_RELEASE = 9  # how many of these every fingerprint covers; add others at the end
 
 
@@ -167,7 +190,7 @@ def _identity(node: DocumentNode, nodes: Any) -> tuple[Any, ...]:
     returns = None if node.returns is None else nodes[node.returns].path
     return (
         node.path, node.pattern, node.task, nodes[node.scope].path, preds, node.retry, node.values, returns,
-        node.config, node.conditions,
+        node.config, node.conditions, node.expands,
     )  # fmt: skip
 
 
@@ -179,24 +202,31 @@ def _lasting(identity: tuple[Any, ...]) -> tuple[Any, ...]:
     return identity[:end]
 
 
-def _node(node: Node, nodes: list[Node]) -> DocumentNode:
+def _node(node: Node, nodes: list[Node], first: int) -> DocumentNode:
+    """``first``: of an expansion, the number in the plan that is 1 in the document; what is outside has 0."""
     task = node.task
+    number, parent, scope, preds, returns = node.number, node.parent, node.scope, node.preds, node.returns
+    if first:
+        number, parent, scope = (max(0, n - first + 1) for n in (number, parent, scope))
+        preds = [n - first + 1 for n in preds]
+        returns = None if returns is None else returns - first + 1
     return DocumentNode(
-        number=node.number,
+        number=number,
         path=node.path,
         name=node.name,
         pattern=node.pattern,
-        parent=node.parent,
-        scope=node.scope,
-        preds=node.preds,
+        parent=parent,
+        scope=scope,
+        preds=preds,
         task="" if task is None else task.name,
         provides=node.provides,
         retry=None if node.retry is None else _retry(node.retry, node.path),
-        returns=node.returns,
+        returns=returns,
         values=[_value(b, nodes) for b in node.arguments or node.retry_arguments],
         revert_values=[_value(b, nodes) for b in node.revert_arguments] if node.revert_arguments else [],
         config=msgspec.Raw(task.config) if task is not None and task.config else None,
         conditions=[_condition(condition, nodes) for condition in node.conditions],
+        expands="" if node.expansion is None or node.expanded else node.expansion.of,
     )
 
 

@@ -5,6 +5,7 @@ Part of `evolve`: nothing here is called from anywhere else but the fold.
 
 from __future__ import annotations
 
+from . import growing
 from .agenda import CONTROL, Kind
 from .plan import RUN
 from .state import State
@@ -12,7 +13,7 @@ from .states import ATOM, RUN_SCOPE, SCOPE
 
 # What a failing scope takes away from the nodes in it. Reverts stay: what has begun to be undone is undone (D1).
 _STOPPED: frozenset[Kind | None] = frozenset(
-    {"Start", "StartRound", "AskRetry", "RevertScope", "ResetScope", "AskBranch", "Skip"}
+    {"Start", "StartRound", "AskRetry", "RevertScope", "ResetScope", "AskBranch", "Skip", "Expand"}
 )
 
 
@@ -72,8 +73,8 @@ def open_flow(state: State, flow: int) -> None:
     _spread(state, done, ready)
 
 
-def branch_open(state: State, number: int) -> None:
-    """The node's predicates have said yes, or (it is doomed) no: it is ready for what that means."""
+def go_on(state: State, number: int) -> None:
+    """The node's turn has come, and what stood before it is settled: it was asked about, or it has been expanded."""
     _spread(state, [], [number])
 
 
@@ -113,6 +114,8 @@ def _ready(state: State, number: int, done: list[int], ready: list[int]) -> None
         on_agenda(state, number, "AskBranch")
     elif node.task is not None:
         on_agenda(state, number, "Start", node.lane)
+    elif node.expansion is not None and not node.expanded:
+        on_agenda(state, number, "Expand")
     elif node.retry is not None and state.states[number] != "DONE":  # it is, where all that is in it is kept
         on_agenda(state, number, "StartRound")
     else:
@@ -237,22 +240,28 @@ def settle(state: State, scope: int) -> None:
 
 def reset_below(state: State, scope: int) -> None:
     """All of the scope is as it was before its first round, in the next try; only what was touched is visited."""
-    stack = [scope]
+    nodes = state.plan.nodes
+    stack, expanded = [scope], list[int]()
     while stack:
         flow = stack.pop()
-        state.open_children[flow] = len(state.plan.nodes[flow].children)
+        state.open_children[flow] = len(nodes[flow].children)
         _forget_scope(state, flow)
         for child in state.touched.pop(flow, ()):
             state.kept.discard(child)
             _reset_blockers(state, child)
             _reset_branch(state, child)
-            if state.plan.nodes[child].is_atom:
+            node = nodes[child]
+            if node.task is not None:
                 reset_atom(state, child)
                 continue
-            state.failures.pop(child, None)  # of a predicate
-            if state.plan.nodes[child].retry is not None:
+            state.failures.pop(child, None)  # of a predicate, or of an expansion
+            if node.retry is not None:
                 reset_inner_scope(state, child)
+            if node.expanded:
+                expanded.append(child)
             stack.append(child)
+    for flow in expanded:
+        growing.drop(state, flow)
 
 
 def _reset_blockers(state: State, number: int) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .plan import Given
     from .retry import Retry
 
-FlowPattern = Literal["linear", "unordered", "graph", "each", "switch"]
+FlowPattern = Literal["linear", "unordered", "graph", "each", "switch", "late"]
 
 
 class Part(Symbol[T_co]):
@@ -90,6 +90,18 @@ class Link(NamedTuple):
     depth: Depth = "all"
 
 
+class Late(NamedTuple):
+    """What a flow without parts waits for (E7): it is made of ``of`` when all that is ``bound`` to it is known.
+
+    ``items`` is the argument that gets the items of the list bound to it, one each; None: ``of`` is called once.
+    """
+
+    of: TaskDefinition | FactoryDefinition
+    bound: Mapping[str, Bound]
+    items: str | None = None
+    label: str | None = None
+
+
 class Flow(Part[T_co]):
     """Parts under a pattern. ``calls``: the factories that built it, outermost first; empty for an anonymous flow."""
 
@@ -98,6 +110,7 @@ class Flow(Part[T_co]):
         "given_name",
         "given_provides",
         "keys",
+        "late",
         "links",
         "on",
         "parts",
@@ -119,6 +132,7 @@ class Flow(Part[T_co]):
         links: tuple[Link, ...] = (),
         on: Symbol[Any] | None = None,
         keys: tuple[Any, ...] = (),
+        late: Late | None = None,
     ) -> None:
         self.pattern: FlowPattern = pattern
         self.parts = parts
@@ -128,6 +142,7 @@ class Flow(Part[T_co]):
         self.links = links
         self.on = on  # of a switch: the value that decides, and for which value each part is (the default has no key)
         self.keys = keys
+        self.late = late
         self.calls: tuple[FactoryCall, ...] = ()
         self.given_name = name
         self.given_provides: Provides | None = None

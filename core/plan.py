@@ -4,15 +4,18 @@ The compiler makes it, everything after only reads it. Node 0 is the run itself 
 numbers follow the declaration order, so *plan order* is the order of the numbers (rule D8). A flow is one node to its
 siblings (E1): edges join siblings only, and what crosses levels is expressed by the flow's own node. That keeps the
 plan linear in size: two stages of a thousand atoms are two thousand and two nodes, not a million edges.
+
+A plan with expansions grows while it runs (E7): a state has a copy of its own (`Plan.own`). The nodes of an expansion
+get the next numbers, which are never given again; their place in plan order is then said by `Plan.order`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from flowledger.events.facts import Depth, OnFailure
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
 RUN = 0  # the number of the run's own node
 
-Pattern = Literal["run", "task", "linear", "unordered", "graph", "each", "switch"]
+Pattern = Literal["run", "task", "linear", "unordered", "graph", "each", "switch", "late"]
 Lane = Literal["inline", "threads", "async", "control"]  # control: no body, no executor
 OnInterrupt = Literal["rerun", "fail"]
 
@@ -156,6 +159,18 @@ class TaskSpec:
     pause: Pause | None = None  # set: nothing is called, nothing has to be undone
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expansion:
+    """What a node waits for to become a flow with children (E7): ``of`` is the task or factory they are made from.
+
+    ``wants`` are the values that the children are made from, recorded with the event; ``typed`` reads them by argument.
+    """
+
+    of: str
+    wants: tuple[Binding, ...]
+    typed: Mapping[str, Typed]
+
+
 # -- nodes --------------------------------------------------------------------------------------
 
 
@@ -166,6 +181,7 @@ class Node:
     ``scope`` is the number of the nearest retry scope *around* it: a flow with a retry, or `RUN`. A flow with a retry
     is itself a scope; its own ``scope`` is the next one outwards. ``preds`` and ``succs`` are siblings.
     ``returns`` (flows): the number of the atom or gathering flow, however deep, whose result is the flow's, or None.
+    ``expansion``: the node has no children until its values are known, then it is ``expanded``.
     """
 
     number: int
@@ -189,6 +205,8 @@ class Node:
     retry_arguments: tuple[Binding, ...] = ()  # its arguments that are symbols
     returns: int | None = None
     gathers: bool = False  # its result is the list of its children's results (unordered, each)
+    expansion: Expansion | None = None
+    expanded: bool = False
 
     @property
     def is_atom(self) -> bool:
@@ -196,14 +214,54 @@ class Node:
         return self.task is not None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subplan:
+    """What an expansion becomes: ``root`` in the place of its node, and the ``nodes`` in it, with the next numbers.
+
+    ``fingerprint`` and ``document`` are the subplan's own; in the document the root has number 0.
+    """
+
+    root: Node
+    nodes: list[Node]
+    fingerprint: str
+    document: bytes
+
+
+class Growth(Protocol):
+    """How a plan grows while it runs. The compiler gives one to each plan that has expansions."""
+
+    def own(self, nodes: list[Node]) -> Growth:
+        """The growth of another copy of the same plan, which has these nodes."""
+        ...
+
+    def subplan(self, number: int, values: bytes) -> Subplan:
+        """What an expansion becomes with these values (a JSON object, by argument). Calls the user's factory.
+
+        Pure: the same again for the same plan and values. Raises whatever the factory raises, and `DefinitionError`.
+        """
+        ...
+
+    def attach(self, subplan: Subplan) -> None:
+        """The subplan's nodes are now part of the plan."""
+        ...
+
+    def detach(self, number: int) -> None:
+        """What an expansion had become is dropped."""
+        ...
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Plan:
     """A compiled flow. ``fingerprint`` covers what rule E8 says; ``document`` is the plan as JSON for readers that have
-    no code (see `core.document`)."""
+    no code (see `core.document`).
+
+    Of a plan that may grow, ``base`` is the one that was compiled, ``order`` says where its nodes stand in plan order,
+    ``unexpanded`` holds the nodes as they were. Its ``by_path`` keeps the paths of what has been dropped, too.
+    """
 
     factory: str
     nodes: list[Node]
-    by_path: Mapping[str, int]
+    by_path: dict[str, int]
     inputs: Mapping[str, Typed]
     returns: Typed
     resources: frozenset[str]
@@ -211,3 +269,28 @@ class Plan:
     fingerprint: str
     document: bytes
     without_revert: tuple[str, ...]  # paths of atoms that are neither read_only nor revertable (E5)
+    growth: Growth | None = None
+    base: Plan | None = None
+    order: list[tuple[int, ...]] | None = None
+    unexpanded: dict[int, Node] = field(default_factory=dict[int, "Node"])
+    inside: dict[int, range] = field(default_factory=dict[int, range])  # the numbers of what is in an expansion
+
+    def own(self) -> Plan:
+        """The plan for one state: a copy that may grow, or, where nothing in it can, the plan itself."""
+        if self.base is not None:
+            return self.base.own()
+        if self.growth is None:
+            return self
+        nodes = list(self.nodes)
+        return replace(
+            self, nodes=nodes, by_path=dict(self.by_path), growth=self.growth.own(nodes), base=self,
+            order=[(number,) for number in range(len(nodes))], unexpanded={}, inside={},
+        )  # fmt: skip
+
+    def place(self, number: int) -> Any:
+        """What to sort nodes by to have them in plan order (rule D8)."""
+        return number if self.order is None else self.order[number]
+
+    def in_order(self, numbers: Iterable[int]) -> list[int]:
+        """Nodes in plan order."""
+        return sorted(numbers) if self.order is None else sorted(numbers, key=self.order.__getitem__)

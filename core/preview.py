@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from flowledger.events import facts
@@ -26,23 +26,25 @@ class Preview:
     reverts: tuple[str, ...] = ()
 
 
-def preview_rerun(plan: Plan, envelopes: Iterable[Envelope], from_: str | None) -> Preview:
+def preview_rerun(
+    plan: Plan, envelopes: Iterable[Envelope], from_: str | None, moved: Mapping[str, bytes] | None = None
+) -> Preview:
     """What a rerun would undo first, in an order it may take; what may run again, in plan order; and what it keeps."""
-    state = fold(plan, envelopes)
+    state = fold(plan, envelopes, moved)
     evolve(state, RUN, facts.RequestAccepted(request="", kind="rerun", from_=from_), state.time_us)
-    again = sorted(state.again or ())
+    again = state.plan.in_order(state.again or ())
     reverts = _undone(state, until="ResetScope")
-    kept = [number for number in sorted(state.results) if number not in again]
+    kept = [number for number in state.plan.in_order(state.results) if number not in (state.again or ())]
     return Preview(runs_again=_atoms(state, again), keeps=_atoms(state, kept), reverts=tuple(reverts))
 
 
-def preview_revert(plan: Plan, envelopes: Iterable[Envelope]) -> Preview:
+def preview_revert(plan: Plan, envelopes: Iterable[Envelope], moved: Mapping[str, bytes] | None = None) -> Preview:
     """What the revert of a final run would undo, in an order it may take (G5).
 
     Raises:
         Nondeterminism: the run's status does not allow it.
     """
-    state = fold(plan, envelopes)
+    state = fold(plan, envelopes, moved)
     evolve(state, RUN, facts.RequestAccepted(request="", kind="revert"), state.time_us)
     return Preview(reverts=tuple(_undone(state, until="End")))
 

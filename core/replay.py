@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from flowledger.events import facts
 from flowledger.events.envelope import Envelope
-from flowledger.events.errors import Nondeterminism
+from flowledger.events.errors import Nondeterminism, PlanDiffers
 from flowledger.events.facts import Event
 from flowledger.events.failure import Failure
 
@@ -31,6 +31,7 @@ _CONSEQUENCES: dict[type[Event], Kind] = {
     facts.RevertStarted: "Revert",
     facts.BranchDecided: "AskBranch",
     facts.TaskSkipped: "Skip",
+    facts.FlowExpanded: "Expand",
     facts.RunSucceeded: "End",
     facts.RunReverted: "End",
     facts.RunFailed: "End",
@@ -43,11 +44,11 @@ def check(plan: Plan, envelopes: Iterable[Envelope], *, moved: dict[str, bytes] 
     Raises:
         Nondeterminism: at the first event that was not; ``version`` names it.
     """
-    state = State(plan)
-    values = Values(plan, state, moved=moved or {}, resource=lambda name: None)
+    state = State(plan, moved)
+    values = Values(state, moved=moved or {}, resource=lambda name: None)
     in_force = plan.fingerprint
     for envelope in envelopes:
-        number = plan.by_path.get(envelope.path)
+        number = state.plan.by_path.get(envelope.path)
         if number is None:
             raise Nondeterminism(
                 f"event {envelope.version} {envelope.type}: the plan has no {envelope.path!r}", version=envelope.version
@@ -59,14 +60,17 @@ def check(plan: Plan, envelopes: Iterable[Envelope], *, moved: dict[str, bytes] 
                 pass
             case _:
                 _check_due(plan, state, number, envelope, values)
-        evolve(state, number, envelope.event, envelope.time_us)
+        try:
+            evolve(state, number, envelope.event, envelope.time_us)
+        except PlanDiffers as error:
+            raise Nondeterminism(error.message, version=envelope.version) from error
     return state
 
 
 def check_complete(plan: Plan, state: State) -> None:
     """Raise `Nondeterminism` if a run that is final left something enabled undone, or a body running."""
     if state.status in ("SUCCEEDED", "REVERTED", "FAILED") and (state.running or len(state.agenda)):
-        left = [(kind, plan.nodes[number].path) for number, kind in state.agenda]
+        left = [(kind, state.plan.nodes[number].path) for number, kind in state.agenda]
         raise Nondeterminism(
             f"the log ends, but there is more to do: {left or sorted(state.running)}", version=state.version
         )
@@ -81,9 +85,11 @@ def _check_due(plan: Plan, state: State, number: int, envelope: Envelope, values
             raise _not_due(state, envelope, f"{kind} was not enabled there (enabled: {enabled or 'nothing'})")
     match event:
         case facts.TaskStarted():
-            digest = values.digest(plan.nodes[number])
+            digest = values.digest(state.plan.nodes[number])
             if digest != event.inputs:
                 raise _not_due(state, envelope, f"its inputs digest is {digest}, recorded {event.inputs}")
+        case facts.FlowExpanded(error=None) if _given(state, event) != values.expansion(state.plan.nodes[number]):
+            raise _not_due(state, envelope, "its values are not the recorded ones")
         case facts.RetryDecided():
             if _by_path(event.failures) != _by_path(failures := round_failures(state, number)):
                 raise _not_due(state, envelope, f"the round's failures are {[f.path for f in failures]}")
@@ -102,6 +108,11 @@ def _is_done_but_for_new_parts(state: State) -> bool:
     touched = {child for children in state.touched.values() for child in children}
     left = {number for number, _ in state.agenda}
     return state.states[RUN] == "RUNNING" and not (state.running or state.due or left & touched)
+
+
+def _given(state: State, event: facts.FlowExpanded) -> bytes | None:
+    """The values an expansion was made of, as recorded."""
+    return bytes(event.values) if event.moved is None else state.moved.get(event.moved)
 
 
 def _conditional(state: State, number: int, event: Event) -> Kind | None:
@@ -138,4 +149,4 @@ def _not_due(state: State, envelope: Envelope, why: str) -> Nondeterminism:
 
 def decisions(plan: Plan, state: State) -> list[tuple[str, str]]:
     """What `decide` says, by path: for comparing two folds."""
-    return [(action.kind, plan.nodes[action.node].path) for action in decide(plan, state)]
+    return [(action.kind, state.plan.nodes[action.node].path) for action in decide(plan, state)]

@@ -8,7 +8,7 @@ from flowledger.events.errors import IllegalRequest, InputError
 
 from .following import reached
 from .names import did_you_mean
-from .plan import RUN
+from .plan import RUN, Node
 from .state import State
 
 
@@ -34,17 +34,22 @@ def choose(state: State, from_: str | None) -> Rerun:
 
 
 def unfinished(state: State) -> list[int]:
-    """The atoms that have neither succeeded nor been skipped, in plan order."""
+    """The atoms that have neither succeeded nor been skipped, and what has not been expanded, in plan order."""
     found: list[int] = []
     stack = [RUN]
     while stack:
         node = state.plan.nodes[stack.pop()]
         if node.number in state.skipped:
             continue
-        if node.is_atom and state.states[node.number] != "SUCCEEDED":
+        if _is_work(node) and state.states[node.number] != "SUCCEEDED":
             found.append(node.number)
         stack.extend(reversed(node.children))
     return found
+
+
+def _is_work(node: Node) -> bool:
+    """Whether something is done there: an atom, or an expansion that has not been made (E7)."""
+    return node.is_atom or (node.expansion is not None and not node.expanded)
 
 
 def check_rerun(run_id: str, state: State, from_: str | None) -> None:
@@ -63,7 +68,7 @@ def check_rerun(run_id: str, state: State, from_: str | None) -> None:
             hint=did_you_mean(from_, list(state.plan.by_path)) or f"`flowledger show {run_id}` shows its parts",
         )  # fmt: skip
     chosen = choose(state, from_)
-    if not any(state.plan.nodes[number].is_atom for number in chosen.again):
+    if not any(_is_work(state.plan.nodes[number]) for number in chosen.again):
         raise IllegalRequest(
             f"all parts of run {run_id} have succeeded: there is nothing to run again",
             hint="name the part from which on to run again: --from PATH",

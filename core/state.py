@@ -12,10 +12,13 @@ them, dicts. Counters are kept so that an event touches only its neighbours:
 - ``busy[s]``             bodies that run directly in scope s, plus scopes inside that are busy, plus its own revert
 - ``open_reverts[s]``     reverts enabled or running that belong to the revert of scope s
 - ``touched[f]``          children of flow f that are not as they were at the start (what a reset must visit)
+
+The plan is the state's own where it may grow (E7): numbers in a state mean nodes of ``state.plan``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
@@ -25,8 +28,8 @@ from flowledger.events.failure import Failure
 from flowledger.events.store import Direction, RunStatus
 
 from .actions import Wait
-from .agenda import Agenda
-from .plan import RUN, Plan
+from .agenda import Agenda, OrderedAgenda
+from .plan import RUN, Node, Plan
 
 Ended = Literal["succeeded", "failed", "unknown"]
 
@@ -51,24 +54,26 @@ class Round(NamedTuple):
 
 
 class State:
-    """The folded state of one run under one plan. Made empty; `evolve` fills it."""
+    """The folded state of one run under one plan. Made empty; `evolve` fills it.
+
+    ``moved``: contents of payload rows by digest, for what the fold itself must read: the lists of expansions.
+    """
 
     __slots__ = (
         "adopted_by", "again", "agenda", "attempts", "backoff_s", "blockers", "broken", "busy", "claimed_by", "decided",
         "direction", "doomed", "due", "ended", "epoch", "failed", "failure_counts", "failures", "first_started_us",
-        "history", "hollow", "interruptions", "kept", "known_failures", "live_scopes", "members", "on_failure",
-        "open_children",
+        "history", "hollow", "interruptions", "kept", "known_failures", "live_scopes", "members", "moved",
+        "on_failure", "open_children",
         "open_reverts", "plan", "polls", "results", "retry_errors", "revert_attempts", "revert_errors",
         "revert_failures", "revert_interruptions", "revert_scope", "rounds", "running", "skipped", "skips",
         "standing", "standing_succs", "started", "states", "status", "submitted", "suspended_at_us", "suspended_us",
         "time_us", "touched", "tries", "undo", "version", "waiting",
     )  # fmt: skip
 
-    def __init__(self, plan: Plan) -> None:
-        nodes = plan.nodes
-        count = len(nodes)
-        self.plan = plan
-        self.agenda = Agenda()
+    def __init__(self, plan: Plan, moved: Mapping[str, bytes] | None = None) -> None:
+        self.plan = plan = plan.own()
+        self.moved: Mapping[str, bytes] = {} if moved is None else moved
+        self.agenda = Agenda() if plan.order is None else OrderedAgenda(plan.order)
         self.version = 0
         self.time_us = 0
         self.epoch = 0
@@ -86,13 +91,14 @@ class State:
         self.suspended_at_us: int | None = None
         self.suspended_us = 0  # all suspensions so far: deadlines do not count them (G2)
         # per node
-        self.states: list[str] = ["PENDING"] * count
-        self.tries: list[int] = [1] * count
-        self.attempts: list[int] = [0] * count
-        self.blockers: list[int] = [len(node.preds) for node in nodes]
-        self.open_children: list[int] = [len(node.children) for node in nodes]
-        self.standing: list[int] = [0] * count
-        self.standing_succs: list[int] = [0] * count
+        self.states: list[str] = []
+        self.tries: list[int] = []
+        self.attempts: list[int] = []
+        self.blockers: list[int] = []
+        self.open_children: list[int] = []
+        self.standing: list[int] = []
+        self.standing_succs: list[int] = []
+        self.enter(plan.nodes, [1] * len(plan.nodes))
         self.hollow: set[int] = set()
         self.touched: dict[int, dict[int, None]] = {}
         # branches
@@ -131,6 +137,17 @@ class State:
         self.busy: dict[int, int] = {}
         self.open_reverts: dict[int, int] = {}
 
+    def enter(self, nodes: list[Node], tries: Iterable[int]) -> None:
+        """Give nodes that are new their place in the lists; ``tries`` is which try each of them is in."""
+        count = len(nodes)
+        self.states += ["PENDING"] * count
+        self.tries += tries
+        self.attempts += [0] * count
+        self.blockers += [len(node.preds) for node in nodes]
+        self.open_children += [len(node.children) for node in nodes]
+        self.standing += [0] * count
+        self.standing_succs += [0] * count
+
     @property
     def scope_state(self) -> str:
         """The state of the run as the outermost scope."""
@@ -144,7 +161,7 @@ class State:
         plain: dict[str, Any] = {}
         for name in self.__slots__:
             value = getattr(self, name)
-            if name in ("plan", "agenda"):
+            if name in ("plan", "agenda", "moved"):
                 continue
             plain[name] = _sorted(value)
         plain["agenda"] = list(self.agenda)

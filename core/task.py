@@ -13,17 +13,17 @@ from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from typing_extensions import dataclass_transform
 
-from flowledger.events.errors import DefinitionError, InputError, NotSupported, UnknownArgument
+from flowledger.events.errors import DefinitionError, InputError, UnknownArgument
 
 from .backoff import NO_BACKOFF, Backoff, Seconds
 from .bound import Bound, bind_arguments, given
 from .context import refuse_inside_body
-from .definition import Around, TaskDefinition, check_arguments
+from .definition import Around, FactoryDefinition, TaskDefinition, check_arguments
 from .names import Provides, labelled, provides_names
 from .options import TaskOptions, call_options
-from .parts import Atom, Flow, Part, json_object
+from .parts import Atom, Flow, Late, Part, json_object
 from .plan import Given
-from .signature import unresolved
+from .signature import Parameter, unresolved
 from .source import Place, caller, defined_at, shown
 from .symbols import Symbol
 from .typed import typed
@@ -41,10 +41,13 @@ class Each(Generic[P, R]):
 
     __slots__ = ()
 
-    def each(self: Each[Concatenate[A, Q], R], items: Iterable[A], /, **same: Any) -> Flow[list[R]]:
+    def each(
+        self: Each[Concatenate[A, Q], R], items: Iterable[A] | Symbol[Iterable[A]], /, **same: Any
+    ) -> Flow[list[R]]:
         """One part per item, side by side; the item is the first argument, ``same`` goes to all of them.
 
-        The result is the list of their results in the order of the items.
+        The result is the list of their results in the order of the items. A list that is known only at run time is a
+        symbol: the parts are made when it is there (E7).
 
         Raises:
             InputError, UnknownArgument: as for `bind`.
@@ -53,10 +56,7 @@ class Each(Generic[P, R]):
         what = f"{self._title()}.each(…)"
         refuse_inside_body(what)
         if isinstance(items, Symbol):
-            raise NotSupported(
-                f"{what} at {shown(place)}: a list that is known only at run time is not part of this version",
-                hint="make the list an input of the flow",
-            )
+            return Flow("each", (), place, late=self._late(items, same, what, place))
         if isinstance(items, str | bytes) or not isinstance(items, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError(
                 f"{what} at {shown(place)}: {items!r} is not a list of items",
@@ -71,6 +71,9 @@ class Each(Generic[P, R]):
         raise NotImplementedError
 
     def _many(self, items: Iterable[Any], same: Mapping[str, Any], what: str, place: Place) -> tuple[Part[Any], ...]:
+        raise NotImplementedError
+
+    def _late(self, items: Symbol[Any], same: Mapping[str, Any], what: str, place: Place) -> Late:
         raise NotImplementedError
 
 
@@ -166,19 +169,19 @@ class BoundTask(Part[R], Each[P, R], Generic[P, R]):
     def _many(self, items: Iterable[Any], same: Mapping[str, Any], what: str, place: Place) -> tuple[Part[Any], ...]:
         definition = self.definition
         shared = bind_arguments(definition.signature, (), same, what, place)
-        first = definition.signature.parameters[0] if definition.signature.parameters else None
-        if first is None or first.name in shared:
-            raise UnknownArgument(
-                f"{what} at {shown(place)}: {self.name} has no first argument left for the items",
-                hint="the items go to the first argument; the same values go to others, by name",
-            )
+        first = first_argument(definition, shared, what, place)
         atoms: list[Atom[Any]] = []
         for item in items:
             bound: dict[str, Bound] = {first.name: item, **shared}
             if not isinstance(item, Symbol):
                 bound[first.name] = given(first.name, first.typed, item, what, place)
-            atoms.append(Atom(definition, bound, place, _label(definition, bound)))
+            atoms.append(Atom(definition, bound, place, label_of(definition, bound)))
         return tuple(atoms)
+
+    def _late(self, items: Symbol[Any], same: Mapping[str, Any], what: str, place: Place) -> Late:
+        shared = bind_arguments(self.definition.signature, (), same, what, place)
+        first = first_argument(self.definition, shared, what, place)
+        return Late(self.definition, {first.name: items, **shared}, first.name)
 
 
 class FunctionTask(BoundTask[P, R], Generic[P, R]):
@@ -323,12 +326,29 @@ def _definition_of(task: Task[Any]) -> TaskDefinition:
 def _bound(definition: TaskDefinition, args: tuple[Any, ...], kwargs: Mapping[str, Any], place: Place) -> Atom[Any]:
     refuse_inside_body(f"{definition.name}.bind(…)", place)
     bound = bind_arguments(definition.signature, args, kwargs, f"{definition.name}.bind(…)", place)
-    return Atom(definition, bound, place, _label(definition, bound))
+    return Atom(definition, bound, place, label_of(definition, bound))
 
 
-def _label(definition: TaskDefinition, bound: Mapping[str, Bound]) -> str | None:
-    """The label, where all it needs is bound by hand; else the task's name serves."""
-    label = definition.options.label
+def first_argument(
+    definition: TaskDefinition | FactoryDefinition, same: Mapping[str, object], what: str, place: Place
+) -> Parameter:
+    """The argument that the items of an `each` go to.
+
+    Raises:
+        UnknownArgument: there is none, or it is among ``same``.
+    """
+    parameters = definition.signature.parameters
+    if not parameters or parameters[0].name in same:
+        raise UnknownArgument(
+            f"{what} at {shown(place)}: {definition.name} has no first argument left for the items",
+            hint="the items go to the first argument; the same values go to others, by name",
+        )
+    return parameters[0]
+
+
+def label_of(definition: TaskDefinition | FactoryDefinition, bound: Mapping[str, Bound]) -> str | None:
+    """The label, where all it needs is bound by hand; else the name of the task or factory serves."""
+    label = definition.label
     if label is None:
         return None
     values = {name: v.typed.load(v.content) for name, v in bound.items() if isinstance(v, Given)}

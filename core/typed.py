@@ -70,3 +70,8 @@ def typed(annotation: Any, *, where: str) -> Typed:
     except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError) as error:
         why = str(error).partition("\n")[0]
         raise UnserialisableType(f"{where}: {annotation!r} cannot be written to the log ({why})") from error
+
+
+def list_of(annotation: Any) -> Any:
+    """`list[annotation]`, for an annotation that is a value."""
+    return list.__class_getitem__(annotation)

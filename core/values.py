@@ -21,6 +21,7 @@ from .attempts import idempotency_key
 from .plan import (
     RUN,
     Binding,
+    Expansion,
     FromContext,
     FromInput,
     FromNode,
@@ -29,7 +30,6 @@ from .plan import (
     FromRound,
     Given,
     Node,
-    Plan,
 )
 from .state import State
 
@@ -37,8 +37,8 @@ from .state import State
 class Values:
     """Reads a run's symbols. ``moved``: contents of payload rows by digest; ``resource``: finds a live object."""
 
-    def __init__(self, plan: Plan, state: State, *, moved: dict[str, bytes], resource: Callable[[str], Any]) -> None:
-        self._plan = plan
+    def __init__(self, state: State, *, moved: Mapping[str, bytes], resource: Callable[[str], Any]) -> None:
+        self._plan = state.plan
         self._state = state
         self._moved = moved
         self._resource = resource
@@ -48,19 +48,22 @@ class Values:
 
     def content(self, number: int) -> bytes:
         """The result of a node as JSON: an atom's own, a flow's `returns`, or the list of its children's."""
-        node = self._plan.nodes[number]
-        if node.is_atom:
-            result = self._state.results.get(number)
-            if result is None:
+        nodes = self._plan.nodes
+        while True:  # not by recursion: loops nest deeply (E7)
+            node = nodes[number]
+            if node.task is not None:
+                result = self._state.results.get(number)
+                if result is None:
+                    return b"null"
+                return self._moved[result.moved] if result.moved else bytes(result.content)
+            if number in self._state.skipped:
                 return b"null"
-            return self._moved[result.moved] if result.moved else bytes(result.content)
-        if number in self._state.skipped:
-            return b"null"
-        if node.gathers:
-            return b"[" + b",".join([self.content(child) for child in self._ran(node)]) + b"]"
-        if node.pattern == "switch":
-            return next((self.content(child) for child in self._ran(node)), b"null")
-        return b"null" if node.returns is None else self.content(node.returns)
+            if node.gathers:
+                return b"[" + b",".join([self.content(child) for child in self._ran(node)]) + b"]"
+            further = next(iter(self._ran(node)), None) if node.pattern == "switch" else node.returns
+            if further is None:
+                return b"null"
+            number = further
 
     def _ran(self, node: Node) -> list[int]:
         return [child for child in node.children if child not in self._state.skipped]
@@ -113,6 +116,28 @@ class Values:
                 return b""
 
     # -- values
+
+    def expansion(self, node: Node) -> bytes:
+        """What an expansion is made of (E7): the values it wants, by argument, as a JSON object."""
+        expansion = node.expansion
+        assert expansion is not None
+        members = [b'"%b":%b' % (b.argument.encode(), self._wanted(b, expansion)) for b in expansion.wants]
+        return b"{%b}" % b",".join(members)
+
+    def _wanted(self, binding: Binding, expansion: Expansion) -> bytes:
+        match binding:
+            case FromNode(item=None):
+                return self.content(binding.node)
+            case Given():
+                return binding.content
+            case FromInput():
+                return bytes(self.inputs()[binding.name])
+            case FromRound():
+                return bytes(self._state.history[binding.scope][-1].value)
+            case FromNode():
+                return expansion.typed[binding.argument].to_json(self._from_node(binding))
+            case _:
+                raise InternalError(f"an expansion wants `{binding.argument}`, which is no value of the log")
 
     def arguments(
         self, bindings: tuple[Binding, ...], context: Callable[[], Any], outcome: Callable[[FromOutcome], Any] | None

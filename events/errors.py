@@ -256,9 +256,17 @@ class NotLive(Refused):
 
 
 class PlanDiffers(Refused):
-    """Today's code builds another plan than the one the run has history for."""
+    """Today's code builds another plan than the one the run has history for.
+
+    Where it is of an expansion: ``was`` is the fingerprint of the recorded subplan, ``document`` describes today's.
+    """
 
     code = "FL404"
+
+    def __init__(self, message: str, *, hint: str | None = None, was: str = "", document: bytes = b"") -> None:
+        super().__init__(message, hint=hint)
+        self.was = was
+        self.document = document
 
 
 class KeyConflict(Refused):

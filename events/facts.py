@@ -189,6 +189,24 @@ class TaskSkipped(Event, frozen=True, kw_only=True, omit_defaults=True):
     """The node will not run in this round; a flow is skipped as one."""
 
 
+# -- expansions (path: the node that becomes a flow with children) -----------------------------------
+
+
+class FlowExpanded(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """The values an expansion waited for are known, and with them the flow in its place (rule E7).
+
+    ``values`` holds them by argument (a JSON object, or ``moved`` to a payload row): of an `each` the whole list.
+    ``fingerprint`` names the subplan in the plans table, ``children`` is how many parts it has. ``error`` is set where
+    the user's factory raised, or what it made is no valid flow here (D7).
+    """
+
+    values: Raw = Raw(b"{}")
+    moved: str | None = None
+    fingerprint: str = ""
+    children: int = 0
+    error: Failure | None = None
+
+
 # -- atoms --------------------------------------------------------------------------------------
 
 
@@ -286,8 +304,11 @@ RUN_EVENTS: tuple[type[Event], ...] = (
 )  # fmt: skip
 SCOPE_EVENTS: tuple[type[Event], ...] = (RoundStarted, RetryDecided, ScopeReverting, ScopeReset)
 BRANCH_EVENTS: tuple[type[Event], ...] = (BranchDecided, TaskSkipped)
+EXPANSION_EVENTS: tuple[type[Event], ...] = (FlowExpanded,)
 ATOM_EVENTS: tuple[type[Event], ...] = (
     TaskStarted, TaskWaiting, TaskSucceeded, TaskFailed, TaskInterrupted, RevertStarted, TaskReverted, RevertFailed,
     OutcomeIgnored,
 )  # fmt: skip
-EVENTS: tuple[type[Event], ...] = (*RUN_EVENTS, *SCOPE_EVENTS, TimerFired, *BRANCH_EVENTS, *ATOM_EVENTS)
+EVENTS: tuple[type[Event], ...] = (
+    *RUN_EVENTS, *SCOPE_EVENTS, TimerFired, *BRANCH_EVENTS, *EXPANSION_EVENTS, *ATOM_EVENTS,
+)  # fmt: skip

@@ -10,6 +10,7 @@ FailureKind = Literal[
     "error",  # the body raised
     "permanent",  # the body raised Permanent
     "predicate",  # the predicate of a branch raised; the body never ran
+    "expansion",  # the factory of an expansion raised, or what it made is no valid flow there
     "arguments",  # an argument could not be made; the body never ran
     "resource",  # a resource could not be made; the body never ran
     "result",  # the body ran, its result could not be stored

@@ -4,17 +4,17 @@
     symbols.py    bottom-up: results and exports of flows
     binding.py    in plan order: arguments and edges (scopes.py: what a name means; links.py: edges of a graph)
     root.py       what a run is a run of, and how it is built again
+    expanding.py  the same for an expansion when its values are known (late.py: before; building.py: its parts)
 
 Everything that can be wrong with a flow is found here, before anything is written. Linear in atoms and edges.
 """
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from flowledger.core.definition import TaskDefinition
 from flowledger.core.document import describe, differences, read_document
 from flowledger.core.parts import Atom, Flow, Part
 from flowledger.core.plan import Plan
@@ -25,7 +25,9 @@ from flowledger.events.errors import FactoryNotPure, NotSupported
 from flowledger.events.facts import OnFailure
 
 from .binding import Binder
-from .draft import Executor
+from .collecting import no_collections
+from .draft import Draft, Executor
+from .expanding import Expander
 from .resources import with_needs
 from .root import Entry, entry, inputs_of, rebuild
 from .symbols import gather_symbols, typed_of
@@ -42,26 +44,14 @@ def compile(  # noqa: A001 - the word for it
     Raises:
         DefinitionError: something is wrong with the flow; the message names the line and what to do.
     """
-    with _no_collections():
+    with no_collections():
         return _compile(part, registry, executor, on_failure)
-
-
-@contextmanager
-def _no_collections() -> Generator[None]:
-    """Nothing a compiler makes is garbage before it is done: looking for some costs more than compiling."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _compile(part: Part[Any], registry: Registry, executor: str | None, on_failure: OnFailure | None) -> Plan:
     root = entry(part, registry)
     draft = grow(part, root.name, registry, _executor(executor))
-    gather_symbols(draft)
+    gather_symbols(draft, draft.nodes)
     binder = Binder(draft, root.inputs)
     binder.bind_all()
     mode = on_failure or root.on_failure
@@ -76,12 +66,17 @@ def _compile(part: Part[Any], registry: Registry, executor: str | None, on_failu
         on_failure=mode,
         fingerprint=fingerprint,
         document=document,
-        without_revert=tuple(
-            node.path
-            for node, atom in zip(draft.nodes, draft.atoms, strict=True)
-            if atom is not None and atom.definition.lacks_revert
-        ),
+        without_revert=tuple(_without_revert(draft)),
+        growth=Expander(binder, draft.nodes) if any(node.expansion is not None for node in draft.nodes) else None,
     )
+
+
+def _without_revert(draft: Draft) -> Iterator[str]:
+    """Of tasks that will be placed once per item, the path stands for all of them; what factories make is not known."""
+    for node in draft.nodes:
+        definition = draft.definition_of(node.number)
+        if isinstance(definition, TaskDefinition) and definition.lacks_revert:
+            yield node.path
 
 
 def _executor(name: str | None) -> Executor | None:

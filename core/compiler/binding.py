@@ -29,7 +29,9 @@ from flowledger.events.errors import CyclicFlow, DefinitionError, MissingSymbol,
 
 from .branches import Conditions, check_skipped
 from .draft import Draft
-from .missing import missing_symbol, says_nothing_of_order
+from .late import bind_late
+from .missing import comes_too_late, missing_symbol, says_nothing_of_order
+from .past import Past
 from .reverting import bind_revert
 from .scopes import Input, Round, Scope, Source, outwards
 from .symbols import Provider, annotation_of, find_placed, target_of, typed_of
@@ -44,32 +46,57 @@ class Binder:
         self.scopes: dict[int, Scope] = {}
         self.resources: set[str] = set()
         self.conditions = Conditions(self)
+        self.conditional: list[Node] = []  # nodes with predicates
         self._fits: set[tuple[int, int]] = set()
+        self._opened: list[Scope] = []
 
     def bind_all(self) -> None:
         """Fill the bindings of all atoms and the edges of all graphs."""
         nodes = self.draft.nodes
         self.scopes[RUN] = Scope(self.draft, nodes[RUN], None, ())
-        for node in nodes[1:]:
+        self._bind(nodes[1:])
+
+    def bind_inside(self, root: Node, nodes: list[Node], around: Scope) -> None:
+        """The same for what is in an expansion; ``around`` is what is seen where it stands."""
+        self._bind_flow(root, around)
+        self._bind(nodes)
+
+    def _bind(self, nodes: list[Node]) -> None:
+        for node in nodes:
             scope = self.scopes[node.parent]
             scope.enter(self.draft, node)
             node.conditions = self.conditions.of(node, scope)
+            if node.conditions:
+                self.conditional.append(node)
             atom = self.draft.atoms[node.number]
             if atom is None:
-                if node.retry is not None:
-                    typed(node.retry.value_type, where=f"the value of the retry of {node.path}")
-                    node.retry_arguments = self._retry_arguments(node, node.retry)
-                self.scopes[node.number] = Scope(self.draft, node, scope, self._inputs_of(node))
-                continue
-            parameters = atom.definition.signature.parameters
-            if parameters or atom.bound:
-                node.arguments = self._arguments(node, atom, parameters)
-            if atom.definition.revert is not None:
-                node.revert_arguments = bind_revert(self, node, atom)
-        for scope in self.scopes.values():
+                self._bind_flow(node, scope)
+            else:
+                self.bind_atom(node, atom, atom.definition.signature.parameters)
+        for scope in self._opened:
             if scope.links is not None:
                 scope.links.close()
-        check_skipped(self)
+        self._opened.clear()
+        check_skipped(self, nodes)
+
+    def bind_atom(self, node: Node, atom: Atom[Any], parameters: tuple[Parameter, ...]) -> None:
+        """Fill the bindings of an atom."""
+        if parameters or atom.bound:
+            node.arguments = self._arguments(node, atom, parameters)
+        if atom.definition.revert is not None:
+            node.revert_arguments = bind_revert(self, node, atom)
+
+    def _bind_flow(self, node: Node, scope: Scope) -> None:
+        flow = self.draft.parts[node.number]
+        assert isinstance(flow, Flow)
+        if flow.late is not None:
+            bind_late(self, node, flow, flow.late)
+            return
+        if node.retry is not None:
+            typed(node.retry.value_type, where=f"the value of the retry of {node.path}")
+            node.retry_arguments = self._retry_arguments(node, node.retry)
+        self.scopes[node.number] = opened = Scope(self.draft, node, scope, self._inputs_of(node))
+        self._opened.append(opened)
 
     def _inputs_of(self, node: Node) -> tuple[Mapping[str, Input], ...]:
         flow = self.draft.parts[node.number]
@@ -127,13 +154,18 @@ class Binder:
         source = self.find(node, name)
         if source is not None:
             return self.from_source(node, parameter, source)
-        task = node.task
-        resource = self.draft.registry.find_resource(name, None if task is None else task.name)
+        resource = self.draft.registry.find_resource(name, self._asking(node))
         if resource is not None:
             return self._from_resource(node, parameter, resource)
         if parameter.required or name != parameter.name:
             raise missing_symbol(self, node, parameter, name)
         return None
+
+    def _asking(self, node: Node) -> str | None:
+        """The name of the task or factory that asks for a node's arguments."""
+        if node.task is not None:
+            return node.task.name
+        return None if node.expansion is None else node.expansion.of
 
     def find(self, node: Node, name: str) -> Source | None:
         """The nearest provider of a name; in a graph this makes an edge."""
@@ -202,8 +234,11 @@ class Binder:
         what = f"{self.where(node)}: `{parameter.name}` is bound to {draft.nodes[found].path}"
         if before == after:
             raise CyclicFlow(f"{what}, which it is a part of", hint="bind it to a part that ends before this one")
-        scope = self.scopes[flow]
-        if scope.links is not None:
+        scope = next(s for s in outwards(self.scopes[node.parent]) if s.node.number == flow)
+        if isinstance(scope, Past):
+            if not scope.precedes(before):
+                raise comes_too_late(what, scope.node)
+        elif scope.links is not None:
             scope.links.add(before, after, f"`{parameter.name}`")
         elif scope.names is None:
             raise says_nothing_of_order(what, scope.node)
@@ -259,6 +294,10 @@ class Binder:
                 hint="change one of the annotations, or bind the argument to something else",
             )
         self._fits.add(key)
+
+    def knows(self, number: int) -> bool:
+        """Whether it is still known what a node was made from; of expansions it is kept only where it is needed."""
+        return self.draft.atoms[number] is not None or self.draft.parts[number] is not None
 
     # -- words ----------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from flowledger.core.branching import taken_along
@@ -79,19 +80,21 @@ class Conditions:
         return Condition(None, case, (self._binder.by_hand(node, value, flow.on),), "flow", str(case))
 
 
-def check_skipped(binder: Binder) -> None:
-    """Refuse a required argument whose provider can be skipped while its consumer runs.
+def check_skipped(binder: Binder, asking: Iterable[Node]) -> None:
+    """Refuse a required argument of these nodes whose provider can be skipped while its consumer runs.
 
     Raises:
         MaybeSkipped: naming both.
     """
     nodes = binder.draft.nodes
     skips = [
-        (node, set(taken_along(nodes, node.number, condition.depth))) for node in nodes for condition in node.conditions
+        (node, set(taken_along(nodes, node.number, condition.depth)))
+        for node in binder.conditional
+        for condition in node.conditions
     ]
     if not skips:
         return
-    for node in nodes:
+    for node in asking:
         for binding in node.arguments:
             if isinstance(binding, FromNode):
                 for skipped, along in skips:
@@ -108,8 +111,8 @@ def _within(nodes: list[Node], number: int, along: set[int]) -> bool:
 
 
 def _refuse_required(binder: Binder, node: Node, binding: FromNode, skipped: Node) -> None:
-    atom = binder.draft.atoms[node.number]
-    parameter = atom.definition.signature.by_name.get(binding.argument) if atom is not None else None
+    asks = binder.draft.definition_of(node.number)
+    parameter = asks.signature.by_name.get(binding.argument) if asks is not None else None
     if parameter is None or parameter.required:
         provider = binder.draft.nodes[binding.node].path
         raise MaybeSkipped(

@@ -21,12 +21,12 @@ _SHOWN = 12
 
 def missing_symbol(binder: Binder, node: Node, parameter: Parameter, name: str) -> MissingSymbol:
     """Nobody provides ``name`` for the argument."""
-    atom = binder.draft.atoms[node.number]
-    assert atom is not None
+    asks = binder.draft.definition_of(node.number)
+    assert asks is not None
     renamed = f" (bound to symbol({name!r}))" if name != parameter.name else ""
     seen = _visible(binder, node)
     unseen = _unseen(binder, node, name)
-    line = f"{binder.where(node)}: argument `{parameter.name}`{renamed} of {atom.definition.where} has no provider"
+    line = f"{binder.where(node)}: argument `{parameter.name}`{renamed} of {asks.where} has no provider"
     parts = [line + (f": {unseen}" if unseen else "")]
     parts.extend(f"  {title}: {_list(names)}" for title, names in seen.items())
     everything = [n for names in seen.values() for n in names]
@@ -34,6 +34,14 @@ def missing_symbol(binder: Binder, node: Node, parameter: Parameter, name: str) 
         did_you_mean(name, everything) or f"bind({parameter.name}=…), or place a part with provides={name!r} before it"
     )
     return MissingSymbol("\n".join(parts), hint=hint)
+
+
+def comes_too_late(what: str, flow: Node) -> MissingSymbol:
+    """A value is taken inside an expansion from a part of a graph around it that it does not wait for."""
+    return MissingSymbol(
+        f"{what}, but in {flow.path} nothing makes the expansion wait for it",
+        hint="bind it to the factory, or link(…) the two",
+    )
 
 
 def says_nothing_of_order(what: str, flow: Node) -> MissingSymbol:
@@ -47,8 +55,7 @@ def says_nothing_of_order(what: str, flow: Node) -> MissingSymbol:
 def _visible(binder: Binder, node: Node) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {"symbols": [], "inputs": [], "resources": sorted(binder.draft.registry.resources)}
     for scope in outwards(binder.scopes[node.parent]):
-        found["symbols"].extend(scope.names or ())
-        found["symbols"].extend(scope.providers or ())
+        found["symbols"].extend(scope.seen())
         if scope.retry_name is not None:
             found["symbols"].append(scope.retry_name)
         for inputs in scope.inputs:
@@ -60,7 +67,7 @@ def _unseen(binder: Binder, node: Node, name: str) -> str:
     """Why somebody who does provide it is not seen from here."""
     draft = binder.draft
     for other in draft.nodes:
-        if other.number == node.number or other.pattern == "run":
+        if other.number == node.number or other.pattern == "run" or not binder.knows(other.number):
             continue
         if other.pattern == "task" and name in dict(exports_of(draft, other.number)):
             around = draft.nodes[draft.common_flow(node.number, other.number)]

@@ -32,6 +32,8 @@ def derived(part: Part[Any], atom: Atom[Any] | None) -> str:
     assert isinstance(part, Flow)
     if part.calls:
         return part.calls[0].label or part.calls[0].factory.name
+    if part.pattern == "late" and part.late is not None:
+        return part.late.label or part.late.of.name
     return part.pattern
 
 

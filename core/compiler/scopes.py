@@ -38,7 +38,7 @@ class Scope:
     not see each other.
     """
 
-    __slots__ = ("child", "inputs", "links", "names", "node", "outer", "providers", "retry_name")
+    __slots__ = ("_history", "child", "inputs", "links", "names", "node", "outer", "providers", "retry_name")
 
     def __init__(self, draft: Draft, node: Node, outer: Scope | None, inputs: tuple[Mapping[str, Input], ...]) -> None:
         self.node = node
@@ -48,6 +48,7 @@ class Scope:
         self.names: dict[str, Provider] | None = {} if node.pattern == "linear" else None
         self.providers: dict[str, list[tuple[int, Provider]]] | None = None
         self.links: Links | None = None
+        self._history: dict[str, list[tuple[int, Provider]]] | None = None
         self.retry_name = None if node.retry is None else node.retry.provides
         flow = draft.parts[node.number]
         if node.pattern == "graph":
@@ -75,12 +76,26 @@ class Scope:
             picked = self._pick(name, asking)
             if picked is not None:
                 return picked
+        return self.settled(name)
+
+    def settled(self, name: str) -> Source | None:
+        """What ``name`` means in this flow whatever is placed in it: its retry's value, or an input of its factory."""
         if self.retry_name == name and self.node.retry is not None:
             return Round(self.node.number, self.node.retry.value_type)
         for inputs in self.inputs:
             if name in inputs:
                 return inputs[name]
         return None
+
+    def seen(self) -> list[str]:
+        """The names that the parts of this flow provide, as far as they can be seen from where it has got to."""
+        return [*(self.names or ()), *(self.providers or ())]
+
+    def history(self, draft: Draft) -> Mapping[str, list[tuple[int, Provider]]]:
+        """Who provides what in a linear flow, in the order of its parts; made once, when first asked for."""
+        if self._history is None:
+            self._history = _providers(draft, self.node)
+        return self._history
 
     def _pick(self, name: str, asking: str) -> Provider | None:
         assert self.providers is not None

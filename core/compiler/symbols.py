@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Union
 
 from flowledger.core.definition import Export
-from flowledger.core.parts import Flow, Part
+from flowledger.core.parts import Flow, Late, Part
 from flowledger.core.plan import Node
 from flowledger.core.result import items_of
 from flowledger.core.source import shown
-from flowledger.core.typed import Typed, typed
+from flowledger.core.typed import Typed, list_of, typed
 from flowledger.events.errors import AmbiguousSymbol, MissingSymbol
 
 from .draft import Draft
@@ -28,14 +28,14 @@ class Provider(NamedTuple):
     annotation: Any
 
 
-def gather_symbols(draft: Draft) -> None:
-    """Fill `returns`, the result types and the exports of all flows. Children come after parents, so: backwards."""
-    for node in reversed(draft.nodes):
+def gather_symbols(draft: Draft, nodes: Sequence[Node]) -> None:
+    """Fill `returns`, the result types and the exports of flows. Children come after parents, so: backwards."""
+    for node in reversed(nodes):
         if node.pattern in {"task", "run"}:
             continue
         flow = draft.parts[node.number]
         assert isinstance(flow, Flow)
-        _find_result(draft, node, flow)
+        find_result(draft, node, flow)
         draft.symbols[node.number] = _exports(draft, node, flow)
 
 
@@ -77,8 +77,7 @@ def find_placed(draft: Draft, part: Part[Any], flow: int) -> int | None:
         AmbiguousSymbol: more than once.
     """
     numbers = draft.placed.get(id(part), ())
-    first = bisect_left(numbers, flow + 1)
-    after = bisect_left(numbers, draft.ends[flow])
+    first, after = (bisect_left(numbers, end) for end in draft.inside(flow))
     if first == after:
         return None
     if after - first > 1:
@@ -94,7 +93,11 @@ def _provider(number: int, export: Export) -> Provider:
     return Provider(number, export.item, export.typed.annotation)
 
 
-def _find_result(draft: Draft, node: Node, flow: Flow[Any]) -> None:
+def find_result(draft: Draft, node: Node, flow: Flow[Any]) -> None:
+    """Fill `returns` and the result type of a flow whose parts have theirs."""
+    if flow.late is not None:
+        draft.annotations[node.number] = _promised(flow.late)
+        return
     if node.pattern == "switch":
         draft.annotations[node.number] = _one_of(draft, node)
         return
@@ -112,6 +115,13 @@ def _find_result(draft: Draft, node: Node, flow: Flow[Any]) -> None:
         )
     node.returns = target_of(draft, found)
     draft.annotations[node.number] = annotation_of(draft, found)
+
+
+def _promised(late: Late) -> Any:
+    """The type of a result whose flow is not built yet, as its task or factory is annotated."""
+    result = late.of.result
+    one = result.annotation if isinstance(result, Typed) else result
+    return one if late.items is None else list_of(one)
 
 
 def _list_of(draft: Draft, node: Node) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from flowledger.core.parts import Atom, Flow, Part
@@ -33,9 +33,26 @@ def grow(root: Part[Any], root_name: str, registry: Registry, executor: Executor
     """All nodes of the plan. Edges inside linear flows are there, the others are not yet."""
     run = Node(number=RUN, path="", name="", pattern="run", parent=RUN, scope=RUN)
     draft = Draft(registry, executor, [run], [None], [None], [0])
-    specs = _Specs(draft)
     top = _Level(run, iter([(root, _atom(root), root_name)]), RUN)
     top.prefix = ""
+    _grow(draft, top)
+    _locate(draft, draft.parts, 0)
+    return draft
+
+
+def grow_inside(draft: Draft, root: Node, flow: Flow[Any]) -> None:
+    """The nodes of an expansion, with the next numbers, as children of its node."""
+    first, end = len(draft.nodes), draft.ends[root.number]
+    draft.wanted = set()
+    _want(draft, flow)
+    _grow(draft, _level(root, flow))
+    draft.ends[root.number] = end  # in the flow around it, it stands where it stood
+    draft.blocks[root.number] = (first, len(draft.nodes))
+    _locate(draft, draft.parts[first:], first)
+
+
+def _grow(draft: Draft, top: _Level) -> None:
+    specs = Specs(draft)
     levels = [top]
     while levels:
         level = levels[-1]
@@ -49,8 +66,6 @@ def grow(root: Part[Any], root_name: str, registry: Registry, executor: Executor
         else:
             levels.pop()
             draft.ends[level.node.number] = len(draft.nodes)
-    _locate(draft)
-    return draft
 
 
 def _atom(part: Part[Any]) -> Atom[Any] | None:
@@ -63,7 +78,7 @@ def _level(node: Node, flow: Flow[Any]) -> _Level:
     return _Level(node, rows, node.number if flow.retry is not None else node.scope)
 
 
-def _place(draft: Draft, level: _Level, part: Part[Any], atom: Atom[Any] | None, name: str, specs: _Specs) -> Node:
+def _place(draft: Draft, level: _Level, part: Part[Any], atom: Atom[Any] | None, name: str, specs: Specs) -> Node:
     number = len(draft.nodes)
     parent = level.node
     preds: list[int] = []
@@ -86,9 +101,7 @@ def _place(draft: Draft, level: _Level, part: Part[Any], atom: Atom[Any] | None,
             preds=preds, retry=part.retry, provides=part.given_provides,
             gathers=part.pattern in ("unordered", "each"),
         )  # fmt: skip
-        draft.wanted.update((id(part.result), id(part.on)))
-        if part.retry is not None:
-            draft.wanted.update([id(value) for value in part.retry.symbols().values()])
+        _want(draft, part)
         draft.ends.append(0)  # known when its last part is placed
     parent.children.append(number)
     draft.nodes.append(node)
@@ -97,7 +110,7 @@ def _place(draft: Draft, level: _Level, part: Part[Any], atom: Atom[Any] | None,
     return node
 
 
-class _Specs:
+class Specs:
     """The `TaskSpec` and lane of each definition, looked up once per plan."""
 
     __slots__ = ("_draft", "_known")
@@ -107,6 +120,7 @@ class _Specs:
         self._known: dict[int, tuple[TaskSpec, Lane]] = {}
 
     def of(self, atom: Atom[Any]) -> tuple[TaskSpec, Lane]:
+        """The spec of an atom's definition, and where its bodies run."""
         definition = atom.definition
         found = self._known.get(id(definition))
         if found is None:
@@ -123,16 +137,22 @@ class _Specs:
         return "async" if spec.execute.is_async else self._draft.executor or asked or "threads"
 
 
-def _locate(draft: Draft) -> None:
-    """Where the parts stand that something refers to: by hand, as `returns=`, or in a link."""
+def _want(draft: Draft, flow: Flow[Any]) -> None:
+    """What a flow refers to: as `returns=`, in links, as arguments of its retry, as what it waits for."""
     wanted = draft.wanted
-    for part in draft.parts:
-        if type(part) is Flow:
-            for link in part.links:
-                wanted.add(id(link.before))
-                wanted.add(id(link.after))
-    placed: dict[int, list[int]] = {}
-    for number, part in enumerate(draft.parts):
+    wanted.update((id(flow.result), id(flow.on)))
+    for link in flow.links:
+        wanted.add(id(link.before))
+        wanted.add(id(link.after))
+    if flow.retry is not None:
+        wanted.update([id(value) for value in flow.retry.symbols().values()])
+    if flow.late is not None:
+        wanted.update([id(value) for value in flow.late.bound.values()])
+
+
+def _locate(draft: Draft, parts: Sequence[Part[Any] | None], first: int) -> None:
+    """Where the parts, numbered from ``first``, stand that something refers to."""
+    wanted, placed = draft.wanted, draft.placed
+    for number, part in enumerate(parts, first):
         if id(part) in wanted and part is not None:
             placed.setdefault(id(part), []).append(number)
-    draft.placed = placed

@@ -71,11 +71,12 @@ class ActiveRun(ABC):
     ) -> None:
         self.services = services
         self.run_id = run_id
-        self.plan = plan
+        self.plan = state.plan
         self.state = state
+        state.moved = moved
         self.drafts = Drafts(run_id, state, services.clock, actor=services.actor, head=head, epoch=epoch)
         self.moved = moved
-        self.values = Values(plan, state, moved=moved, resource=self._resource)
+        self.values = Values(state, moved=moved, resource=self._resource)
         self.exceptions: dict[str, BaseException] = {}  # by path, for __cause__ in this process
         self.live: dict[int, Attempt] = {}  # bodies that run here, polls included
         self.refused: set[str] = set()  # lanes in which a body waits for a place in hand

@@ -10,6 +10,7 @@ from flowledger.core.agenda import CONTROL
 
 from .active import ActiveRun
 from .branches import ask_branch, skip
+from .expanding import expand
 from .scopes import ask_retry, end, reset_scope, revert_scope, start_round
 from .starting import poll, start
 from .undoing import revert
@@ -57,5 +58,6 @@ _PERFORM: dict[str, Callable[[ActiveRun, Action], bool]] = {
     "ResetScope": reset_scope,
     "AskBranch": ask_branch,
     "Skip": skip,
+    "Expand": expand,
     "End": end,
 }

@@ -47,7 +47,7 @@ def _ignore(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
         phase=attempt.phase,
         outcome="succeeded" if isinstance(outcome, Returned) else "failed",
     )
-    run.draft(attempt.node.number, event)
+    run.draft(run.plan.by_path[attempt.node.path], event)  # its expansion may have been dropped (E7)
 
 
 def _settle_execute(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:

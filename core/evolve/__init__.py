@@ -7,7 +7,7 @@ or run cannot take in its present state is an error, never ignored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from flowledger.core.plan import Plan
 from flowledger.core.state import State
@@ -16,20 +16,21 @@ from flowledger.events.envelope import Envelope
 from flowledger.events.errors import Nondeterminism
 from flowledger.events.facts import Event
 
-from . import attempts, branches, reverts, run, scopes
+from . import attempts, branches, expansions, reverts, run, scopes
 from .reverts import ended
 from .stepping import Evolver
 
 __all__ = ["apply", "ended", "evolve", "fold"]
 
 _EVOLVERS: dict[type[Event], Evolver] = {
-    **run.EVOLVERS, **scopes.EVOLVERS, **branches.EVOLVERS, **attempts.EVOLVERS, **reverts.EVOLVERS,
+    **run.EVOLVERS, **scopes.EVOLVERS, **branches.EVOLVERS, **expansions.EVOLVERS, **attempts.EVOLVERS,
+    **reverts.EVOLVERS,
 }  # fmt: skip
 
 
-def fold(plan: Plan, envelopes: Iterable[Envelope]) -> State:
-    """The state that a log leads to."""
-    state = State(plan)
+def fold(plan: Plan, envelopes: Iterable[Envelope], moved: Mapping[str, bytes] | None = None) -> State:
+    """The state that a log leads to. ``moved``: contents of payload rows by digest, for the lists of expansions."""
+    state = State(plan, moved)
     for envelope in envelopes:
         apply(state, envelope)
     return state

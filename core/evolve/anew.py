@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flowledger.core import flowing, undoing
+from flowledger.core import flowing, growing, undoing
 from flowledger.core.following import sources
 from flowledger.core.plan import RUN
 from flowledger.core.state import State
@@ -21,6 +21,8 @@ def start_over(state: State) -> None:
     _forget_counters(state)
     for number in sorted(again | partly):
         _reset(state, number, again, partly)
+    for number in [number for number in again if state.plan.nodes[number].expanded]:  # made anew of what there is then
+        growing.drop(state, number)
     kept = [n for n, now in enumerate(state.states) if now == "SUCCEEDED" and state.plan.nodes[n].is_atom]
     keep(state, [*kept, *sorted(state.skipped)])
     for number in standing:
@@ -81,6 +83,6 @@ def _reset(state: State, number: int, again: set[int], partly: set[int]) -> None
         if state.states[number] != "PENDING":
             flowing.reset_atom(state, number)
         return
-    state.failures.pop(number, None)  # of a predicate
+    state.failures.pop(number, None)  # of a predicate, or of an expansion
     if node.retry is not None:
         flowing.reset_inner_scope(state, number)

@@ -27,7 +27,7 @@ def _branch_decided(state: State, number: int, event: facts.BranchDecided, name:
         along = state.skips[number] = taken_along(state.plan.nodes, number, event.no)
         for doomed in along:
             state.doomed[doomed] = state.doomed.get(doomed, 0) + 1
-    flowing.branch_open(state, number)
+    flowing.go_on(state, number)
 
 
 def _task_skipped(state: State, number: int, event: facts.TaskSkipped, name: str) -> None:

@@ -112,8 +112,12 @@ def test_wrong_calls_of_a_factory_end_at_the_users_line(app: Sample) -> None:
         app.add_node("a")
     with refused(errors.UnknownArgument, "`noed`", "did you mean `node`?", this_line(1)):
         app.add_node(noed=Node(name="a"))
-    with refused(errors.NotSupported, "`node`", "known only at run time", this_line(1)):
+    with refused(errors.InputError, "`node`", "known only at run time", "add_node.bind(…)", this_line(1)):
         app.add_node(symbol("node"))
+    with refused(errors.InputError, "add_node.bind(…)", "`node` is missing", this_line(1)):
+        app.add_node.bind(tries=symbol("tries"))
+    with refused(errors.UnknownArgument, "add_node.bind(…)", "`noed`", "did you mean `node`?", this_line(1)):
+        app.add_node.bind(noed=symbol("node"))
 
 
 def test_a_factory_must_return_a_flow_and_is_a_plain_function(app: Sample) -> None:
@@ -137,9 +141,13 @@ def test_a_factory_must_return_a_flow_and_is_a_plain_function(app: Sample) -> No
         def open_ended(**rest: int) -> Flow[None]:
             return linear()
 
-    with refused(errors.NotSupported, "add_node.bind(…)", "call it with its inputs"):
-        bind: Any = getattr(app.add_node, "bind")  # noqa: B009 - not for checkers
-        bind(Node(name="a"))
+
+def test_e7_binding_a_factory_to_values_builds_the_flow_at_once_to_a_symbol_when_it_is_known(app: Sample) -> None:
+    at_once, called = app.add_node.bind(Node(name="a")), app.add_node(Node(name="a"))
+    assert (at_once.late, entry(at_once, app)) == (None, entry(called, app))
+    late = app.add_node.bind(symbol("node"), tries=5).late
+    assert late is not None
+    assert (list(late.bound), late.items, late.label) == (["node", "tries"], None, None)
 
 
 def test_a_factory_that_depends_on_something_else_is_not_pure(app: Sample) -> None:
@@ -248,10 +256,15 @@ def test_a_retry_must_be_one(app: Sample) -> None:
         Times(0)
 
 
-def test_each_over_a_list_known_only_at_run_time_comes_later(app: Sample) -> None:
-    hosts: Any = symbol("hosts")
-    with refused(errors.NotSupported, "step.each(…)", "input of the flow", this_line(1)):
-        app.step.each(hosts)
+def test_e7_each_over_a_symbol_waits_for_the_list(app: Sample) -> None:
+    for part, argument in ((app.step.each(symbol("hosts")), "n"), (app.add_node.each(symbol("hosts")), "node")):
+        assert (part.pattern, part.parts) == ("each", ())
+        assert part.late is not None
+        assert part.late.items == argument
+    with refused(errors.UnknownArgument, "step.each(…)", "no first argument left", this_line(1)):
+        app.step.each(symbol("hosts"), n=3)
+    with refused(errors.InputError, "add_node.each(…)", "`tries` expected int", this_line(1)):
+        app.add_node.each(symbol("hosts"), tries="many")
 
 
 # -- roots ----------------------------------------------------------------------------------------
