@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from flowledger.core.changes import check_plan
+from flowledger.core.changes import check_plan, expansion_differs
 from flowledger.core.compiler import compile as compile_part
 from flowledger.core.compiler import rebuild
 from flowledger.core.evolve import fold
@@ -17,7 +17,7 @@ from flowledger.events import facts
 from flowledger.events.chain import GENESIS, verified
 from flowledger.events.codec import opened
 from flowledger.events.envelope import Envelope
-from flowledger.events.errors import IntegrityError
+from flowledger.events.errors import IntegrityError, PlanDiffers
 from flowledger.events.store import Store, Stream
 
 from .runtime import Runtime
@@ -93,11 +93,15 @@ def load(
         part = rebuild(registry, submitted.factory, inputs)
         plan = compile_part(part, registry, executor=submitted.executor)
     changed = check_plan(plan, envelopes, recorded=runtime.store.plan, moved=moved, goes_on=goes_on)
+    try:
+        state = fold(plan, envelopes, moved)
+    except PlanDiffers as error:
+        raise expansion_differs(error, runtime.store.plan) from error
     return Loaded(
         run_id=stream.run_id,
         key=stream.key,
         plan=plan,
-        state=fold(plan, envelopes, moved),
+        state=state,
         head=envelopes[-1].hash,
         moved=moved,
         changed=changed,

@@ -14,17 +14,18 @@ from flowledger.events import facts
 from flowledger.events.envelope import Envelope
 from flowledger.events.errors import Nondeterminism, PlanDiffers
 
-from .document import Difference, differing, read_document
+from .document import Difference, differences, differing, read_document
 from .plan import Plan
 from .replay import check
 
+_HINT = "go on with the code the run was started with, or begin a new run under another key"
 SHOWN = 20  # lines of a diff in a message
 
 #: What must not change of a node that only stands around history (a flow without a retry has no events of its own).
 _AROUND = frozenset({"-", "scope", "predecessors", "retry", "values", "conditions"})
 #: What must not change of a node with events. What a flow returns concerns only what comes after it, and the fold of
 #: the log sees to that; a pattern shows in the predecessors.
-_OWN = _AROUND | {"task", "config"}
+_OWN = _AROUND | {"task", "config", "expands"}
 
 Recorded = Callable[[str], bytes | None]
 
@@ -99,15 +100,22 @@ def check_plan(
     return True
 
 
+def expansion_differs(error: PlanDiffers, recorded: Recorded) -> PlanDiffers:
+    """The error for an expansion of which today's code makes another flow, with what differs (E7)."""
+    document = recorded(error.was) if error.document else None
+    if document is None:
+        return error
+    lines = differences(read_document(document), read_document(error.document))
+    return PlanDiffers("\n  ".join([error.message, *_cut(lines)]), hint=_HINT)
+
+
 def _differs(envelopes: Sequence[Envelope], change: Change, *reasons: str) -> PlanDiffers:
     lines = [f"run {envelopes[0].run_id} cannot go on under the plan that today's code builds:"]
     lines += [*reasons, *_cut(change.in_the_way)]
     if change.free:
         lines += ["what has not started yet differs, too:" if change.in_the_way else "what differs:"]
         lines += _cut(change.free)
-    return PlanDiffers(
-        "\n  ".join(lines), hint="go on with the code the run was started with, or begin a new run under another key"
-    )
+    return PlanDiffers("\n  ".join(lines), hint=_HINT)
 
 
 def _cut(lines: Sequence[str]) -> list[str]:
