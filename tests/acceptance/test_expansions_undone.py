@@ -31,7 +31,9 @@ from tests.acceptance.growing import (
     expanded,
     less,
     lists,
+    log_of,
     make,
+    name_of,
     numbers,
     ran,
     same,
@@ -190,6 +192,69 @@ def test_e7_an_empty_expansion_stands_between_its_neighbours() -> None:
 @app.flow
 def around_nothing() -> Flow[None]:
     return linear(varying, make.each(varying), make.bind(1).named("after"), make.bind(-1).named("fails"))
+
+
+# -- reruns -----------------------------------------------------------------------------------------
+
+
+@app.task
+def unlucky(n: int, ctx: TaskContext) -> int:
+    """Fails for 2 the first time it is called with it."""
+    calls.append(name_of(ctx))
+    if n == 2 and calls.count(name_of(ctx)) == 1:
+        raise ValueError("bad luck")
+    return n
+
+
+@unlucky.revert
+def ununlucky(ctx: TaskContext) -> None:
+    calls.append(f"-{name_of(ctx)}")
+
+
+@app.flow(on_failure="stop")
+def to_be_rerun() -> Flow[int]:
+    many = unlucky.each(varying).named("many")
+    sum_ = total.bind(many)
+    return linear(varying, many, sum_, returns=sum_)
+
+
+def test_g5_a_rerun_keeps_what_has_succeeded_in_an_expansion() -> None:
+    # Given a run that stopped in one child of three
+    lists.append([1, 2, 3])
+    run = app.run(to_be_rerun(), executor="threads", check=False)
+    assert run.state == "FAILED"
+    calls[:] = [call for call in calls if call == "many/unlucky-2"]
+    preview = run.rerun(reason="again")
+    # Then it alone ran again, and what follows
+    assert (run.state, run.result, calls) == ("SUCCEEDED", 6, ["many/unlucky-2", "many/unlucky-2"])
+    assert "to_be_rerun/many/unlucky" in preview.keeps
+    assert len(expanded(log_of(run))) == 1
+    replay.check_complete(plan := app.plan(to_be_rerun(), executor="threads"), replay.check(plan, log_of(run)))
+
+
+def test_g5_a_rerun_from_the_list_on_expands_anew() -> None:
+    lists.extend([[1, 2, 3], [4, 5]])
+    run = app.run(to_be_rerun(), executor="inline", check=False)
+    calls.clear()
+    run.rerun(reason="again", from_="to_be_rerun/varying")
+    assert (run.state, run.result) == ("SUCCEEDED", 9)
+    assert calls == ["-many/unlucky", "-many/unlucky-2", "-varying", "varying", "many/unlucky", "many/unlucky-2"]
+    assert [values for _, values, _ in expanded(log_of(run))] == ['{"n":[1,2,3]}', '{"n":[4,5]}']
+    replay.check_complete(plan := app.plan(to_be_rerun(), executor="inline"), replay.check(plan, log_of(run)))
+
+
+@app.flow(on_failure="stop")
+def picky_stopped() -> Flow[list[int]]:
+    return linear(varying, many := picky.each(varying), returns=many)
+
+
+def test_g5_an_expansion_that_failed_is_made_again() -> None:
+    lists.append([1, -2])
+    run = app.run(picky_stopped(), executor="inline", check=False)
+    assert [failure.kind for failure in run.failures] == ["expansion"]
+    run.rerun(reason="again")
+    assert [failure.kind for failure in run.failures] == ["expansion"]
+    assert len([e for e in log_of(run) if isinstance(e.event, facts.FlowExpanded)]) == 2
 
 
 # -- errors in user code ------------------------------------------------------------------------------
