@@ -8,10 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
 
 from flowledger.events.chain import GENESIS, verified
-from flowledger.events.codec import opened
+from flowledger.events.codec import encode, opened
 from flowledger.events.envelope import Envelope
 from flowledger.events.errors import InputError, RunNotFound
 from flowledger.events.facts import PlanChanged, RunStarted
@@ -19,6 +21,9 @@ from flowledger.events.store import RunStatus, Store, Stream
 from flowledger.projections.run_view import RunView
 
 from .stores import open_store
+
+if TYPE_CHECKING:
+    from flowledger.projections.history.records import AttemptRecord
 
 #: Events per page: a long run is never in memory at once.
 PAGE = 500
@@ -157,6 +162,20 @@ class History:
         while rows := self.store.read(run_id, after_version=version, limit=PAGE):
             yield opened(run_id, verified(run_id, rows, previous=head, after_version=version))
             version, head = rows[-1].version, rows[-1].hash
+
+    def details(self, attempt: AttemptRecord) -> dict[str, Any]:
+        """What the views do not hold of an attempt: code and inputs (digests), key, result, failure with traceback.
+
+        Raises:
+            Tampered, IntegrityError, SchemaTooNew: its events cannot be read.
+        """
+        found: dict[str, Any] = {}
+        for version in (attempt.started, attempt.ended):
+            rows = self.store.read(attempt.run_id, after_version=version - 1, limit=1) if version else []
+            for envelope in opened(attempt.run_id, rows):
+                found |= msgspec.json.decode(encode(envelope.event))
+        wanted = ("key", "code", "inputs", "result", "moved", "failure", "cause")
+        return {name: found[name] for name in wanted if name in found}
 
     # -- what they mean -------------------------------------------------------------------------
 

@@ -6,21 +6,22 @@ import atexit
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowledger.events.errors import IllegalRequest, RunNotFound
 from flowledger.events.store import Stream
-from flowledger.projections.history import HISTORY
-from flowledger.projections.projection import Projection
 
 from . import loading
-from .listened import Listened
 from .loading import Loaded
 from .runtime import Runtime
 from .settings import Settings, resolve
+from .viewed import Viewed
+
+if TYPE_CHECKING:
+    from .views import Views
 
 
-class Opened(Listened):
+class Opened(Viewed):
     """What `App` is about the world around it. Making one touches nothing: no file, no connection."""
 
     def __init__(self, name: str, *, settings: Settings | None = None, database_url: str | None = None) -> None:
@@ -29,7 +30,6 @@ class Opened(Listened):
         self._database_url = database_url
         self._options: Mapping[str, Any] = {}
         self._runtime: Runtime | None = None
-        self._projections: list[Projection] = []
         self._lock = Lock()
 
     @property
@@ -39,7 +39,8 @@ class Opened(Listened):
             if self._runtime is None:
                 self._runtime = Runtime(
                     self.settings, app=self.name, resources=self.resources, needs=self.resource_needs,
-                    listeners=self.listeners, projections=self._embedded(),
+                    listeners=self.listeners,
+                    projections=self.projections if self.settings.views == "auto" else [],
                 )  # fmt: skip
                 atexit.register(self.close)
             return self._runtime
@@ -75,6 +76,7 @@ class Opened(Listened):
         """Close resources, store and engine. A run still driven is left for whoever runs it next."""
         with self._lock:
             runtime, self._runtime = self._runtime, None
+        self._close_views()
         if runtime is not None:
             atexit.unregister(self.close)
             runtime.close()
@@ -91,13 +93,13 @@ class Opened(Listened):
         return self.runtime
 
     @property
-    def projections(self) -> list[Projection]:
-        """The built-in projection and this app's own."""
-        return [HISTORY, *self._projections]
+    def history(self) -> Views:
+        """Queries over all that has happened: `Views.runs`, `Views.attempts`, `Views.timeline`, `Views.audit` and more.
 
-    def _embedded(self) -> list[Projection]:
-        """What a process that drives runs projects by itself."""
-        return self.projections if self.settings.views == "auto" else []
+        Raises:
+            StoreUnavailable, SchemaTooOld: the views cannot be opened.
+        """
+        return self._viewing(self.runtime.store)
 
     def stream_of(self, run_id: str) -> Stream:
         """The stream row of a run of this app."""

@@ -43,14 +43,14 @@ class Holds:
 
 @dataclass(frozen=True, slots=True)
 class Compares:
-    """The number compares like this; an empty one never does. ``since``: its distance from that column.
+    """The value compares like this; an empty one never does. ``since``: its distance from that column.
 
     ``otherwise`` is taken where ``column`` is empty (an end that has not come).
     """
 
     column: str
     how: Comparison
-    value: int
+    value: int | str
     since: str | None = None
     otherwise: int | None = None
 
@@ -70,16 +70,27 @@ class AnyOf:
 
 
 @dataclass(frozen=True, slots=True)
+class AllOf:
+    """All of them hold."""
+
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class InTable:
-    """The column's value is in another table of the projection, in a row that fulfils all the conditions."""
+    """The column's value is in another table of the projection, in a row that fulfils all the conditions.
+
+    ``leads``: those rows are few, so begin with them; else they are looked up for each row of this table.
+    """
 
     column: str
     table: Table
     theirs: str
     conditions: tuple[Condition, ...]
+    leads: bool = False
 
 
-Condition = IsIn | IsEmpty | Fits | Holds | Compares | Not | AnyOf | InTable
+Condition = IsIn | IsEmpty | Fits | Holds | Compares | Not | AnyOf | AllOf | InTable
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import msgspec
 from flowledger.events.codec import encode
 from flowledger.events.envelope import Envelope
 from flowledger.events.failure import Failure
-from flowledger.events.store import Stream
+from flowledger.projections.history.records import AttemptRecord, AuditRecord, RunRecord
 from flowledger.projections.nodes import AtomView, FlowView
 from flowledger.projections.run_view import RunView
 
@@ -23,21 +23,59 @@ def seconds(duration_us: int | None) -> float | None:
     return None if duration_us is None else duration_us / _SECOND_US
 
 
-def stream_fields(stream: Stream, last_us: int | None) -> dict[str, Any]:
+def record_fields(run: RunRecord) -> dict[str, Any]:
     """A row of `ls`."""
     return {
-        "id": stream.run_id,
-        "app": stream.app,
-        "flow": stream.factory,
-        "key": stream.key,
-        "tags": dict(stream.tags),
-        "state": stream.status,
-        "direction": stream.direction,
-        "owner": stream.owner,
-        "events": stream.version,
-        "submitted": iso(stream.created_us),
-        "last_event": iso(last_us),
+        "id": run.id,
+        "app": run.app,
+        "flow": run.flow,
+        "key": run.key,
+        "tags": dict(run.tags),
+        "state": run.state,
+        "direction": run.direction,
+        "owner": run.owner,
+        "actor": run.actor,
+        "events": run.events,
+        "submitted": iso(run.submitted_us),
+        "started": iso(run.started_us),
+        "ended": iso(run.ended_us),
+        "last_event": iso(run.updated_us),
+        "duration_s": seconds(run.took_us()),
+        "progress": {"done": run.done, "total": run.tasks},
+        "attempts": run.attempts,
+        "failed_at": run.failed_at,
+        "error": run.error,
+        "failure": run.failure,
     }
+
+
+def attempt_fields(attempt: AttemptRecord) -> dict[str, Any]:
+    """A row of `attempts`; ``started_event`` and ``ended_event`` are versions."""
+    return {
+        "path": attempt.path,
+        "try": attempt.try_,
+        "phase": attempt.phase,
+        "attempt": attempt.attempt,
+        "state": attempt.state,
+        "actor": attempt.actor,
+        "started": iso(attempt.started_us),
+        "ended": iso(attempt.ended_us),
+        "started_event": attempt.started,
+        "ended_event": attempt.ended,
+        "duration_s": seconds(attempt.took_us()),
+        "polls": attempt.polls,
+        "stands": attempt.stands,
+        "error": attempt.error,
+        "failure": attempt.failure,
+    }
+
+
+def act_fields(act: AuditRecord) -> dict[str, Any]:
+    """A row of `audit`."""
+    return {
+        "time": iso(act.time_us), "actor": act.actor, "what": act.what, "app": act.app, "flow": act.flow,
+        "run": act.run_id, "event": act.version, "path": act.path, "reason": act.reason, "note": act.note,
+    }  # fmt: skip
 
 
 def run_fields(view: RunView, *, tree: bool = True) -> dict[str, Any]:

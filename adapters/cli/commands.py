@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import asking, board, conducting, db, demo, projecting, proving, reading, running, sealing
+from . import asking, board, conducting, db, demo, listing, projecting, proving, reading, running, sealing
 from .options import AppOption, Before, DatabaseUrlOption
 
 commands = typer.Typer(
@@ -42,9 +42,11 @@ def before(
 commands.command()(demo.demo)
 commands.command(add_help_option=False)(running.plan)
 commands.command(add_help_option=False)(running.run)
-commands.command()(reading.ls)
+commands.command(context_settings=listing.LS_CONTEXT)(listing.ls)
 commands.command()(reading.show)
 commands.command()(reading.events)
+commands.command()(listing.attempts)
+commands.command()(listing.audit)
 commands.command()(asking.resume)
 commands.command()(asking.revert)
 commands.command()(proving.verify)

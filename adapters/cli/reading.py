@@ -1,12 +1,11 @@
-"""`ls`, `show`, `events`: reading the log. None of them imports the app."""
+"""`show`, `events`: reading the log. None of them imports the app."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     from flowledger.events.store import Stream
     from flowledger.projections.run_view import RunView
 
-#: So much of an id is shown at least.
-_SHORTEST = 8
-
 
 @contextmanager
 def reading(context: typer.Context, database_url: str | None) -> Generator[History]:
@@ -40,105 +36,6 @@ def reading(context: typer.Context, database_url: str | None) -> Generator[Histo
     settings = settings_of(context, database_url=database_url)
     with History.at(settings.database_url, schema=settings.database_schema) as history:
         yield history
-
-
-# -- ls -----------------------------------------------------------------------------------------
-
-
-def ls(
-    context: typer.Context,
-    state: Annotated[
-        list[str] | None, typer.Option("--state", metavar="STATE", help="Only runs in this state; may be repeated.")
-    ] = None,
-    flow: Annotated[str | None, typer.Option("--flow", metavar="FLOW", help="Only runs of this flow.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 50,
-    database_url: DatabaseUrlOption = None,
-    json: JsonOption = False,
-    plain: PlainOption = False,
-) -> None:
-    """List runs, the newest first."""
-    from flowledger.adapters.history import missing_file  # noqa: PLC0415 - loads SQLAlchemy
-
-    terminal = terminal_of(json=json, plain=plain)
-    states = [_state(name) for name in state or ()]
-    missing = missing_file(settings_of(context, database_url=database_url).database_url)
-    if missing is not None:
-        say(f"there is no log at {missing}")
-        _list(terminal, [], str(missing))
-        return
-    with reading(context, database_url) as history:
-        streams = history.runs(statuses=sorted({_status(name) for name in states}), factory=flow, limit=limit)
-        shown = [stream for stream in streams if not states or _shown_state(stream) in states]
-        where = history.store.describe()
-        _list(terminal, [(stream, _last_us(history, stream)) for stream in shown], where)
-        say(f"log: {where}" + (f", the newest {limit}" if len(streams) == limit else ""))
-
-
-def _list(terminal: Terminal, runs: list[tuple[Stream, int | None]], where: str) -> None:
-    from .as_json import stream_fields  # noqa: PLC0415
-
-    if terminal.json:
-        terminal.document("runs", {"log": where, "items": [stream_fields(*run) for run in runs]})
-        return
-    cut = _unique([stream.run_id for stream, _ in runs]) if terminal.colourful else None
-    rows = [_row(*run, cut=cut) for run in runs]
-    terminal.table(("STATE", "FLOW", "RUN", "KEY", "STARTED", "TOOK", "EVENTS"), rows, elastic=("FLOW", "KEY"))
-
-
-def _unique(ids: list[str]) -> int:
-    """How much of each id is needed to tell them apart: a screen is narrow, and the beginning of an id is enough."""
-    return next((n for n in range(_SHORTEST, 27, 2) if len({run_id[:n] for run_id in ids}) == len(ids)), 26)
-
-
-def _row(stream: Stream, last_us: int | None, *, cut: int | None) -> tuple[str | Span, ...]:
-    """A row; ``cut`` says that a person reads it, and how much of the id is shown."""
-    from .words import clock, look, took  # noqa: PLC0415
-
-    state = _shown_state(stream)
-    icon, style = look(state)
-    duration = took(last_us - stream.created_us) if last_us is not None else ""
-    day, at = clock(stream.created_us)[:19].split(" ")
-    today = clock(time.time_ns() // 1000).startswith(day)
-    started = f"{day} {at}Z" if cut is None else f"{at}Z" if today else day
-    return (
-        Span(f"{icon} {state}", style), stream.factory, stream.run_id[:cut], stream.key or "", started, duration,
-        str(stream.version),
-    )  # fmt: skip
-
-
-def _shown_state(stream: Stream) -> str:
-    return "REVERTING" if stream.status == "RUNNING" and stream.direction == "BACK" else stream.status
-
-
-def _last_us(history: History, stream: Stream) -> int | None:
-    """When the last event was written; None for a run that still goes on."""
-    from flowledger.events.store import FINAL  # noqa: PLC0415
-
-    if stream.status not in FINAL and stream.status != "SUSPENDED":
-        return None
-    last = history.store.read(stream.run_id, after_version=stream.version - 1, limit=1)
-    return last[0].time_us if last else None
-
-
-def _state(name: str) -> str:
-    """A state as the user wrote it.
-
-    Raises:
-        InputError: there is none of this name.
-    """
-    from flowledger.projections.run_view import ShownState  # noqa: PLC0415
-
-    known = _words_of(ShownState)
-    return _one_of(name.upper(), known, "--state")
-
-
-def _words_of(literal: Any) -> list[str]:
-    """The words of a Literal, or of a union of such."""
-    return [word for part in get_args(literal) for word in ([part] if isinstance(part, str) else _words_of(part))]
-
-
-def _status(state: str) -> Any:
-    return "RUNNING" if state == "REVERTING" else state
 
 
 def _one_of(name: str, known: list[str], option: str) -> str:

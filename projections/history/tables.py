@@ -39,7 +39,7 @@ RUNS: Final = Table(
 )
 
 #: A tag of a run, found by name and value.
-TAGS: Final = Table("tags", key={"name": str, "value": str, "run_id": str})
+TAGS: Final = Table("tags", key={"name": str, "value": str, "run_id": str}, indexes=(("run_id", "name"),))
 
 #: One row per attempt. ``phase`` is "execute" or "revert", ``started`` and ``ended`` are the versions of the events,
 #: where inputs, result and traceback are. ``stands`` is 1 while what the attempt did has not been undone.

@@ -15,6 +15,7 @@ from flowledger.events.store import Cursor, Store
 from flowledger.projections.projection import Projection
 from flowledger.projections.rows import Changes
 from flowledger.projections.selecting import (
+    AllOf,
     AnyOf,
     Compares,
     Condition,
@@ -243,7 +244,10 @@ def shelf(views: ViewStore) -> ViewStore:
         (Not(Holds("note", "a")), [4]),
         (AnyOf((IsIn("number", (1,)), IsEmpty("note"))), [1, 4]),
         (AnyOf(()), []),
+        (AllOf((Compares("count", ">", 1), Compares("count", "<", 4))), [2, 3]),
+        (AllOf(()), [1, 2, 3, 4, 5]),
         (InTable("number", MARKS, "number", (IsIn("mark", ("red",)),)), [1, 3]),
+        (InTable("number", MARKS, "number", (IsIn("mark", ("red",)),), leads=True), [1, 3]),
         (Not(InTable("number", MARKS, "number", (Fits("mark", "r*"),))), [2, 4, 5]),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 from flowledger.events.errors import InputError
 from flowledger.projections.selecting import (
+    AllOf,
     AnyOf,
     Compares,
     Condition,
@@ -138,6 +139,8 @@ class Compiler:
                 return f"NOT coalesce({self._condition(table, inner)}, 1 = 0)"
             case AnyOf(conditions):
                 return f"({' OR '.join(self._condition(table, each) for each in conditions) or '1 = 0'})"
+            case AllOf(conditions):
+                return f"({' AND '.join(self._condition(table, each) for each in conditions) or '1 = 1'})"
             case InTable():
                 return self._in_table(table, condition)
 
@@ -155,8 +158,12 @@ class Compiler:
         other = condition.table
         name, theirs = self._name(table, condition.column), self._name(other, condition.theirs)
         parts = [self._condition(other, each) for each in condition.conditions]
-        where = f" WHERE {' AND '.join(parts)}" if parts else ""
-        return f"{name} IN (SELECT {theirs} FROM {self.table(other)}{where})"  # noqa: S608 - quoted names
+        if condition.leads:
+            where = f" WHERE {' AND '.join(parts)}" if parts else ""
+            return f"{name} IN (SELECT {theirs} FROM {self.table(other)}{where})"  # noqa: S608 - quoted names
+        # Names inside are those of the inner table; the outer one's stands in front of its own.
+        same = f"{theirs} = {self.table(table)}.{name}"
+        return f"EXISTS (SELECT 1 FROM {self.table(other)} WHERE {' AND '.join([*parts, same])})"  # noqa: S608
 
 
 def create_table(name: str, table: Table, types: dict[type, str], options: str) -> str:
