@@ -9,6 +9,7 @@ from functools import partial
 from flowledger.core.engine.run import RunDriver
 from flowledger.core.registry import Registry
 from flowledger.events.errors import IllegalRequest
+from flowledger.events.requests import Suspend
 
 from . import driving
 from .driving import Wish
@@ -51,5 +52,5 @@ class Batch:
 def suspend(runtime: Runtime, drivers: Iterable[RunDriver], reason: str) -> None:
     """Ask runs to suspend (G2). May be called from any thread; a run that is over is not disturbed."""
     for driver in drivers:
-        request = partial(driver.request, "suspend", reason=reason, actor=actor())
+        request = partial(driver.request, Suspend(reason=reason), actor=actor())
         runtime.loop.call_soon_threadsafe(request)

@@ -30,6 +30,7 @@ from flowledger.events.errors import (
     RunOwned,
 )
 from flowledger.events.facts import OnFailure
+from flowledger.events.requests import Revert
 from flowledger.events.store import FINAL, Claim, Held, NewStream, PlanRow, Stream
 
 from .loading import Loaded, load
@@ -164,7 +165,7 @@ async def revert(
     )
     _show(observe, loaded)
     driver = _taken_up(runtime, loaded, claim, observe)
-    driver.request("revert", reason=reason, actor=runtime.services.actor, later=True)
+    driver.request(Revert(reason=reason), actor=runtime.services.actor, later=True)
     return await _drive(runtime, driver, stream.key, started)
 
 
@@ -332,11 +333,13 @@ async def _drive(
     if started is not None:
         started(driver)
     try:
+        await runtime.mailroom.introduce(driver, is_new=driver.is_new)
         driver.go_on()
         return await _finished(driver, key)
     finally:
         if runtime.drivers.get(driver.run_id) is driver:
             del runtime.drivers[driver.run_id]
+            runtime.mailroom.dismiss(driver.run_id)
 
 
 async def _finished(driver: RunDriver, key: str | None) -> Loaded:

@@ -16,7 +16,7 @@ VALUE_CHARS = 200
 #: What somebody may have to look at.
 _ALARMING = (
     facts.TaskFailed, facts.TaskInterrupted, facts.RetryDecided, facts.RevertFailed, facts.RunFailed,
-    facts.RunReverted, facts.RunSuspended, facts.RequestRefused,
+    facts.RunReverted, facts.RunSuspended, facts.RunCancelled, facts.RequestRefused, facts.TaskHeld,
 )  # fmt: skip
 
 

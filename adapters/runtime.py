@@ -30,6 +30,7 @@ from .appender import open_appender
 from .executors import local_executors
 from .heartbeat import Heartbeat
 from .ids import SystemIds
+from .mailroom import Mailroom
 from .projecting.embedded import EmbeddedProjector
 from .settings import Settings
 from .stores import open_store
@@ -77,6 +78,7 @@ class Runtime:
         self.appender = open_appender(
             self.store, self.loop, outage_s=settings.store_outage_s, fenced=lambda: self.heartbeat.fenced
         )
+        self.mailroom = Mailroom(self.store, self.owner, self.loop, self.drivers)
         self.services = Services(
             loop=self.loop,
             appender=self.appender,
@@ -88,6 +90,7 @@ class Runtime:
             },
             resources=ResourcePool(resources, needs),
             listeners=listeners,
+            post=self.mailroom,
             actor=actor(),
             inline_bytes=settings.payload_inline_bytes,
             max_bytes=settings.payload_max_bytes,
@@ -149,7 +152,9 @@ class Runtime:
         self._thread.join(CLOSE_S)
         self._projector.close()
         self.appender.close()
+        self.mailroom.stop()
         self.heartbeat.close()
+        self.mailroom.close()
         self.store.close()
 
     async def _close(self) -> None:

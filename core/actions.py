@@ -13,7 +13,8 @@ class Action(NamedTuple):
     ========== ============================ =======================================================
     kind       on                           consequence
     ========== ============================ =======================================================
-    Start      an atom                      TaskStarted, or TaskFailed where its body could not start
+    Start      an atom                      TaskStarted, or TaskFailed where its body could not start, TaskWaiting
+                                            where it has none, TaskHeld, or what a person has said of it
     StartRound a flow with a retry          RoundStarted, or RetryDecided(error) where `value` raised
     AskRetry   a drained scope              RetryDecided
     RevertScope a scope whose retry said so ScopeReverting
@@ -22,7 +23,7 @@ class Action(NamedTuple):
     AskBranch  a node with predicates       BranchDecided
     Skip       a node that was decided against TaskSkipped
     Expand     an expansion                 FlowExpanded
-    End        the run                      RunSucceeded, RunReverted or RunFailed
+    End        the run                      RunSucceeded, RunReverted, RunFailed or RunCancelled
     ========== ============================ =======================================================
     """
 
@@ -35,4 +36,4 @@ class Wait(NamedTuple):
 
     node: int
     until_us: int
-    why: Literal["backoff", "poll", "sleep"]
+    why: Literal["backoff", "poll", "sleep", "signal"]

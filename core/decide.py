@@ -37,8 +37,10 @@ def waits(state: State) -> list[Wait]:
 
 
 def wake_at_us(state: State) -> int | None:
-    """The earliest due time: what the stream row carries as ``wake_at`` (A7)."""
-    return min((wait.until_us for wait in state.due.values()), default=None) if state.due else None
+    """The earliest due time: what the stream row carries as ``wake_at`` (A7). Nothing wakes a suspended run (G2)."""
+    if not state.due or state.status == "SUSPENDED":
+        return None
+    return min(wait.until_us for wait in state.due.values())
 
 
 def suspended(state: State) -> bool:
@@ -46,10 +48,17 @@ def suspended(state: State) -> bool:
     return state.status == "SUSPENDING" and not state.running
 
 
+def held_paths(state: State) -> tuple[str, ...]:
+    """The atoms that wait for a person's word, in plan order (G3)."""
+    return tuple(state.plan.nodes[number].path for number in sorted(state.held))
+
+
 def ending(plan: Plan, state: State) -> Event:
-    """The consequence of `End` (D3, D5)."""
+    """The consequence of `End` (D3, D5, G4)."""
     if state.broken:
         return facts.RunFailed(reason="revert_failed")
+    if state.cancelled:
+        return facts.RunCancelled(kept=state.cancelled == "keep")
     if state.states[RUN] == "REVERTING":
         return facts.RunReverted()
     return facts.RunSucceeded() if state.states[RUN] == "DONE" else facts.RunFailed(reason="stopped")

@@ -15,7 +15,7 @@ from flowledger.events.errors import ReservedName
 
 from .names import RESERVED, Provides
 from .options import CallOptions, TaskOptions
-from .plan import Call, Pause, TaskSpec
+from .plan import Call, Listen, Pause, TaskSpec
 from .result import items_of, result_annotation
 from .signature import Signature, check_shape, signature
 from .source import Place, digest, shown
@@ -57,9 +57,11 @@ class TaskDefinition:
         owner: object = None,
         around: Around | None = None,
         pause: Pause | None = None,
+        signal: Listen | None = None,
     ) -> None:
         self.name = name
         self.pause = pause
+        self.signal = signal
         self.body = body
         self.options = options
         self.place = place
@@ -159,6 +161,7 @@ class TaskDefinition:
             code_version=digest(self.body),
             config=self.config,
             pause=self.pause,
+            signal=self.signal,
         )
 
 

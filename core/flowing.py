@@ -5,10 +5,12 @@ Part of `evolve`: nothing here is called from anywhere else but the fold.
 
 from __future__ import annotations
 
+from bisect import insort
+
 from . import growing
 from .agenda import CONTROL, Kind
 from .plan import RUN
-from .state import State
+from .state import Received, State
 from .states import ATOM, RUN_SCOPE, SCOPE
 
 # What a failing scope takes away from the nodes in it. Reverts stay: what has begun to be undone is undone (D1).
@@ -198,6 +200,7 @@ def end_wait(state: State, number: int) -> None:
     """A waiting atom whose scope drains."""
     state.due.pop(number, None)
     state.states[number] = ATOM["WAITING"]["drained"]
+    unlisten(state, number)
 
 
 def busier(state: State, scope: int) -> None:
@@ -229,10 +232,60 @@ def settle(state: State, scope: int) -> None:
         return
     if scope != RUN:
         on_agenda(state, scope, "AskRetry")
-    elif state.broken or state.on_failure == "stop":
+    elif state.broken or _keeps(state):
         state.agenda.add(RUN, "End")
     else:
         state.agenda.add(RUN, "RevertScope")
+
+
+def _keeps(state: State) -> bool:
+    """Whether a run that has failed, or was given up, keeps what stands (D3, G4)."""
+    return state.on_failure == "stop" if state.cancelled is None else state.cancelled == "keep"
+
+
+# -- signals ------------------------------------------------------------------------------------
+
+
+def signal_came(state: State, name: str, signal: Received) -> None:
+    """A signal is there (again): whoever has waited longest takes it, or it waits for somebody (F4)."""
+    queue = state.signals.setdefault(name, [])
+    insort(queue, signal, key=lambda received: received.version)
+    _offer(state, name)
+
+
+def listen(state: State, number: int, name: str) -> None:
+    """The atom waits for a signal, unless one is there."""
+    state.listening.setdefault(name, {})[number] = None
+    _offer(state, name)
+
+
+def unlisten(state: State, number: int) -> None:
+    """The atom waits for no signal any more. What it was offered and has not taken is for the next."""
+    task = state.plan.nodes[number].task
+    if task is None or task.signal is None:
+        return
+    name = task.signal.name
+    listening = state.listening.get(name)
+    if listening is not None:
+        listening.pop(number, None)
+        if not listening:
+            del state.listening[name]
+    signal = state.offered.pop(number, None)
+    if signal is not None:
+        signal_came(state, name, signal)
+
+
+def _offer(state: State, name: str) -> None:
+    queue, listening = state.signals.get(name), state.listening.get(name)
+    while queue and listening:
+        number = next(iter(listening))
+        del listening[number]
+        state.offered[number] = queue.pop(0)
+        on_agenda(state, number, "Start")
+    if not queue:
+        state.signals.pop(name, None)
+    if not listening:
+        state.listening.pop(name, None)
 
 
 # -- reset --------------------------------------------------------------------------------------
@@ -308,6 +361,6 @@ def reset_atom(state: State, number: int) -> None:
     for per_atom in (
         state.results, state.failures, state.failure_counts, state.known_failures, state.interruptions, state.polls,
         state.first_started_us, state.ended, state.revert_attempts, state.revert_errors, state.revert_failures,
-        state.revert_interruptions, state.revert_scope, state.due,
+        state.revert_interruptions, state.revert_scope, state.due, state.held, state.resolved,
     ):  # fmt: skip
         per_atom.pop(number, None)

@@ -17,7 +17,6 @@ Executor = Literal["inline", "threads", "processes"]
 # option → the values that come with a later version, and what serves today
 _LATER: Mapping[str, tuple[frozenset[Any], str]] = {
     "transactional": (frozenset({True}), "make the body idempotent with ctx.idempotency_key"),
-    "on_interrupt": (frozenset({"hold"}), 'use "fail", and `resume` after looking'),
     "executor": (frozenset({"processes"}), 'use "threads"'),
 }
 OPTIONS = (
@@ -84,7 +83,7 @@ def task_options(
         DefinitionError: a value that makes no sense.
         NotSupported: an option, or a value of one, that comes with a later version.
     """
-    _refuse_later({"on_interrupt": on_interrupt, "executor": executor, **later}, where)
+    _refuse_later({"executor": executor, **later}, where)
     return TaskOptions(
         provides=provides_names(provides, f"{where}: provides"),
         name=None if name is None else part_name(name, where),
@@ -92,7 +91,7 @@ def task_options(
         call=call_options(where, attempts=attempts, backoff=backoff, timeout=timeout),
         retry_on=_exceptions(retry_on, where),
         deadline_s=_duration(deadline, "deadline", where),
-        on_interrupt=_one_of("on_interrupt", on_interrupt, ("rerun", "fail"), where),
+        on_interrupt=_one_of("on_interrupt", on_interrupt, ("rerun", "fail", "hold"), where),
         read_only=read_only,
         executor=_one_of("executor", executor, ("inline", "threads", None), where),
     )

@@ -27,7 +27,7 @@ RUN = 0  # the number of the run's own node
 
 Pattern = Literal["run", "task", "linear", "unordered", "graph", "each", "switch", "late"]
 Lane = Literal["inline", "threads", "async", "control"]  # control: no body, no executor
-OnInterrupt = Literal["rerun", "fail"]
+OnInterrupt = Literal["rerun", "fail", "hold"]
 
 
 # -- where an argument's value comes from -------------------------------------------------------
@@ -142,6 +142,14 @@ class Pause:
     until_us: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """A durable wait for the signal ``name``, for at most ``timeout_s`` seconds of the run's own time (F4)."""
+
+    name: str
+    timeout_s: float | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
     """A task definition as the engine needs it; shared by all atoms made from it (of the same configuration)."""
@@ -156,7 +164,8 @@ class TaskSpec:
     read_only: bool
     code_version: str  # digest of the body's source, "" where there is none; shown, never compared (C10)
     config: bytes  # the fields of a task class as JSON; b"" for a function
-    pause: Pause | None = None  # set: nothing is called, nothing has to be undone
+    pause: Pause | None = None  # set, like the next: nothing is called, nothing has to be undone
+    signal: Listen | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

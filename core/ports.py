@@ -33,6 +33,14 @@ class Ids(Protocol):
         ...
 
 
+class Post(Protocol):
+    """Brings runs their mail."""
+
+    def fetch(self, run_id: str) -> None:
+        """Read the run's inbox, soon, and hand what is in it to whoever drives the run (`RunDriver.deliver`)."""
+        ...
+
+
 class Appender(Protocol):
     """The one way into the log of a process: gathers all runs' appends, one transaction per turn (group commit)."""
 

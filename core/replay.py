@@ -14,12 +14,13 @@ from flowledger.events.envelope import Envelope
 from flowledger.events.errors import Nondeterminism, PlanDiffers
 from flowledger.events.facts import Event
 from flowledger.events.failure import Failure
+from flowledger.events.store import FINAL
 
 from .agenda import Kind
-from .decide import decide, ending, round_failures, suspended
+from .decide import decide, ending, held_paths, round_failures, suspended
 from .evolve import evolve
 from .plan import RUN, Plan
-from .state import State
+from .state import Result, State
 from .values import Values
 
 # What an event must have been enabled as. Events that are not here are nobody's consequence: outcomes, timers, people.
@@ -35,6 +36,7 @@ _CONSEQUENCES: dict[type[Event], Kind] = {
     facts.RunSucceeded: "End",
     facts.RunReverted: "End",
     facts.RunFailed: "End",
+    facts.RunCancelled: "End",
 }
 
 
@@ -69,7 +71,7 @@ def check(plan: Plan, envelopes: Iterable[Envelope], *, moved: dict[str, bytes] 
 
 def check_complete(plan: Plan, state: State) -> None:
     """Raise `Nondeterminism` if a run that is final left something enabled undone, or a body running."""
-    if state.status in ("SUCCEEDED", "REVERTED", "FAILED") and (state.running or len(state.agenda)):
+    if state.status in FINAL and (state.running or len(state.agenda)):
         left = [(kind, state.plan.nodes[number].path) for number, kind in state.agenda]
         raise Nondeterminism(
             f"the log ends, but there is more to do: {left or sorted(state.running)}", version=state.version
@@ -78,11 +80,7 @@ def check_complete(plan: Plan, state: State) -> None:
 
 def _check_due(plan: Plan, state: State, number: int, envelope: Envelope, values: Values) -> None:
     event = envelope.event
-    kind = _CONSEQUENCES.get(type(event)) or _conditional(state, number, event)
-    if kind is not None:
-        enabled = state.agenda.kind(number)
-        if enabled != kind or state.status not in ("RUNNING", "SUSPENDING"):
-            raise _not_due(state, envelope, f"{kind} was not enabled there (enabled: {enabled or 'nothing'})")
+    _check_enabled(state, number, envelope)
     match event:
         case facts.TaskStarted():
             digest = values.digest(state.plan.nodes[number])
@@ -93,14 +91,44 @@ def _check_due(plan: Plan, state: State, number: int, envelope: Envelope, values
         case facts.RetryDecided():
             if _by_path(event.failures) != _by_path(failures := round_failures(state, number)):
                 raise _not_due(state, envelope, f"the round's failures are {[f.path for f in failures]}")
-        case facts.RunSucceeded() | facts.RunReverted() | facts.RunFailed():
+        case facts.RunSucceeded() | facts.RunReverted() | facts.RunFailed() | facts.RunCancelled():
             if event != (expected := ending(plan, state)):
                 raise _not_due(state, envelope, f"the run ends with {type(expected).__name__}")
-        case facts.RunSuspended():
-            if not suspended(state):
-                raise _not_due(state, envelope, "bodies are still running, or nobody asked")
+        case facts.RunSuspended() | facts.RunResumed():
+            _check_status(state, envelope)
+        case facts.TaskSucceeded():
+            _check_given(state, number, envelope, event)
         case _:
             pass
+
+
+def _check_enabled(state: State, number: int, envelope: Envelope) -> None:
+    kind = _CONSEQUENCES.get(type(envelope.event)) or _conditional(state, number, envelope.event)
+    enabled = state.agenda.kind(number)
+    if kind is not None and (enabled != kind or state.status not in ("RUNNING", "SUSPENDING")):
+        raise _not_due(state, envelope, f"{kind} was not enabled there (enabled: {enabled or 'nothing'})")
+
+
+def _check_status(state: State, envelope: Envelope) -> None:
+    """A run is suspended when somebody has asked and nothing runs, and not resumed while it is held (G2, G3)."""
+    held = held_paths(state)
+    if isinstance(envelope.event, facts.RunResumed):
+        if held:
+            raise _not_due(state, envelope, f"it is held at {', '.join(held)}")
+    elif not suspended(state):
+        raise _not_due(state, envelope, "bodies are still running, or nobody asked")
+    elif getattr(envelope.event, "held", held) != held:
+        raise _not_due(state, envelope, f"what is held is {list(held)}")
+
+
+def _check_given(state: State, number: int, envelope: Envelope, event: facts.TaskSucceeded) -> None:
+    """A result that no body returned: the signal that was the oldest (F4), or what a person has said (G3)."""
+    offered, resolved = state.offered.get(number), state.resolved.get(number)
+    if event.signal != (None if offered is None else offered.version):
+        raise _not_due(state, envelope, f"the signal to take is {offered and offered.version}")
+    given = offered.payload if offered is not None else resolved and resolved.result
+    if given is not None and given != Result(event.result, event.moved):
+        raise _not_due(state, envelope, "its result is not the one that was given")
 
 
 def _is_done_but_for_new_parts(state: State) -> bool:
@@ -125,9 +153,9 @@ def _conditional(state: State, number: int, event: Event) -> Kind | None:
             return "Revert"
         case facts.TaskWaiting() if now == "PENDING":
             return "Start"
-        case facts.TaskSucceeded() if now == "WAITING" and state.attempts[number] == 0:
+        case facts.TaskSucceeded() | facts.TaskFailed() if now == "WAITING" and state.attempts[number] == 0:
             return "Start"
-        case facts.TaskFailed() if now in ("PENDING", "INTERRUPTED"):
+        case facts.TaskSucceeded() | facts.TaskFailed() | facts.TaskHeld() if now in ("PENDING", "INTERRUPTED"):
             return "Start"
         case facts.RevertFailed() if number not in state.running:
             return "Revert"

@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 
-from flowledger.events.facts import NULL, OnFailure, RunSubmitted
+from flowledger.events.facts import NULL, OnFailure, Resolution, RunSubmitted
 from flowledger.events.failure import Failure
 from flowledger.events.store import Direction, RunStatus
 
@@ -32,6 +32,7 @@ from .agenda import Agenda, OrderedAgenda
 from .plan import RUN, Node, Plan
 
 Ended = Literal["succeeded", "failed", "unknown"]
+Cancelled = Literal["revert", "keep"]
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
@@ -39,6 +40,22 @@ class Result(msgspec.Struct, frozen=True, gc=False):
 
     content: msgspec.Raw
     moved: str | None = None
+
+
+class Resolved(NamedTuple):
+    """What a person has said of a held attempt (G3): who, why, and for "succeeded" with which result."""
+
+    resolution: Resolution
+    reason: str
+    result: Result
+
+
+class Received(NamedTuple):
+    """A signal that nobody has taken yet: the ``version`` it came with, the id it was sent under, its payload."""
+
+    version: int
+    request: str
+    payload: Result
 
 
 class Round(NamedTuple):
@@ -60,14 +77,14 @@ class State:
     """
 
     __slots__ = (
-        "adopted_by", "again", "agenda", "attempts", "backoff_s", "blockers", "broken", "busy", "claimed_by", "decided",
-        "direction", "doomed", "due", "ended", "epoch", "failed", "failure_counts", "failures", "first_started_us",
-        "history", "hollow", "interruptions", "kept", "known_failures", "live_scopes", "members", "moved",
-        "on_failure", "open_children",
-        "open_reverts", "plan", "polls", "results", "retry_errors", "revert_attempts", "revert_errors",
-        "revert_failures", "revert_interruptions", "revert_scope", "rounds", "running", "skipped", "skips",
-        "standing", "standing_succs", "started", "states", "status", "submitted", "suspended_at_us", "suspended_us",
-        "time_us", "touched", "tries", "undo", "version", "waiting",
+        "adopted_by", "again", "agenda", "answered", "attempts", "backoff_s", "blockers", "broken", "busy", "cancelled",
+        "claimed_by", "decided", "direction", "doomed", "due", "ended", "epoch", "failed", "failure_counts", "failures",
+        "first_started_us", "held", "history", "hollow", "interruptions", "kept", "known_failures", "listening",
+        "live_scopes", "members", "moved", "offered", "on_failure", "open_children", "open_reverts", "plan", "polls",
+        "resolved", "results", "retry_errors", "revert_attempts", "revert_errors", "revert_failures",
+        "revert_interruptions", "revert_scope", "rounds", "running", "signals", "skipped", "skips", "standing",
+        "standing_succs", "started", "states", "status", "submitted", "suspended_at_us", "suspended_us", "time_us",
+        "touched", "tries", "undo", "version", "waiting",
     )  # fmt: skip
 
     def __init__(self, plan: Plan, moved: Mapping[str, bytes] | None = None) -> None:
@@ -122,7 +139,19 @@ class State:
         self.ended: dict[int, Ended] = {}  # how execute had ended when its revert began
         self.running: set[int] = set()  # bodies that run, as far as the log says
         self.due: dict[int, Wait] = {}
+        self._nothing_said_yet()
         self._no_rounds_yet()
+
+    def _nothing_said_yet(self) -> None:
+        """What people have asked, said and sent."""
+        self.answered: set[str] = set()  # ids of requests and signals
+        self.cancelled: Cancelled | None = None  # and what becomes of what stands (G4)
+        self.held: dict[int, str] = {}  # a person must say what became of the attempt, and why (G3)
+        self.resolved: dict[int, Resolved] = {}  # what a person has said
+        # signals, by name (F4)
+        self.signals: dict[str, list[Received]] = {}  # not taken yet, oldest first
+        self.listening: dict[str, dict[int, None]] = {}  # atoms that wait, in the order in which they began
+        self.offered: dict[int, Received] = {}  # atoms that wait no more: this is what they take
 
     def _no_rounds_yet(self) -> None:
         """What is kept per scope."""

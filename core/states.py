@@ -8,11 +8,12 @@ is illegal and is an error that names atom, state and event: nothing is ignored.
 
 Some triggers are no events of their own but follow, in the fold, from an event next door; they are in lower case:
 
-- ``drained``    the atom waited (back-off, poll) when its scope began to drain: it ends at once (D1)
+- ``drained``    the atom waited (back-off, poll, signal) when its scope began to drain: it ends at once (D1)
 - ``failing``    something in the scope failed for good (D1)
 - ``done``       all children of the scope are done
 - ``reset``      a scope further out was reset (D6: an outer retry starts inner ones afresh)
-- ``reopened``   a person asked for the revert or the rerun of a final run (G5)
+- ``reopened``   a person asked for the revert or the rerun of a final run (G5), or cancelled one about to end (G4)
+- ``held``       a person must say what became of an attempt: the run is to be suspended (G3)
 
 Rules
 -----
@@ -56,7 +57,7 @@ ATOM: Table = {
         "TaskStarted": "RUNNING",
         "TaskFailed": "FAILED",  # before its body ran (C9): arguments, resource
         "TaskFailedAgain": "WAITING",
-        "TaskWaiting": "WAITING",  # sleep
+        "TaskWaiting": "WAITING",  # sleep, signal
         "BranchErred": "FAILED",
         "TaskSkipped": "SKIPPED",
         "reset": "PENDING",
@@ -67,11 +68,13 @@ ATOM: Table = {
         "TaskFailedAgain": "WAITING",  # back-off (also one of no length)
         "TaskWaiting": "WAITING",  # poll
         "TaskInterrupted": "INTERRUPTED",
+        "TaskHeld": "INTERRUPTED",  # the body raised Hold
     },
     "WAITING": {
         "TaskStarted": "RUNNING",  # the back-off is over
-        "TaskSucceeded": "SUCCEEDED",  # the poll was answered
-        "TaskFailed": "FAILED",  # the poll failed, or the deadline passed
+        "TaskSucceeded": "SUCCEEDED",  # the poll was answered, the signal came
+        "TaskFailed": "FAILED",  # the poll failed, the deadline passed, no signal came in time
+        "TaskHeld": "INTERRUPTED",
         "TaskFailedAgain": "WAITING",
         "TaskWaiting": "WAITING",  # still polling, said at most once a minute
         "TimerFired": "WAITING",
@@ -80,7 +83,9 @@ ATOM: Table = {
     },
     "INTERRUPTED": {
         "TaskStarted": "RUNNING",
-        "TaskFailed": "FAILED",  # on_interrupt="fail", or poison (C6)
+        "TaskHeld": "INTERRUPTED",  # on_interrupt="hold"
+        "TaskFailed": "FAILED",  # on_interrupt="fail", poison (C6), or a person says so
+        "TaskSucceeded": "SUCCEEDED",  # a person says so (G3)
         "TaskFailedAgain": "WAITING",
         "reset": "PENDING",
         **_UNDO,
@@ -127,26 +132,35 @@ RUN_SCOPE: Table = {
 }
 
 _RERUN = {"RequestAcceptedRerun": "RUNNING"}
+_ENDS = {"RunSucceeded": "SUCCEEDED", "RunReverted": "REVERTED", "RunFailed": "FAILED", "RunCancelled": "CANCELLED"}
 
 RUN: Table = {
     "PENDING": {"RunSubmitted": "PENDING", "RunStarted": "RUNNING", "RunSuspended": "SUSPENDED"},
     "RUNNING": {
         "RequestAcceptedSuspend": "SUSPENDING",
-        "RunSucceeded": "SUCCEEDED",
-        "RunReverted": "REVERTED",
-        "RunFailed": "FAILED",
+        "RequestAcceptedCancel": "RUNNING",
+        "held": "SUSPENDING",
+        **_ENDS,
     },
     "SUSPENDING": {
+        "RequestAcceptedResume": "SUSPENDING",
+        "RequestAcceptedCancel": "SUSPENDING",
+        "RequestAcceptedResolve": "SUSPENDING",
+        "held": "SUSPENDING",
         "RunSuspended": "SUSPENDED",
         "RunResumed": "RUNNING",
-        "RunSucceeded": "SUCCEEDED",  # nothing was left to suspend
-        "RunReverted": "REVERTED",
-        "RunFailed": "FAILED",
+        **_ENDS,  # nothing was left to suspend
     },
-    "SUSPENDED": {"RunResumed": "RUNNING"},
+    "SUSPENDED": {
+        "RequestAcceptedResume": "SUSPENDED",
+        "RequestAcceptedCancel": "SUSPENDED",
+        "RequestAcceptedResolve": "SUSPENDED",
+        "RunResumed": "RUNNING",
+    },
     "SUCCEEDED": {"RequestAcceptedRevert": "RUNNING", **_RERUN},
     "FAILED": {"RequestAcceptedRevert": "RUNNING", **_RERUN},
     "REVERTED": {**_RERUN},
+    "CANCELLED": {**_RERUN},
 }
 
 

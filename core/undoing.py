@@ -68,6 +68,14 @@ def begin(state: State, scope: int) -> None:
         _complete(state, scope)
 
 
+def widen(state: State) -> None:
+    """The revert under way of some of the run becomes one of all of it (G4)."""
+    state.agenda.drop(RUN)
+    _spread(state, RUN, RUN)
+    if state.open_reverts[RUN] == 0:
+        _complete(state, RUN)
+
+
 def _spread(state: State, number: int, scope: int) -> None:
     """Enable the reverts under a node that is free to be undone, latest first in nothing but the log's order."""
     nodes, standing_succs = state.plan.nodes, state.standing_succs

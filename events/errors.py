@@ -14,7 +14,7 @@
     ├ IntegrityError       FL7xx  Tampered · Nondeterminism · SealBroken
     └ InternalError        FL9xx  a bug of ours
 
-Raised *by* user code, and not errors: `NotReady`, `Permanent`.
+Raised *by* user code, and not errors: `NotReady`, `Permanent`, `Hold`.
 
 A message says what is wrong and where; ``hint`` says what to do next; ``code`` never changes its meaning.
 """
@@ -454,3 +454,7 @@ class NotReady(Exception):
 
 class Permanent(Exception):
     """Raised by a task: no further attempts, ask the retry at once."""
+
+
+class Hold(Exception):
+    """Raised by a task: a person must look. The run is suspended until `resolve` says what became of it (rule G3)."""

@@ -22,7 +22,8 @@ OnFailure = Literal["revert", "stop"]
 Decision = Literal["RETRY", "REVERT", "REVERT_ALL"]
 Depth = Literal["atom", "neighbors", "flow", "all"]
 Phase = Literal["execute", "revert"]
-RequestKind = Literal["suspend", "revert", "rerun"]
+RequestKind = Literal["suspend", "resume", "cancel", "resolve", "signal", "rerun", "revert", "fork"]
+Resolution = Literal["rerun", "failed", "succeeded"]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -78,7 +79,9 @@ class PlanChanged(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RunSuspended(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """No body runs any more; the run waits for `resume` (rule G2)."""
+    """No body runs any more; the run waits for `resume` (rule G2), or for a word on the atoms ``held`` (G3)."""
+
+    held: tuple[str, ...] = ()
 
 
 class RunResumed(Event, frozen=True, kw_only=True, omit_defaults=True):
@@ -99,12 +102,22 @@ class RunFailed(Event, frozen=True, kw_only=True, omit_defaults=True):
     reason: Literal["stopped", "revert_failed"]
 
 
+class RunCancelled(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """The run was given up on request, and undone; ``kept``: what it had done is still standing (rule G4)."""
+
+    kept: bool = False
+
+
 # -- requests -----------------------------------------------------------------------------------
 
 
 class RequestAccepted(Event, frozen=True, kw_only=True, omit_defaults=True, rename={"from_": "from"}):
-    """A person's request took effect; who asked is the envelope's actor. ``from_`` (written ``from``): in a rerun, the
-    part from which on it was asked for (rule G5)."""
+    """A person's request took effect; who asked is the envelope's actor.
+
+    ``from_`` (written ``from``): in a rerun, the part from which on it was asked for (G5). ``keep`` belongs to a cancel
+    (G4). A resolve stands at the path of the atom it speaks of (G3): ``resolution``, and for "succeeded" the
+    ``result``, or ``moved`` to a payload row.
+    """
 
     volatile = frozenset({"request"})
 
@@ -112,17 +125,32 @@ class RequestAccepted(Event, frozen=True, kw_only=True, omit_defaults=True, rena
     kind: RequestKind
     reason: str = ""
     from_: str | None = None
+    keep: bool = False
+    resolution: Resolution | None = None
+    result: Raw = NULL
+    moved: str | None = None
 
 
 class RequestRefused(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """A person's request was answered with no; ``why`` says why."""
+    """A person's request was answered with no; ``why`` says why. ``kind`` is as it was sent, also one nobody knows."""
 
     volatile = frozenset({"request"})
 
     request: str
-    kind: RequestKind
+    kind: str
     why: str
     reason: str = ""
+
+
+class SignalReceived(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A value came for whoever waits for ``name`` (rule F4): ``payload``, or ``moved`` to a payload row."""
+
+    volatile = frozenset({"request"})
+
+    request: str
+    name: str
+    payload: Raw = NULL
+    moved: str | None = None
 
 
 # -- scopes (path: the flow that has the retry; "" is the run itself) -----------------------------
@@ -228,23 +256,31 @@ class TaskStarted(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TaskWaiting(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """The body said `NotReady`: the attempt goes on at ``until`` (rule F2)."""
+    """The body said `NotReady`: the attempt goes on at ``until`` (rule F2).
+
+    A sleep waits likewise, and so does who waits for a ``signal`` of this name (F4), then perhaps without an end.
+    """
 
     volatile = frozenset({"until", "polls"})
 
-    until: int
+    until: int | None = None
     polls: int = 1
     message: str = ""
+    signal: str = ""
 
 
 class TaskSucceeded(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """The body returned; ``result`` is its value through the return annotation, or ``moved`` to a payload row."""
+    """The body returned; ``result`` is its value through the return annotation, or ``moved`` to a payload row.
 
-    volatile = frozenset({"polls"})
+    ``signal``: nothing was called, the result is what came with that `SignalReceived`, by its version (F4).
+    """
+
+    volatile = frozenset({"polls", "signal"})
 
     result: Raw = NULL
     moved: str | None = None
     polls: int = 0
+    signal: int | None = None
 
 
 class TaskFailed(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -267,6 +303,12 @@ class TaskInterrupted(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
 
     cause: str
     phase: Phase = "execute"
+
+
+class TaskHeld(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A person must say what became of the attempt (rule G3): the task says so, or its body did (`Hold`)."""
+
+    reason: str = ""
 
 
 class RevertStarted(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -300,14 +342,14 @@ class OutcomeIgnored(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
 
 RUN_EVENTS: tuple[type[Event], ...] = (
     RunSubmitted, RunClaimed, RunReleased, RunStarted, PlanChanged, RunSuspended, RunResumed, RunSucceeded, RunReverted,
-    RunFailed, RequestAccepted, RequestRefused,
+    RunFailed, RunCancelled, RequestAccepted, RequestRefused, SignalReceived,
 )  # fmt: skip
 SCOPE_EVENTS: tuple[type[Event], ...] = (RoundStarted, RetryDecided, ScopeReverting, ScopeReset)
 BRANCH_EVENTS: tuple[type[Event], ...] = (BranchDecided, TaskSkipped)
 EXPANSION_EVENTS: tuple[type[Event], ...] = (FlowExpanded,)
 ATOM_EVENTS: tuple[type[Event], ...] = (
-    TaskStarted, TaskWaiting, TaskSucceeded, TaskFailed, TaskInterrupted, RevertStarted, TaskReverted, RevertFailed,
-    OutcomeIgnored,
+    TaskStarted, TaskWaiting, TaskSucceeded, TaskFailed, TaskInterrupted, TaskHeld, RevertStarted, TaskReverted,
+    RevertFailed, OutcomeIgnored,
 )  # fmt: skip
 EVENTS: tuple[type[Event], ...] = (
     *RUN_EVENTS, *SCOPE_EVENTS, TimerFired, *BRANCH_EVENTS, *EXPANSION_EVENTS, *ATOM_EVENTS,

@@ -19,6 +19,7 @@ FailureKind = Literal[
     "interrupted",  # its process died and the task says on_interrupt="fail"
     "poison",  # its process died three times in one try
     "retry",  # the retry's own code raised
+    "resolved",  # a person said so, of an attempt that was held
 ]
 
 

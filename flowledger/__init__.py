@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .core.pauses import sleep
     from .core.resource import Resource
     from .core.retry import AlwaysRevert, AlwaysRevertAll, Deadline, Retry, Times, Try, TryEach
+    from .core.signals import Signal
     from .core.symbols import Symbol, symbol
     from .core.task import AsyncFunctionTask, FunctionTask, Task
     from .events.envelope import Envelope
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         FlowledgerError,
         FlowNotRegistered,
         FoldFailed,
+        Hold,
         IllegalRequest,
         InboxNotEmpty,
         InputError,
@@ -99,6 +101,7 @@ _HOMES = {
     "core.pauses": ("sleep",),
     "core.resource": ("Resource",),
     "core.retry": ("AlwaysRevert", "AlwaysRevertAll", "Deadline", "Retry", "Times", "Try", "TryEach"),
+    "core.signals": ("Signal",),
     "core.symbols": ("Symbol", "symbol"),
     "core.task": ("AsyncFunctionTask", "FunctionTask", "Task"),
     "events.envelope": ("Envelope",),
@@ -131,6 +134,7 @@ __all__ = [
     "FlowledgerError",
     "FoldFailed",
     "FunctionTask",
+    "Hold",
     "IllegalRequest",
     "InboxNotEmpty",
     "InputError",
@@ -171,6 +175,7 @@ __all__ = [
     "SchemaTooOld",
     "SealBroken",
     "Settings",
+    "Signal",
     "StoreError",
     "StoreUnavailable",
     "Symbol",

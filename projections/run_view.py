@@ -239,6 +239,7 @@ def _ended(view: RunView, path: str, event: facts.Event, time_us: int) -> None:
         facts.RunSucceeded: "SUCCEEDED",
         facts.RunReverted: "REVERTED",
         facts.RunFailed: "FAILED",
+        facts.RunCancelled: "CANCELLED",
     }
     view.status = status[type(event)]
     view.fail_reason = event.reason if isinstance(event, facts.RunFailed) else ""
@@ -250,6 +251,7 @@ def _ended(view: RunView, path: str, event: facts.Event, time_us: int) -> None:
 def _accepted(view: RunView, path: str, event: facts.RequestAccepted, time_us: int) -> None:
     if event.kind == "suspend":
         view.status = "SUSPENDING"
+    if event.kind not in ("revert", "rerun"):
         return
     view.asked_to_revert = event.kind == "revert"
     view.status, view.direction = "RUNNING", "BACK" if view.asked_to_revert else "FORWARD"
@@ -323,7 +325,8 @@ def _task_started(view: RunView, path: str, event: facts.TaskStarted, time_us: i
 
 def _task_waiting(view: RunView, path: str, event: facts.TaskWaiting, time_us: int) -> None:
     atom = view.move(path, "WAITING")
-    atom.until_us, atom.polls, atom.message = event.until, event.polls, event.message
+    atom.until_us, atom.polls = event.until, event.polls
+    atom.message = f"for signal {event.signal}" if event.signal else event.message
 
 
 def _task_succeeded(view: RunView, path: str, event: facts.TaskSucceeded, time_us: int) -> None:
@@ -348,6 +351,12 @@ def _task_interrupted(view: RunView, path: str, event: facts.TaskInterrupted, ti
     atom.interruptions += 1
     if view.resumptions:
         view.resumptions[-1].interrupted.append(path)
+
+
+def _task_held(view: RunView, path: str, event: facts.TaskHeld, time_us: int) -> None:
+    atom = view.move(path, "INTERRUPTED")
+    atom.message, atom.until_us = event.reason, None
+    view.status = "SUSPENDING"
 
 
 def _revert_started(view: RunView, path: str, event: facts.RevertStarted, time_us: int) -> None:
@@ -391,6 +400,7 @@ _FOLDS: Final[dict[type[facts.Event], Callable[[RunView, str, Any, int], None]]]
     facts.RunSucceeded: _ended,
     facts.RunReverted: _ended,
     facts.RunFailed: _ended,
+    facts.RunCancelled: _ended,
     facts.RequestAccepted: _accepted,
     facts.BranchDecided: _branch_decided,
     facts.TaskSkipped: _task_skipped,
@@ -404,6 +414,7 @@ _FOLDS: Final[dict[type[facts.Event], Callable[[RunView, str, Any, int], None]]]
     facts.TaskSucceeded: _task_succeeded,
     facts.TaskFailed: _task_failed,
     facts.TaskInterrupted: _task_interrupted,
+    facts.TaskHeld: _task_held,
     facts.RevertStarted: _revert_started,
     facts.TaskReverted: _task_reverted,
     facts.RevertFailed: _revert_failed,

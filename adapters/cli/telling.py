@@ -84,9 +84,20 @@ def _branch(event: facts.BranchDecided) -> Told:
 
 
 def _accepted(event: facts.RequestAccepted) -> Told:
-    state = {"suspend": "SUSPENDING", "revert": "REVERTING", "rerun": "RUNNING"}[event.kind]
-    from_ = f" from {event.from_} on" if event.from_ else ""
-    return Told(state, f"{event.kind}{from_} accepted: {event.reason}")
+    state = {"suspend": "SUSPENDING", "revert": "REVERTING", "cancel": "REVERTING"}.get(event.kind, "RUNNING")
+    more = f" from {event.from_} on" if event.from_ else " keeping what stands" if event.keep else ""
+    more += f" as {event.resolution}" if event.resolution else ""
+    return Told(state, f"{event.kind}{more} accepted: {event.reason}".removesuffix(": "))
+
+
+def _waiting(event: facts.TaskWaiting) -> Told:
+    what = f" for signal {event.signal}" if event.signal else f"{_polls(event.polls)} {event.message}".rstrip()
+    return Told("WAITING", f"waiting{what}")
+
+
+def _suspended(event: facts.RunSuspended) -> Told:
+    held = f", held at {', '.join(event.held)}: resolve it" if event.held else ""
+    return Told("SUSPENDED", f"run suspended{held}")
 
 
 def _run_failed(event: facts.RunFailed) -> Told:
@@ -99,13 +110,15 @@ _TOLD: Final[dict[type[facts.Event], Callable[[Any], Told]]] = {
     facts.RunReleased: lambda e: Told("PENDING", f"released {e.reason}".rstrip(), quiet=True),
     facts.RunStarted: lambda e: Told("RUNNING", f"started, plan {e.fingerprint[:12]}"),
     facts.PlanChanged: lambda e: Told("RUNNING", f"goes on under another plan, {e.fingerprint[:12]}"),
-    facts.RunSuspended: lambda _: Told("SUSPENDED", "run suspended"),
+    facts.RunSuspended: _suspended,
     facts.RunResumed: lambda _: Told("RUNNING", "run resumed"),
     facts.RunSucceeded: lambda _: Told("SUCCEEDED", "run succeeded"),
     facts.RunReverted: lambda _: Told("REVERTED", "run reverted"),
     facts.RunFailed: _run_failed,
+    facts.RunCancelled: lambda e: Told("CANCELLED", "run cancelled" + (", all kept" if e.kept else "")),
     facts.RequestAccepted: _accepted,
     facts.RequestRefused: lambda e: Told("FAILED", f"{e.kind} refused: {e.why}"),
+    facts.SignalReceived: lambda e: Told("RUNNING", f"signal {e.name} received"),
     facts.RoundStarted: lambda e: Told("RUNNING", f"round {e.round}", quiet=e.round < 2),
     facts.RetryDecided: _decided,
     facts.BranchDecided: _branch,
@@ -114,10 +127,11 @@ _TOLD: Final[dict[type[facts.Event], Callable[[Any], Told]]] = {
     facts.ScopeReset: lambda _: Told("PENDING", "reset", quiet=True),
     facts.TimerFired: lambda _: Told("RUNNING", "timer fired", quiet=True),
     facts.TaskStarted: lambda e: Told("RUNNING", f"started{_counted(e)}"),
-    facts.TaskWaiting: lambda e: Told("WAITING", f"waiting{_polls(e.polls)} {e.message}".rstrip()),
+    facts.TaskWaiting: _waiting,
     facts.TaskSucceeded: _succeeded,
     facts.TaskFailed: _failed,
     facts.TaskInterrupted: lambda e: Told("INTERRUPTED", f"{e.phase} interrupted: {e.cause}"),
+    facts.TaskHeld: lambda e: Told("INTERRUPTED", f"held: {e.reason}"),
     facts.RevertStarted: lambda e: Told("REVERTING", f"revert started{_counted(e)}"),
     facts.TaskReverted: lambda _: Told("REVERTED", "reverted"),
     facts.RevertFailed: _revert_failed,

@@ -130,7 +130,7 @@ class Specs:
         return found
 
     def _lane(self, spec: TaskSpec, asked: Lane | None) -> Lane:
-        if spec.pause is not None:
+        if spec.pause is not None or spec.signal is not None:
             return "control"
         if self._draft.executor == "inline":
             return "inline"

@@ -16,9 +16,10 @@ from flowledger.core.agenda import CONTROL
 from flowledger.core.evolve import ended
 from flowledger.core.flowing import may_start
 from flowledger.core.plan import Node, Plan
-from flowledger.core.ports import Appender, Clock, Ids, Listeners
+from flowledger.core.ports import Appender, Clock, Ids, Listeners, Post
 from flowledger.core.state import State
 from flowledger.core.values import Values
+from flowledger.events import facts
 from flowledger.events.envelope import Envelope
 from flowledger.events.facts import Event, Phase
 from flowledger.events.failure import Failure
@@ -50,6 +51,7 @@ class Services:
     lanes: Mapping[str, Lane]
     resources: ResourcePool
     listeners: Listeners
+    post: Post
     actor: str
     inline_bytes: int
     max_bytes: int
@@ -128,6 +130,14 @@ class ActiveRun(ABC):
         if lane == CONTROL:
             return 1
         return 0 if self.giving_up is not None else self._slots[lane].free
+
+    def keep(self, content: bytes) -> tuple[facts.Raw, str | None]:
+        """A value as it goes into an event: itself, or moved out to a payload row if it is large."""
+        if len(content) <= self.services.inline_bytes:
+            return facts.Raw(content), None
+        moved = self.drafts.move_out(content)
+        self.moved[moved] = content
+        return facts.NULL, moved
 
     def start_when_durable(self, attempt: Attempt) -> None:
         """Start this body once what has been drafted is acknowledged."""

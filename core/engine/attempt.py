@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from flowledger.core.context import RUNNING, TaskContext
 from flowledger.core.plan import Call, Node
-from flowledger.events.errors import NotReady, PayloadTooLarge, Permanent, UnserialisableResult
+from flowledger.events.errors import Hold, NotReady, PayloadTooLarge, Permanent, UnserialisableResult
 from flowledger.events.facts import Phase
 from flowledger.events.failure import Failure, FailureKind
 
@@ -48,7 +48,13 @@ class Unready(NamedTuple):
     message: str
 
 
-Outcome = Returned | Raised | Unready
+class Held(NamedTuple):
+    """The body said `Hold`; ``failure`` says where and why."""
+
+    failure: Failure
+
+
+Outcome = Returned | Raised | Unready | Held
 
 
 class Host(Protocol):
@@ -183,6 +189,8 @@ class Attempt:
             return Unready(error.retry_after_s, str(error))
         if self.timed_out:
             return self.overdue(error)
+        if isinstance(error, Hold) and self.phase == "execute":
+            return Held(self.failure(error, "permanent"))
         if isinstance(error, Permanent):
             return Raised(self.failure(error, "permanent"), again=False, exception=error)
         task = self.node.task

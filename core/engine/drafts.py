@@ -6,10 +6,12 @@ the append is refused the folded state is thrown away with the driver (A1).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 
 from flowledger.core.decide import wake_at_us
 from flowledger.core.evolve import evolve
+from flowledger.core.evolve.run import ENDINGS, BeforeEnding, before_ending, take_back
 from flowledger.core.ports import Clock
 from flowledger.core.state import State
 from flowledger.events.chain import link
@@ -20,7 +22,8 @@ from flowledger.events.store import FINAL, Append, NewStream, PayloadRow, PlanRo
 
 
 class Drafts:
-    """Collects what one run appends next. ``head`` is the hash of the last event, drafted or stored."""
+    """Collects what one run appends next. ``head`` is the hash of the last event, drafted or stored; ``expected`` the
+    version after which the next append comes."""
 
     def __init__(self, run_id: str, state: State, clock: Clock, *, actor: str, head: bytes, epoch: int) -> None:
         self._run_id = run_id
@@ -31,11 +34,12 @@ class Drafts:
         self.head = head
         self.release = False  # the append gives the run up, although it is not over
         self.epoch = epoch
-        self._expected = state.version
+        self.expected = state.version
         self._events: list[StoredEvent] = []
         self._payloads: list[PayloadRow] = []
         self._plans: list[PlanRow] = []
         self._create: NewStream | None = None
+        self._ending: tuple[BeforeEnding, bytes] | None = None
 
     def __len__(self) -> int:
         return len(self._events)
@@ -45,8 +49,10 @@ class Drafts:
         state = self._state
         now = self._clock.now_us()
         time_us = max(state.time_us, now)  # never back within a run (F1)
-        evolve(state, number, event, time_us)
         cls = type(event)
+        if cls in ENDINGS:
+            self._ending = before_ending(state), self.head
+        evolve(state, number, event, time_us)
         type_, path = cls.__name__, state.plan.nodes[number].path
         payload = encode(event)
         who = actor or self._actor
@@ -68,23 +74,41 @@ class Drafts:
         """The append carries the document of a plan, or of an expansion."""
         self._plans.append(plan)
 
-    def take(self) -> Append:
-        """What has been drafted, as one append; what comes after is drafted for the next."""
+    def put_back(self, append: Append) -> None:
+        """An append was refused because there is mail (G1): draft it again, but for the ending it would have been."""
+        events = list(append.events)
+        if self._ending is not None:
+            before, self.head = self._ending
+            take_back(self._state, before)
+            events.pop()
+            self._ending = None
+        self.expected = append.expected
+        self._events, self._payloads, self._plans = events, list(append.payloads), list(append.plans)
+        self._create = append.create
+
+    def take(self, *, answers: Sequence[int] = (), seen: int = 0) -> Append:
+        """What has been drafted, as one append; what comes after is drafted for the next.
+
+        ``answers`` are numbers of mail that it answers; ``seen`` is how much mail is known, should it be an ending.
+        """
         state = self._state
         status = state.status
+        ends = status in FINAL or status == "SUSPENDED"
         append = Append(
             run_id=self._run_id,
-            expected=self._expected,
+            expected=self.expected,
             epoch=self.epoch,
             events=self._events,
             status=status,
             direction=state.direction,
             wake_at_us=wake_at_us(state) if state.due else None,
             create=self._create,
-            release=self.release or status in FINAL or status == "SUSPENDED",
+            release=self.release or ends,
             payloads=self._payloads,
             plans=self._plans,
+            answers=answers,
+            seen=seen if ends else None,
         )
-        self._expected = state.version
+        self.expected = state.version
         self._events, self._payloads, self._plans, self._create = [], [], [], None
         return append

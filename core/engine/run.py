@@ -17,17 +17,18 @@ from time import monotonic
 
 from flowledger.core import decide as deciding
 from flowledger.core.actions import Wait
-from flowledger.core.plan import Plan
+from flowledger.core.plan import RUN, Plan
 from flowledger.core.state import State
 from flowledger.events import facts
 from flowledger.events.codec import opened
 from flowledger.events.envelope import Envelope
-from flowledger.events.errors import FlowledgerError, InternalError, StoreError
-from flowledger.events.facts import RequestKind
-from flowledger.events.store import LIVE, Append, AppendResult
+from flowledger.events.errors import FlowledgerError, InboxNotEmpty, InternalError, StoreError
+from flowledger.events.requests import Request, encode
+from flowledger.events.store import LIVE, Append, AppendResult, Inbox
 
 from . import performing, settling
 from .active import ActiveRun, Observer, Services
+from .answering import Asked, answer
 from .attempt import Attempt, Outcome
 
 TURN_S = 0.01  # how long a run may keep the loop to itself before others get a turn
@@ -56,7 +57,11 @@ class RunDriver(ActiveRun):
         self._observers: list[Observer] = [observe] if observe else []
         self._outcomes: deque[tuple[Attempt, Outcome]] = deque()
         self._fired: list[Wait] = []
-        self._requests: list[tuple[RequestKind, str, str]] = []
+        self._asked: list[Asked] = []
+        self._answered: list[int] = []  # numbers of mail that the next append answers
+        self._known = 0  # the number up to which mail has been delivered
+        self._seen = 0  # how much mail there has been when it was last looked for
+        self._fetching = False
         self._timers: dict[int, tuple[Wait, asyncio.TimerHandle]] = {}
         self._in_flight: Append | None = None
         self._turning = False
@@ -70,9 +75,31 @@ class RunDriver(ActiveRun):
         self._outcomes.append((attempt, outcome))
         self.advance()
 
-    def request(self, kind: RequestKind, *, reason: str, actor: str, later: bool = False) -> None:
-        """A person asks something of this run (called on the loop); ``later``: answered by the first turn."""
-        self._requests.append((kind, reason, actor))
+    def request(self, request: Request, *, actor: str, later: bool = False) -> None:
+        """A person in this process asks something of this run (called on the loop); what does not fit its state is
+        passed over. ``later``: answered by the first turn."""
+        self._asked.append(Asked(self.services.ids.request_id(), request.kind, encode(request), actor))
+        if not later:
+            self.advance()
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing of the run has been stored yet, so that nobody can have sent it anything."""
+        return self.drafts.expected == 0
+
+    @property
+    def known_mail(self) -> int:
+        """The number up to which the run's mail has been delivered."""
+        return self._known
+
+    def deliver(self, inbox: Inbox, *, later: bool = False) -> None:
+        """The run's inbox as it was a moment ago (called on the loop): what is new in it is answered."""
+        self._seen = max(self._seen, inbox.requests)
+        self._fetching = False
+        for row in inbox.rows:
+            if row.number > self._known:
+                self._known = row.number
+                self._asked.append(Asked(row.id, row.kind, row.content, row.actor, row.number))
         if not later:
             self.advance()
 
@@ -130,13 +157,13 @@ class RunDriver(ActiveRun):
             self._turning = False
 
     def _turn(self) -> None:
-        if self._in_flight:
+        if self._in_flight or self._fetching:
             return
         self._take_in()
         self.refused.clear()
         performing.perform_all(self)
         if deciding.suspended(self.state) and not self.live:
-            self.draft(0, facts.RunSuspended())
+            self.draft(RUN, facts.RunSuspended(held=deciding.held_paths(self.state)))
         elif self.giving_up is not None and not self.live and self.state.status in LIVE:
             self.draft(0, facts.RunReleased(reason=self.giving_up))
             self.drafts.release = True
@@ -155,20 +182,17 @@ class RunDriver(ActiveRun):
             if self.state.due.get(wait.node) == wait:
                 self.draft(wait.node, facts.TimerFired(due=wait.until_us))
         self._fired.clear()
-        for kind, reason, actor in self._requests:
-            self._answer(kind, reason, actor)
-        self._requests.clear()
-
-    def _answer(self, kind: RequestKind, reason: str, actor: str) -> None:
-        request = self.services.ids.request_id()
-        if kind == "suspend" and self.state.status != "RUNNING":
-            return  # already on its way
-        self.draft(0, facts.RequestAccepted(request=request, kind=kind, reason=reason), actor=actor)
+        for asked in self._asked:
+            answer(self, asked)
+            if asked.number is not None:
+                self._answered.append(asked.number)
+        self._asked.clear()
 
     # -- appending ------------------------------------------------------------------------------
 
     def _append(self) -> None:
-        append = self.drafts.take()
+        append = self.drafts.take(answers=self._answered, seen=self._seen)
+        self._answered = []
         for row in append.payloads:
             self.moved[row.digest] = row.content
         self._in_flight = append
@@ -178,6 +202,9 @@ class RunDriver(ActiveRun):
         append = self._in_flight
         self._in_flight = None
         if self.lost or append is None:
+            return
+        if isinstance(result, InboxNotEmpty):
+            self._read_mail_first(append)
             return
         if isinstance(result, StoreError):
             self.lose(result)
@@ -193,6 +220,13 @@ class RunDriver(ActiveRun):
             self._set_timers(append)
         self._start()
         self.advance()
+
+    def _read_mail_first(self, append: Append) -> None:
+        """The run was to end or to be suspended, but there is mail (G1): answer it, and decide again."""
+        self.drafts.put_back(append)
+        self._answered = list(append.answers)
+        self._fetching = True
+        self.services.post.fetch(self.run_id)
 
     def _tell(self, envelopes: list[Envelope]) -> None:
         for observer in self._observers:

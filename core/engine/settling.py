@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from flowledger.core import decide as deciding
+from flowledger.core.flowing import may_start
 from flowledger.core.plan import Node
 from flowledger.core.undoing import revert_lane
 from flowledger.events import facts
 from flowledger.events.failure import Failure
 
 from .active import ActiveRun
-from .attempt import Attempt, Executor, Outcome, Raised, Returned, Unready
+from .attempt import Attempt, Executor, Held, Outcome, Raised, Returned, Unready
 
 POLL_LOG_US = 60_000_000  # a poll is written down when it begins to wait, then at most once a minute (F2)
 MAX_INTERRUPTIONS = 3  # C6, D5
@@ -60,16 +61,26 @@ def _settle_execute(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
             fail(run, node, outcome.failure, final=final, attempt=attempt.attempt)
         case Unready():
             _wait(run, attempt, outcome)
+        case Held():
+            _hold(run, attempt, outcome)
+
+
+def _hold(run: ActiveRun, attempt: Attempt, outcome: Held) -> None:
+    """The body leaves it to a person (G3). Where its scope fails anyway, that it did not finish is all there is."""
+    number = attempt.node.number
+    if may_start(run.state, attempt.node.scope):
+        held = facts.TaskHeld(try_=attempt.try_, attempt=attempt.attempt, reason=outcome.failure.message)
+        run.draft(number, held)
+    else:
+        fail(run, attempt.node, outcome.failure, final=True, attempt=attempt.attempt)
 
 
 def _succeed(run: ActiveRun, attempt: Attempt, content: bytes) -> None:
-    moved = run.drafts.move_out(content) if len(content) > run.services.inline_bytes else None
-    if moved is not None:
-        run.moved[moved] = content
+    result, moved = run.keep(content)
     event = facts.TaskSucceeded(
         try_=attempt.try_,
         attempt=attempt.attempt,
-        result=facts.NULL if moved else facts.Raw(content),
+        result=result,
         moved=moved,
         polls=_polls(run, attempt.node.number),
     )

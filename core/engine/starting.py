@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from flowledger.core.actions import Action
 from flowledger.core.plan import Node, Pause, TaskSpec
+from flowledger.core.state import Resolved
 from flowledger.events import facts
 from flowledger.events.failure import Failure, FailureKind
 
 from .active import ActiveRun
 from .attempting import fail_before_body, fit, next_attempt, task_of
+from .hearing import hear
 from .settling import MAX_INTERRUPTIONS, fail
 
 
@@ -18,7 +20,9 @@ def start(run: ActiveRun, action: Action) -> bool:
     task = task_of(node)
     if task.pause is not None:
         return _sleep(run, node, task.pause)
-    if state.states[node.number] == "INTERRUPTED" and _is_blamed(run, node, task):
+    if task.signal is not None:
+        return hear(run, node, task.signal)
+    if state.states[node.number] == "INTERRUPTED" and _is_not_run_again(run, node, task):
         return True
     if not fit(run, node, node.arguments):
         return node.number in run.unfit and fail_before_body(run, node, run.unfit.pop(node.number))
@@ -67,16 +71,36 @@ def _sleep(run: ActiveRun, node: Node, pause: Pause) -> bool:
     return True
 
 
-def _is_blamed(run: ActiveRun, node: Node, task: TaskSpec) -> bool:
-    """An interrupted atom that is not run again: the task says so, or it has lost three processes (C6)."""
+def _is_not_run_again(run: ActiveRun, node: Node, task: TaskSpec) -> bool:
+    """An interrupted atom: a person or the task says what becomes of it, or it has lost three processes (C6, G3)."""
     number = node.number
+    said = run.state.resolved.get(number)
+    if said is not None and said.resolution != "rerun":
+        _as_said(run, node, said)
+        return True
     count = run.state.interruptions.get(number, 0)
-    if task.on_interrupt == "rerun" and count < MAX_INTERRUPTIONS:
+    if count < MAX_INTERRUPTIONS and (task.on_interrupt == "rerun" or said is not None):
         return False
+    if count < MAX_INTERRUPTIONS and task.on_interrupt == "hold":
+        lost = f"the process running it was lost {count} time(s) in this try; its effect is unknown"
+        run.draft(number, facts.TaskHeld(try_=run.state.tries[number], attempt=run.state.attempts[number], reason=lost))
+        return True
     kind: FailureKind = "poison" if count >= MAX_INTERRUPTIONS else "interrupted"
     message = f"the process running it was lost {count} time(s) in this try; its effect is unknown"
     fail(run, node, Failure(path=node.path, type="Interrupted", message=message, kind=kind), final=True)
     return True
+
+
+def _as_said(run: ActiveRun, node: Node, said: Resolved) -> None:
+    """A person has said how the attempt ended (G3)."""
+    number, try_ = node.number, run.state.tries[node.number]
+    attempt = run.state.attempts[number]
+    if said.resolution == "succeeded":
+        result, moved = said.result.content, said.result.moved
+        run.draft(number, facts.TaskSucceeded(try_=try_, attempt=attempt, result=result, moved=moved))
+        return
+    failure = Failure(path=node.path, type="Held", message=said.reason, kind="resolved", attempt=attempt)
+    fail(run, node, failure, final=True, attempt=attempt)
 
 
 # -- polls --------------------------------------------------------------------------------------

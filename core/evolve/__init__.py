@@ -16,14 +16,15 @@ from flowledger.events.envelope import Envelope
 from flowledger.events.errors import Nondeterminism
 from flowledger.events.facts import Event
 
-from . import attempts, branches, expansions, reverts, run, scopes
+from . import attempts, branches, expansions, requests, reverts, run, scopes
 from .reverts import ended
 from .stepping import Evolver
 
 __all__ = ["apply", "ended", "evolve", "fold"]
 
 _EVOLVERS: dict[type[Event], Evolver] = {
-    **run.EVOLVERS, **scopes.EVOLVERS, **branches.EVOLVERS, **expansions.EVOLVERS, **attempts.EVOLVERS,
+    **run.EVOLVERS, **requests.EVOLVERS, **scopes.EVOLVERS, **branches.EVOLVERS, **expansions.EVOLVERS,
+    **attempts.EVOLVERS,
     **reverts.EVOLVERS,
 }  # fmt: skip
 

@@ -9,7 +9,7 @@ from flowledger.core.states import ATOM
 from flowledger.events import facts
 
 from .bodies import body_ended, leave_wait, settle_body, try_again, wait
-from .stepping import Evolvers, nothing, step
+from .stepping import Evolvers, nothing, step, step_run
 
 
 def _task_started(state: State, number: int, event: facts.TaskStarted, name: str) -> None:
@@ -18,6 +18,7 @@ def _task_started(state: State, number: int, event: facts.TaskStarted, name: str
     flowing.off_agenda(state, number)
     if first:
         flowing.touch(state, number)
+    state.resolved.pop(number, None)
     state.attempts[number] = event.attempt
     if state.standing[number] == 0:
         undoing.stand(state, number)
@@ -33,16 +34,33 @@ def _task_started(state: State, number: int, event: facts.TaskStarted, name: str
 
 
 def _task_waiting(state: State, number: int, event: facts.TaskWaiting, name: str) -> None:
-    sleeps = state.states[number] == "PENDING"
-    if sleeps:
+    if state.states[number] == "PENDING":  # a sleep, or a wait for a signal: nothing is called
         flowing.touch(state, number)
         flowing.off_agenda(state, number)
+        step(state, number, ATOM, name)
+        if event.until is not None:
+            state.due[number] = Wait(number, event.until, "signal" if event.signal else "sleep")
+        wait(state, number)
+        if event.signal:
+            flowing.listen(state, number, event.signal)
+        return
     step(state, number, ATOM, name)
     was_running = body_ended(state, number)
-    if not sleeps:
-        state.polls[number] = event.polls
-    state.due[number] = Wait(number, event.until, "sleep" if sleeps else "poll")
+    state.polls[number] = event.polls
+    if event.until is not None:
+        state.due[number] = Wait(number, event.until, "poll")
     wait(state, number)
+    settle_body(state, number, was_running)
+
+
+def _task_held(state: State, number: int, event: facts.TaskHeld, name: str) -> None:
+    """The run is suspended as soon as nothing runs in it, until a person has said what became of the attempt (G3)."""
+    step(state, number, ATOM, name)
+    step_run(state, "held")
+    was_running = body_ended(state, number)
+    flowing.off_agenda(state, number)
+    leave_wait(state, number)
+    state.held[number] = event.reason
     settle_body(state, number, was_running)
 
 
@@ -50,8 +68,10 @@ def _task_succeeded(state: State, number: int, event: facts.TaskSucceeded, name:
     step(state, number, ATOM, name)
     was_running = body_ended(state, number)
     if not was_running:
-        flowing.off_agenda(state, number)  # a sleep that is over
+        flowing.off_agenda(state, number)  # a sleep that is over, a signal taken, or what a person has said
         leave_wait(state, number)
+        state.offered.pop(number, None)
+        state.resolved.pop(number, None)
     if event.polls:
         state.polls[number] = event.polls
     state.results[number] = Result(event.result, event.moved)
@@ -66,6 +86,7 @@ def _task_failed(state: State, number: int, event: facts.TaskFailed, name: str) 
     was_running = body_ended(state, number)
     flowing.off_agenda(state, number)
     leave_wait(state, number)
+    state.resolved.pop(number, None)
     state.failures[number] = event.failure
     state.failure_counts[number] = state.failure_counts.get(number, 0) + 1
     if event.failure.kind != "timeout":
@@ -98,5 +119,6 @@ EVOLVERS: Evolvers = {
     facts.TaskSucceeded: _task_succeeded,
     facts.TaskFailed: _task_failed,
     facts.TaskInterrupted: _task_interrupted,
+    facts.TaskHeld: _task_held,
     facts.OutcomeIgnored: nothing,
 }

@@ -29,6 +29,9 @@ def _revert_started(state: State, number: int, event: facts.RevertStarted, name:
 def ended(state: State, number: int) -> Ended:
     """How the execute of an atom has ended when its revert begins; what was lost or overdue may have had its effect."""
     now = state.states[number]
+    said = state.resolved.get(number)
+    if now == "INTERRUPTED" and said is not None and said.resolution != "rerun":
+        return said.resolution
     if now != "FAILED":
         return "succeeded" if now == "SUCCEEDED" else "unknown"
     return "unknown" if state.failures[number].kind in _UNKNOWN else "failed"

@@ -1,14 +1,16 @@
-"""The fold of what happens to the run as a whole: claimed, started, suspended, asked, ended."""
+"""The fold of what happens to the run as a whole: claimed, started, suspended, ended."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from flowledger.core import flowing
 from flowledger.core.plan import RUN
-from flowledger.core.rerunning import choose
 from flowledger.core.state import State
 from flowledger.core.states import RUN_SCOPE
 from flowledger.events import facts
 from flowledger.events.facts import Event
+from flowledger.events.store import RunStatus
 
 from .stepping import Evolvers, nothing, step, step_run
 
@@ -51,26 +53,41 @@ def _run_suspended(state: State, number: int, event: facts.RunSuspended, name: s
 def _run_resumed(state: State, number: int, event: facts.RunResumed, name: str) -> None:
     step_run(state, name)
     if state.suspended_at_us is not None:
-        state.suspended_us += state.time_us - state.suspended_at_us
+        away_us = state.time_us - state.suspended_at_us
+        state.suspended_us += away_us
         state.suspended_at_us = None
+        for waiting, wait in state.due.items():
+            if wait.why == "signal":  # a time limit, which does not count it (G2)
+                state.due[waiting] = wait._replace(until_us=wait.until_us + away_us)
 
 
-def _request_accepted(state: State, number: int, event: facts.RequestAccepted, name: str) -> None:
-    step_run(state, name)
-    if event.kind == "revert":
-        _reopen(state)
-        state.direction = "BACK"
-        state.agenda.add(RUN, "RevertScope")
-    elif event.kind == "rerun":
-        _reopen(state)
-        state.direction = "FORWARD"
-        state.again, state.undo, _ = choose(state, event.from_)
-        state.agenda.add(RUN, "RevertScope" if state.undo else "ResetScope")
+class BeforeEnding(NamedTuple):
+    """What the fold of an ending changes, as it was before."""
+
+    version: int
+    status: RunStatus
+    suspended_at_us: int | None
+    again: set[int] | None
+    undo: set[int] | None
+    end_enabled: bool
 
 
-def _reopen(state: State) -> None:
-    step(state, RUN, RUN_SCOPE, "reopened")
-    state.broken = False
+#: The one event of an append whose fold can be taken back: it is the last, and nothing has come of it.
+ENDINGS = (facts.RunSuspended, facts.RunSucceeded, facts.RunReverted, facts.RunFailed, facts.RunCancelled)
+
+
+def before_ending(state: State) -> BeforeEnding:
+    """What to remember before one of `ENDINGS` is folded that may be refused, because there is unseen mail (G1)."""
+    return BeforeEnding(
+        state.version, state.status, state.suspended_at_us, state.again, state.undo, state.agenda.kind(RUN) == "End"
+    )
+
+
+def take_back(state: State, before: BeforeEnding) -> None:
+    """The state as it was before the ending."""
+    state.version, state.status, state.suspended_at_us, state.again, state.undo, end_enabled = before
+    if end_enabled:
+        state.agenda.add(RUN, "End")
 
 
 EVOLVERS: Evolvers = {
@@ -84,6 +101,5 @@ EVOLVERS: Evolvers = {
     facts.RunSucceeded: _run_succeeded,
     facts.RunReverted: _run_ended,
     facts.RunFailed: _run_ended,
-    facts.RequestAccepted: _request_accepted,
-    facts.RequestRefused: nothing,
+    facts.RunCancelled: _run_ended,
 }

@@ -78,7 +78,8 @@ def _timer_fired(state: State, number: int, event: facts.TimerFired, name: str) 
         flowing.on_agenda(state, number, "StartRound")
     elif state.states[number] == "REVERTING":
         undoing.enable_revert(state, number)
-    else:
+    elif number not in state.offered:  # a signal that came in time is taken
+        flowing.unlisten(state, number)
         flowing.on_agenda(state, number, "Start", node.lane)
 
 

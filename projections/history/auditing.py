@@ -26,14 +26,22 @@ def _claimed(event: facts.RunClaimed) -> Act | None:
     return Act("take over", note=f"owner {event.owner}, epoch {event.epoch}") if event.epoch > 1 else None
 
 
+def _said(event: facts.RequestAccepted) -> str:
+    """What was asked for more closely."""
+    if event.from_ is not None:
+        return f"from {event.from_} on"
+    return "keeping what stands" if event.keep else event.resolution or ""
+
+
 #: Events that are somebody's doing, each with what it was.
 AUDITED: Final[dict[type[facts.Event], Callable[[Any], Act | None]]] = {
     facts.RunSubmitted: lambda e: Act("submit", note=f"key {e.key}" if e.key else ""),
     facts.RunClaimed: _claimed,
     facts.RunReleased: lambda e: Act("release", e.reason),
     facts.RunResumed: lambda _: Act("resume"),
-    facts.RequestAccepted: lambda e: Act(e.kind, e.reason),
+    facts.RequestAccepted: lambda e: Act(e.kind, e.reason, _said(e)),
     facts.RequestRefused: lambda e: Act(e.kind, e.reason, f"refused: {e.why}"),
+    facts.SignalReceived: lambda e: Act("signal", note=e.name),
 }
 
 

@@ -108,13 +108,15 @@ def _ended(rows: Rows, run: Row, envelope: Envelope, event: facts.Event) -> None
     run["ended_us"], run["owner"] = envelope.time_us, None
     if column == "succeeded":
         run["failed_at"] = run["error"] = run["failure"] = None
-    _count(rows, run, "", envelope.time_us, column, since_us=run["started_us"])
+    if column:
+        _count(rows, run, "", envelope.time_us, column, since_us=run["started_us"])
 
 
 _ENDS: Final[dict[type[facts.Event], tuple[str, str]]] = {
     facts.RunSucceeded: ("SUCCEEDED", "succeeded"),
     facts.RunReverted: ("REVERTED", "reverted"),
     facts.RunFailed: ("FAILED", "failed"),
+    facts.RunCancelled: ("CANCELLED", ""),  # somebody's wish, and no figure
 }
 
 
@@ -215,6 +217,12 @@ def _interrupted(rows: Rows, run: Row, envelope: Envelope, event: facts.TaskInte
     _count(rows, run, _name(envelope.path), envelope.time_us, "interrupted")
 
 
+def _held(rows: Rows, run: Row, envelope: Envelope, event: facts.TaskHeld) -> None:
+    row = _attempt(rows, envelope, event, "execute")
+    _end(row, envelope, "INTERRUPTED")
+    run["state"] = "SUSPENDING"
+
+
 def _revert_started(rows: Rows, run: Row, envelope: Envelope, event: facts.RevertStarted) -> None:
     _undone(rows, run, envelope, event.try_)
     row = _attempt(rows, envelope, event, "revert")
@@ -298,6 +306,7 @@ _STEPS: Final[dict[type[facts.Event], Step]] = {
     facts.RunSucceeded: _ended,
     facts.RunReverted: _ended,
     facts.RunFailed: _ended,
+    facts.RunCancelled: _ended,
     facts.RequestAccepted: _accepted,
     facts.ScopeReverting: _scope_reverting,
     facts.ScopeReset: _scope_reset,
@@ -309,6 +318,7 @@ _STEPS: Final[dict[type[facts.Event], Step]] = {
     facts.TaskSucceeded: _task_succeeded,
     facts.TaskFailed: _task_failed,
     facts.TaskInterrupted: _interrupted,
+    facts.TaskHeld: _held,
     facts.RevertStarted: _revert_started,
     facts.TaskReverted: _task_reverted,
     facts.RevertFailed: _revert_failed,
@@ -318,6 +328,7 @@ _PHASES: Final[dict[type[facts.Event], str]] = {
     facts.TaskWaiting: "execute",
     facts.TaskSucceeded: "execute",
     facts.TaskFailed: "execute",
+    facts.TaskHeld: "execute",
     facts.TaskReverted: "revert",
     facts.RevertFailed: "revert",
 }

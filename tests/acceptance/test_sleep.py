@@ -53,6 +53,7 @@ def test_f3_a_sleep_is_two_events_and_a_timer(app: App) -> None:
     assert [e.type for e in slept] == ["TaskWaiting", "TimerFired", "TaskSucceeded"]
     waiting = slept[0].event
     assert isinstance(waiting, facts.TaskWaiting)
+    assert waiting.until is not None
     assert slept[1].time_us >= waiting.until >= slept[0].time_us + 49_000
     replay.check_complete(app.plan(slow()), replay.check(app.plan(slow()), seen))
 
