@@ -15,8 +15,9 @@ from flowledger.core.rerunning import check_duty, check_rerun
 from flowledger.events.errors import IllegalRequest, RunOwned
 from flowledger.events.store import FINAL
 
-from . import driving
+from . import driving, forking
 from .batch import suspend
+from .forking import Asked
 from .loading import Loaded
 from .opened import Opened
 from .run import Run
@@ -78,7 +79,24 @@ class Acting(Opened):
         driving.check_rerunnable(self.stream_of(run_id))
         loaded = self.load_run(run_id, goes_on=True)
         check_rerun(run_id, loaded.state, from_)
-        return preview_rerun(loaded.plan, loaded.envelopes, from_, loaded.moved)
+        return preview_rerun(loaded.state, from_)
+
+    def fork_run(self, run_id: str, asked: Asked, *, observe: Observer | None = None) -> Run[Any]:
+        """Begin a new run that takes over what this one has done (G6); returns when that has ended.
+
+        Raises:
+            InputError: no reason, no such part or version, or a new input that does not fit.
+            IllegalRequest: the run cannot be forked there, or not be adopted; nothing has been written.
+        """
+        runtime = self.living_runtime()
+        stream = self.stream_of(run_id)
+        return self.drive(
+            runtime, lambda started: forking.fork(runtime, self, stream, asked, started=started, observe=observe)
+        )
+
+    def preview_fork(self, run_id: str, asked: Asked) -> Preview:
+        """What `fork_run` would take over, and what the fork would run. Writes nothing."""
+        return forking.prepare(self.runtime, self, self.stream_of(run_id), asked).chosen.preview()
 
     def preview_revert(self, run_id: str) -> Preview:
         """What `revert_run` would undo, in order. Writes nothing."""
@@ -86,7 +104,7 @@ class Acting(Opened):
         driving.check_revertable(stream)
         loaded = self.load_run(run_id, goes_on=True)
         check_duty(run_id, loaded.state, "revert")
-        return preview_revert(loaded.plan, loaded.envelopes, loaded.moved)
+        return preview_revert(loaded.state)
 
     def suspend_run(self, run_id: str, *, reason: str) -> None:
         """Ask a run that this process drives to suspend (G2).

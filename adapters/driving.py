@@ -9,10 +9,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from flowledger.core.engine.active import Observer
 from flowledger.core.engine.run import RunDriver
+from flowledger.core.inheriting import Had
 from flowledger.core.parts import Part
 from flowledger.core.plan import RUN, Plan
 from flowledger.core.registry import Registry
@@ -69,7 +70,7 @@ async def run(runtime: Runtime, registry: Registry, wish: Wish, started: Callabl
         if stream is not None:
             return await _again(runtime, registry, wish, stream, started, observe)
     try:
-        return await _drive(runtime, _new(runtime, registry, wish, observe), wish.key, started)
+        return await drive(runtime, new(runtime, registry, wish, observe), wish.key, started)
     except KeyTaken as taken:  # somebody was quicker with the same key
         stream = runtime.store.stream(taken.run_id)
         if stream is None:
@@ -77,7 +78,18 @@ async def run(runtime: Runtime, registry: Registry, wish: Wish, started: Callabl
         return await _again(runtime, registry, wish, stream, started, observe)
 
 
-def _new(runtime: Runtime, registry: Registry, wish: Wish, observe: Observer | None) -> RunDriver:
+class Forked(NamedTuple):
+    """How a run begins as a fork: the event, what its source had, and the contents of its source's payload rows."""
+
+    event: facts.RunForked
+    taken: Had
+    moved: Mapping[str, bytes]
+
+
+def new(
+    runtime: Runtime, registry: Registry, wish: Wish, observe: Observer | None, forked: Forked | None = None
+) -> RunDriver:
+    """A new run, its first events drafted and nothing of it written."""
     services = runtime.services
     run_id = services.ids.run_id()
     driver = RunDriver(
@@ -111,6 +123,10 @@ def _new(runtime: Runtime, registry: Registry, wish: Wish, observe: Observer | N
         executor=wish.executor,
     )
     driver.draft(RUN, submitted)
+    if forked is not None:
+        driver.state.taken = forked.taken
+        driver.moved.update(forked.moved)
+        driver.draft(RUN, forked.event)
     driver.draft(RUN, facts.RunClaimed(owner=runtime.owner, epoch=1))
     driver.draft(RUN, facts.RunStarted(fingerprint=wish.plan.fingerprint, on_failure=wish.on_failure))
     return driver
@@ -144,7 +160,7 @@ async def resume(
     driver = _taken_up(runtime, loaded, claim, observe)
     if loaded.state.status in ("SUSPENDED", "SUSPENDING"):
         driver.draft(RUN, facts.RunResumed())
-    return await _drive(runtime, driver, stream.key, started)
+    return await drive(runtime, driver, stream.key, started)
 
 
 async def revert(
@@ -166,7 +182,7 @@ async def revert(
     _show(observe, loaded)
     driver = _taken_up(runtime, loaded, claim, observe)
     driver.request(Revert(reason=reason), actor=runtime.services.actor, later=True)
-    return await _drive(runtime, driver, stream.key, started)
+    return await drive(runtime, driver, stream.key, started)
 
 
 async def rerun(
@@ -189,7 +205,7 @@ async def rerun(
     driver = _taken_up(runtime, loaded, claim, observe)
     request = runtime.services.ids.request_id()
     driver.draft(RUN, facts.RequestAccepted(request=request, kind="rerun", reason=reason, from_=from_))
-    return await _drive(runtime, driver, stream.key, started)
+    return await drive(runtime, driver, stream.key, started)
 
 
 def check_rerunnable(stream: Stream) -> None:
@@ -226,7 +242,7 @@ async def _claimed(
         raise RunOwned(f"run {run_id} is just being taken up by this process", hint="wait for it")
     runtime.claiming.add(run_id)
     try:
-        claim = _granted(run_id, await in_thread(runtime, lambda: _claim(runtime, run_id)))
+        claim = await claimed_only(runtime, run_id)
         return await _read_under(runtime, registry, stream, claim, plan, check), claim
     finally:
         runtime.claiming.discard(run_id)
@@ -263,7 +279,16 @@ async def work(
         loaded = await _read_under(runtime, registry, stream, claim)
     finally:
         runtime.claiming.discard(run_id)
-    return await _drive(runtime, _taken_up(runtime, loaded, claim, None), stream.key, taken_up)
+    return await drive(runtime, _taken_up(runtime, loaded, claim, None), stream.key, taken_up)
+
+
+async def claimed_only(runtime: Runtime, run_id: str) -> Claim:
+    """Become the owner of a run; whoever asks gives it up again.
+
+    Raises:
+        RunOwned: another live process drives it.
+    """
+    return _granted(run_id, await in_thread(runtime, lambda: _claim(runtime, run_id)))
 
 
 def _claim(runtime: Runtime, run_id: str) -> Claim | Held | None:
@@ -326,9 +351,10 @@ def _taken_up(runtime: Runtime, loaded: Loaded, claim: Claim, observe: Observer 
     return driver
 
 
-async def _drive(
+async def drive(
     runtime: Runtime, driver: RunDriver, key: str | None, started: Callable[[RunDriver], None] | None
 ) -> Loaded:
+    """Drive a run until it is final, suspended, or lost to this process."""
     runtime.drivers[driver.run_id] = driver
     if started is not None:
         started(driver)

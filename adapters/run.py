@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 from typing_extensions import TypeVar
 
@@ -15,6 +15,8 @@ from flowledger.core.preview import Preview
 from flowledger.core.values import Values
 from flowledger.events.errors import RunFailed, RunReverted, RunSuspended, RunUnsuccessful
 from flowledger.events.failure import Failure
+
+from .forking import Asked
 
 if TYPE_CHECKING:
     from .acting import Acting
@@ -137,6 +139,35 @@ class Run(Generic[T]):
             self._app.rerun_run(self.id, reason=reason, from_=from_)
             self._loaded = None  # it has more history now
         return preview
+
+    @overload
+    def fork(
+        self, *, at: str | int | None = None, inputs: Mapping[str, Any] | None = None, adopt: bool = False, reason: str,
+        dry_run: Literal[False] = False,
+    ) -> Run[T]: ...  # fmt: skip
+    @overload
+    def fork(
+        self, *, at: str | int | None = None, inputs: Mapping[str, Any] | None = None, adopt: bool = False, reason: str,
+        dry_run: Literal[True],
+    ) -> Preview: ...  # fmt: skip
+    def fork(
+        self, *, at: str | int | None = None, inputs: Mapping[str, Any] | None = None, adopt: bool = False, reason: str,
+        dry_run: bool = False,
+    ) -> Run[T] | Preview:  # fmt: skip
+        """Begin a new run that takes over what this one has done (G6). Returns it when it has ended, however it did;
+        with ``dry_run`` says what it would keep and run, and writes nothing.
+
+        ``at``: the path of the part from which on all is new, or a version of this run, up to which it is read; None:
+        whatever has not succeeded so far is new. ``inputs``: new values by name; what depends on them, or is defined
+        otherwise in today's code, is new. What is taken over is not undone by the fork, unless it is to ``adopt`` it:
+        then this run, which must be over, refuses `rerun` and `revert`.
+
+        Raises:
+            InputError: no reason, no such part or version, or a new input that does not fit.
+            IllegalRequest: the run had not started then, or cannot be adopted.
+        """
+        asked = Asked(at=at, inputs=inputs, adopt=adopt, reason=reason)
+        return self._app.preview_fork(self.id, asked) if dry_run else self._app.fork_run(self.id, asked)
 
     # -- inside
 

@@ -15,6 +15,7 @@ from flowledger.events.envelope import Envelope
 from flowledger.events.errors import Nondeterminism, PlanDiffers
 
 from .document import Difference, differences, differing, read_document
+from .inheriting import Had
 from .plan import Plan
 from .replay import check
 
@@ -32,10 +33,14 @@ Recorded = Callable[[str], bytes | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What differs between two plans of a run: lines that are ``in_the_way`` of going on, and lines that are not."""
+    """What differs between two plans of a run: lines that are ``in_the_way`` of going on, and lines that are not.
+
+    ``in_the_way_of``: the paths of which the former speak.
+    """
 
     in_the_way: tuple[str, ...] = ()
     free: tuple[str, ...] = ()
+    in_the_way_of: tuple[str, ...] = ()
 
 
 def plan_in_force(envelopes: Iterable[Envelope]) -> str | None:
@@ -55,7 +60,11 @@ def compare(old: bytes, new: bytes, history: Iterable[str], *, returned: bool = 
     found = differing(read_document(old), read_document(new))
     in_the_way = [d for d in found if _has_history(d, own, around, returned=returned)]
     free = [d for d in found if d not in in_the_way]
-    return Change(in_the_way=tuple(d.text for d in in_the_way), free=tuple(d.text for d in free))
+    return Change(
+        in_the_way=tuple(d.text for d in in_the_way),
+        free=tuple(d.text for d in free),
+        in_the_way_of=tuple(d.path for d in in_the_way),
+    )
 
 
 def _prefixes(path: str) -> Iterable[str]:
@@ -73,7 +82,8 @@ def _has_history(difference: Difference, own: set[str], around: set[str], *, ret
 
 
 def check_plan(
-    plan: Plan, envelopes: Sequence[Envelope], *, recorded: Recorded, moved: dict[str, bytes], goes_on: bool = True,
+    plan: Plan, envelopes: Sequence[Envelope], *, recorded: Recorded, moved: dict[str, bytes], taken: Had | None = None,
+    goes_on: bool = True,
 ) -> bool:  # fmt: skip
     """Whether today's ``plan`` is another than the run's, and may take its place. ``goes_on`` False: it is only looked
     at, so it need only have all that has history.
@@ -87,14 +97,14 @@ def check_plan(
     document = recorded(fingerprint)
     if document is None:
         raise _differs(envelopes, Change(in_the_way=("the recorded plan is not in the store",)))
-    history = {envelope.path for envelope in envelopes if envelope.path}
+    history = _history(envelopes)
     returned = any(isinstance(envelope.event, facts.RunSucceeded) for envelope in envelopes)
     change = compare(document, plan.document, history, returned=returned)
     if change.in_the_way:
         raise _differs(envelopes, change)
     if goes_on:
         try:
-            check(plan, envelopes, moved=moved)
+            check(plan, envelopes, moved=moved, taken=taken)
         except Nondeterminism as error:
             raise _differs(envelopes, change, f"under today's plan, {error.message}") from error
     return True
@@ -107,6 +117,17 @@ def expansion_differs(error: PlanDiffers, recorded: Recorded) -> PlanDiffers:
         return error
     lines = differences(read_document(document), read_document(error.document))
     return PlanDiffers("\n  ".join([error.message, *_cut(lines)]), hint=_HINT)
+
+
+def _history(envelopes: Iterable[Envelope]) -> set[str]:
+    """The paths that have history: those of events, and what a fork has taken over from its source (G6)."""
+    found: set[str] = set()
+    for envelope in envelopes:
+        found.add(envelope.path)
+        if isinstance(envelope.event, facts.RunForked):
+            event = envelope.event
+            found.update(event.inherited, event.skipped, event.decided, event.rounds)
+    return found - {""}
 
 
 def _differs(envelopes: Sequence[Envelope], change: Change, *reasons: str) -> PlanDiffers:

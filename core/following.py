@@ -14,7 +14,8 @@ class Reached(NamedTuple):
     whole: set[int]
     partly: set[int]
 
-    def __contains__(self, number: object) -> bool:
+    def holds(self, number: int) -> bool:
+        """Whether the node is reached, or something in it."""
         return number in self.whole or number in self.partly
 
 

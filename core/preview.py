@@ -1,19 +1,18 @@
-"""What a request would do, found by doing it to a copy of the state: the same fold, the same `decide`, no engine."""
+"""What a request would do, found by doing it to a state nobody needs: the same fold, the same `decide`, no engine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flowledger.events import facts
-from flowledger.events.envelope import Envelope
 from flowledger.events.facts import Event
 
 from .actions import Action
 from .agenda import Kind
 from .decide import decide
-from .evolve import evolve, fold
-from .plan import RUN, Plan
+from .evolve import evolve
+from .plan import RUN
 from .state import State
 
 
@@ -26,11 +25,11 @@ class Preview:
     reverts: tuple[str, ...] = ()
 
 
-def preview_rerun(
-    plan: Plan, envelopes: Iterable[Envelope], from_: str | None, moved: Mapping[str, bytes] | None = None
-) -> Preview:
-    """What a rerun would undo first, in an order it may take; what may run again, in plan order; and what it keeps."""
-    state = fold(plan, envelopes, moved)
+def preview_rerun(state: State, from_: str | None) -> Preview:
+    """What a rerun would undo first, in an order it may take; what may run again, in plan order; and what it keeps.
+
+    ``state`` is used up: it is where that is tried.
+    """
     evolve(state, RUN, facts.RequestAccepted(request="", kind="rerun", from_=from_), state.time_us)
     again = state.plan.in_order(state.again or ())
     reverts = _undone(state, until="ResetScope")
@@ -38,13 +37,12 @@ def preview_rerun(
     return Preview(runs_again=_atoms(state, again), keeps=_atoms(state, kept), reverts=tuple(reverts))
 
 
-def preview_revert(plan: Plan, envelopes: Iterable[Envelope], moved: Mapping[str, bytes] | None = None) -> Preview:
-    """What the revert of a final run would undo, in an order it may take (G5).
+def preview_revert(state: State) -> Preview:
+    """What the revert of a final run would undo, in an order it may take (G5). ``state`` is used up.
 
     Raises:
         Nondeterminism: the run's status does not allow it.
     """
-    state = fold(plan, envelopes, moved)
     evolve(state, RUN, facts.RequestAccepted(request="", kind="revert"), state.time_us)
     return Preview(reverts=tuple(_undone(state, until="End")))
 

@@ -19,8 +19,10 @@ from flowledger.events.store import FINAL
 from .agenda import Kind
 from .decide import decide, ending, held_paths, round_failures, suspended
 from .evolve import evolve
+from .inheriting import Had
 from .plan import RUN, Plan
-from .state import Result, State
+from .state import State
+from .stored import Result
 from .values import Values
 
 # What an event must have been enabled as. Events that are not here are nobody's consequence: outcomes, timers, people.
@@ -40,13 +42,18 @@ _CONSEQUENCES: dict[type[Event], Kind] = {
 }
 
 
-def check(plan: Plan, envelopes: Iterable[Envelope], *, moved: dict[str, bytes] | None = None) -> State:
+def check(
+    plan: Plan, envelopes: Iterable[Envelope], *, moved: dict[str, bytes] | None = None, taken: Had | None = None
+) -> State:
     """Fold a log, checking that each event was due. Returns the state it leads to. Makes no call to user code.
+
+    ``moved``: contents of payload rows by digest; ``taken``: what its source had, of a fork (G6).
 
     Raises:
         Nondeterminism: at the first event that was not; ``version`` names it.
     """
     state = State(plan, moved)
+    state.taken = taken
     values = Values(state, moved=moved or {}, resource=lambda name: None)
     in_force = plan.fingerprint
     for envelope in envelopes:

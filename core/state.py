@@ -19,27 +19,24 @@ The plan is the state's own where it may grow (E7): numbers in a state mean node
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import msgspec
 
-from flowledger.events.facts import NULL, OnFailure, Resolution, RunSubmitted
+from flowledger.events.facts import OnFailure, Resolution, RunSubmitted
 from flowledger.events.failure import Failure
 from flowledger.events.store import Direction, RunStatus
 
 from .actions import Wait
 from .agenda import Agenda, OrderedAgenda
 from .plan import RUN, Node, Plan
+from .stored import Result
+
+if TYPE_CHECKING:
+    from .inheriting import Had
 
 Ended = Literal["succeeded", "failed", "unknown"]
 Cancelled = Literal["revert", "keep"]
-
-
-class Result(msgspec.Struct, frozen=True, gc=False):
-    """A stored result: its JSON, or the digest under which it was moved to a payload row."""
-
-    content: msgspec.Raw
-    moved: str | None = None
 
 
 class Resolved(NamedTuple):
@@ -83,8 +80,8 @@ class State:
         "live_scopes", "members", "moved", "offered", "on_failure", "open_children", "open_reverts", "plan", "polls",
         "resolved", "results", "retry_errors", "revert_attempts", "revert_errors", "revert_failures",
         "revert_interruptions", "revert_scope", "rounds", "running", "signals", "skipped", "skips", "standing",
-        "standing_succs", "started", "states", "status", "submitted", "suspended_at_us", "suspended_us", "time_us",
-        "touched", "tries", "undo", "version", "waiting",
+        "standing_succs", "started", "states", "status", "submitted", "suspended_at_us", "suspended_us", "taken",
+        "time_us", "touched", "tries", "undo", "version", "waiting",
     )  # fmt: skip
 
     def __init__(self, plan: Plan, moved: Mapping[str, bytes] | None = None) -> None:
@@ -101,10 +98,6 @@ class State:
         self.direction: Direction = "FORWARD"
         self.on_failure: OnFailure = plan.on_failure  # as RunStarted says (D3)
         self.broken = False  # a revert failed for good (D5)
-        self.adopted_by = ""  # the fork that has to undo what this run did (G6)
-        self.again: set[int] | None = None  # in a rerun, until it goes forward: what will be reset (G5)
-        self.undo: set[int] | None = None  # and the atoms that are undone before that, no others
-        self.kept: set[int] = set()  # nodes that were done before the run began (once more): G5, G6
         self.suspended_at_us: int | None = None
         self.suspended_us = 0  # all suspensions so far: deadlines do not count them (G2)
         # per node
@@ -141,6 +134,7 @@ class State:
         self.due: dict[int, Wait] = {}
         self._nothing_said_yet()
         self._no_rounds_yet()
+        self._first_time()
 
     def _nothing_said_yet(self) -> None:
         """What people have asked, said and sent."""
@@ -177,6 +171,14 @@ class State:
         self.standing += [0] * count
         self.standing_succs += [0] * count
 
+    def _first_time(self) -> None:
+        """What is kept of runs that begin once more, or where another left off."""
+        self.taken: Had | None = None  # what the source of a fork had: given with the log, not by it (G6)
+        self.adopted_by = ""  # the fork that has to undo what this run did (G6)
+        self.again: set[int] | None = None  # in a rerun, until it goes forward: what will be reset (G5)
+        self.undo: set[int] | None = None  # and the atoms that are undone before that, no others
+        self.kept: set[int] = set()  # nodes that were done before the run began (once more): G5, G6
+
     @property
     def scope_state(self) -> str:
         """The state of the run as the outermost scope."""
@@ -190,7 +192,7 @@ class State:
         plain: dict[str, Any] = {}
         for name in self.__slots__:
             value = getattr(self, name)
-            if name in ("plan", "agenda", "moved"):
+            if name in ("plan", "agenda", "moved", "taken"):
                 continue
             plain[name] = _sorted(value)
         plain["agenda"] = list(self.agenda)
@@ -204,6 +206,3 @@ def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _sorted(item) for key, item in cast("dict[int, Any]", value).items()}
     return value
-
-
-EMPTY_RESULT = Result(NULL)

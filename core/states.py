@@ -12,6 +12,7 @@ Some triggers are no events of their own but follow, in the fold, from an event 
 - ``failing``    something in the scope failed for good (D1)
 - ``done``       all children of the scope are done
 - ``reset``      a scope further out was reset (D6: an outer retry starts inner ones afresh)
+- ``inherited``  a fork has taken it over from its source (G6)
 - ``reopened``   a person asked for the revert or the rerun of a final run (G5), or cancelled one about to end (G4)
 - ``held``       a person must say what became of an attempt: the run is to be suspended (G3)
 
@@ -54,6 +55,7 @@ _UNDO = {"RevertStarted": "REVERTING", "TaskReverted": "REVERTED"}
 
 ATOM: Table = {
     "PENDING": {
+        "inherited": "SUCCEEDED",
         "TaskStarted": "RUNNING",
         "TaskFailed": "FAILED",  # before its body ran (C9): arguments, resource
         "TaskFailedAgain": "WAITING",
@@ -106,7 +108,7 @@ ATOM: Table = {
 }
 
 SCOPE: Table = {
-    "PENDING": {"RoundStarted": "RUNNING", "RetryErred": "GAVE_UP", "reset": "PENDING"},
+    "PENDING": {"inherited": "DONE", "RoundStarted": "RUNNING", "RetryErred": "GAVE_UP", "reset": "PENDING"},
     "RUNNING": {"failing": "DRAINING", "done": "DONE", "reset": "PENDING"},
     "DRAINING": {
         "RetryDecidedRetry": "ASKED",
@@ -131,11 +133,17 @@ RUN_SCOPE: Table = {
     "REVERTING": {"reopened": "ASKED", "ScopeReset": "RUNNING"},  # reset: a rerun goes forward
 }
 
+# What a person may ask of a run that is over, beside a revert. A fork that adopts what it did leaves it as it is (G6).
 _RERUN = {"RequestAcceptedRerun": "RUNNING"}
 _ENDS = {"RunSucceeded": "SUCCEEDED", "RunReverted": "REVERTED", "RunFailed": "FAILED", "RunCancelled": "CANCELLED"}
 
 RUN: Table = {
-    "PENDING": {"RunSubmitted": "PENDING", "RunStarted": "RUNNING", "RunSuspended": "SUSPENDED"},
+    "PENDING": {
+        "RunSubmitted": "PENDING",
+        "RunForked": "PENDING",
+        "RunStarted": "RUNNING",
+        "RunSuspended": "SUSPENDED",
+    },
     "RUNNING": {
         "RequestAcceptedSuspend": "SUSPENDING",
         "RequestAcceptedCancel": "RUNNING",
@@ -157,10 +165,10 @@ RUN: Table = {
         "RequestAcceptedResolve": "SUSPENDED",
         "RunResumed": "RUNNING",
     },
-    "SUCCEEDED": {"RequestAcceptedRevert": "RUNNING", **_RERUN},
-    "FAILED": {"RequestAcceptedRevert": "RUNNING", **_RERUN},
+    "SUCCEEDED": {"RequestAcceptedRevert": "RUNNING", **_RERUN, "RequestAcceptedFork": "SUCCEEDED"},
+    "FAILED": {"RequestAcceptedRevert": "RUNNING", **_RERUN, "RequestAcceptedFork": "FAILED"},
     "REVERTED": {**_RERUN},
-    "CANCELLED": {**_RERUN},
+    "CANCELLED": {**_RERUN, "RequestAcceptedFork": "CANCELLED"},
 }
 
 

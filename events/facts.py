@@ -50,6 +50,26 @@ class RunSubmitted(Event, frozen=True, kw_only=True, omit_defaults=True):
     executor: str | None = None
 
 
+class RunForked(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """The run takes over what ``source`` had at its ``version``, with this ``hash`` (hex) (rule G6).
+
+    Paths: atoms that are done with the ``inherited`` results, nodes that stay ``skipped``, nodes that were asked and
+    ``decided`` to run, retries that are done with their ``rounds``. ``adopted``: the atoms are this run's to undo.
+    """
+
+    volatile = frozenset({"source", "hash"})
+
+    source: str
+    version: int
+    hash: str
+    inherited: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    decided: tuple[str, ...] = ()
+    rounds: tuple[str, ...] = ()
+    adopted: bool = False
+    reason: str = ""
+
+
 class RunClaimed(Event, frozen=True, kw_only=True, omit_defaults=True):
     """A process became the run's owner."""
 
@@ -116,15 +136,16 @@ class RequestAccepted(Event, frozen=True, kw_only=True, omit_defaults=True, rena
 
     ``from_`` (written ``from``): in a rerun, the part from which on it was asked for (G5). ``keep`` belongs to a cancel
     (G4). A resolve stands at the path of the atom it speaks of (G3): ``resolution``, and for "succeeded" the
-    ``result``, or ``moved`` to a payload row.
+    ``result``, or ``moved`` to a payload row. ``fork``: the run that has adopted what this one did (G6).
     """
 
-    volatile = frozenset({"request"})
+    volatile = frozenset({"request", "fork"})
 
     request: str
     kind: RequestKind
     reason: str = ""
     from_: str | None = None
+    fork: str | None = None
     keep: bool = False
     resolution: Resolution | None = None
     result: Raw = NULL
@@ -341,8 +362,8 @@ class OutcomeIgnored(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
 
 
 RUN_EVENTS: tuple[type[Event], ...] = (
-    RunSubmitted, RunClaimed, RunReleased, RunStarted, PlanChanged, RunSuspended, RunResumed, RunSucceeded, RunReverted,
-    RunFailed, RunCancelled, RequestAccepted, RequestRefused, SignalReceived,
+    RunSubmitted, RunForked, RunClaimed, RunReleased, RunStarted, PlanChanged, RunSuspended, RunResumed, RunSucceeded,
+    RunReverted, RunFailed, RunCancelled, RequestAccepted, RequestRefused, SignalReceived,
 )  # fmt: skip
 SCOPE_EVENTS: tuple[type[Event], ...] = (RoundStarted, RetryDecided, ScopeReverting, ScopeReset)
 BRANCH_EVENTS: tuple[type[Event], ...] = (BranchDecided, TaskSkipped)

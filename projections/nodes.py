@@ -48,6 +48,7 @@ class AtomView:
     failure: Failure | None = None
     failed_attempts: list[Failure] = field(default_factory=list[Failure])
     result: bytes | None = None
+    inherited: bool = False  # its result is from the run this one is a fork of
 
     @property
     def path(self) -> str:
@@ -81,6 +82,7 @@ class AtomView:
         self.attempt = self.polls = self.revert_attempt = 0
         self.started_us = self.ended_us = self.until_us = None
         self.failure = self.result = None
+        self.inherited = False
         self.failed_attempts = []
         self.message = ""
 

@@ -32,6 +32,8 @@ class RunView:
         self.key: str | None = None
         self.tags: dict[str, str] = {}
         self.fingerprint: str | None = None
+        self.forked: facts.RunForked | None = None
+        self.adopted_by: str | None = None
         self.status: RunStatus = "PENDING"
         self.direction: Direction = "FORWARD"
         self.owner: str | None = None
@@ -48,6 +50,7 @@ class RunView:
         self.root = FlowView(Place("", "", "run", ""))
         self.flows: dict[str, FlowView] = {"": self.root}
         self.atoms: dict[str, AtomView] = {}
+        self._taken_over = False
         self._planned: set[str] = set()  # what the plan in force has laid out
         if document is not None:
             self.use(document)
@@ -69,6 +72,19 @@ class RunView:
         for flow in self.flows.values():  # plan order, whatever the events met first
             known = set(flow.children)
             flow.children = [path for path in paths if path in known] + [c for c in flow.children if c not in paths]
+        self.take_over()
+
+    def take_over(self) -> None:
+        """Show what a fork has from its source (G6), when it is known and the tree is there; once."""
+        forked = self.forked
+        if forked is None or self._taken_over or not self._planned:
+            return
+        self._taken_over = True
+        for path in forked.inherited:
+            if path in self.atoms:
+                self.move(path, "SUCCEEDED").inherited = True
+        for path in forked.skipped:
+            self.skip(path)
 
     def _place(self, places: Iterable[Place]) -> None:
         for place in places:
@@ -82,6 +98,15 @@ class RunView:
                 self._count(place.path, "PENDING", 1)
             else:
                 self.flows[place.path] = FlowView(place)
+
+    def skip(self, path: str) -> None:
+        """The node does not run; a flow is skipped as one."""
+        if path in self.atoms:
+            self.move(path, "SKIPPED")
+            return
+        for node in self.below(path) if path in self.flows else ():
+            if isinstance(node, AtomView):
+                self.move(node.path, "SKIPPED")
 
     def _drop(self, path: str) -> None:
         node = self.flows.get(path) or self.atoms[path]
@@ -205,6 +230,11 @@ def _submitted(view: RunView, path: str, event: facts.RunSubmitted, time_us: int
     view.submitted_us = time_us
 
 
+def _forked(view: RunView, path: str, event: facts.RunForked, time_us: int) -> None:
+    view.forked = event
+    view.take_over()
+
+
 def _claimed(view: RunView, path: str, event: facts.RunClaimed, time_us: int) -> None:
     view.owner = event.owner
     view.claims += 1
@@ -251,6 +281,8 @@ def _ended(view: RunView, path: str, event: facts.Event, time_us: int) -> None:
 def _accepted(view: RunView, path: str, event: facts.RequestAccepted, time_us: int) -> None:
     if event.kind == "suspend":
         view.status = "SUSPENDING"
+    if event.kind == "fork":
+        view.adopted_by = event.fork
     if event.kind not in ("revert", "rerun"):
         return
     view.asked_to_revert = event.kind == "revert"
@@ -381,16 +413,12 @@ def _branch_decided(view: RunView, path: str, event: facts.BranchDecided, time_u
 
 
 def _task_skipped(view: RunView, path: str, event: facts.TaskSkipped, time_us: int) -> None:
-    if path in view.atoms:
-        view.move(path, "SKIPPED")
-        return
-    for node in view.below(path):
-        if isinstance(node, AtomView):
-            view.move(node.path, "SKIPPED")
+    view.skip(path)
 
 
 _FOLDS: Final[dict[type[facts.Event], Callable[[RunView, str, Any, int], None]]] = {
     facts.RunSubmitted: _submitted,
+    facts.RunForked: _forked,
     facts.RunClaimed: _claimed,
     facts.RunReleased: _released,
     facts.RunStarted: _started,

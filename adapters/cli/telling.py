@@ -84,6 +84,8 @@ def _branch(event: facts.BranchDecided) -> Told:
 
 
 def _accepted(event: facts.RequestAccepted) -> Told:
+    if event.kind == "fork":
+        return Told("SUCCEEDED", f"adopted by run {event.fork}: {event.reason}")
     state = {"suspend": "SUSPENDING", "revert": "REVERTING", "cancel": "REVERTING"}.get(event.kind, "RUNNING")
     more = f" from {event.from_} on" if event.from_ else " keeping what stands" if event.keep else ""
     more += f" as {event.resolution}" if event.resolution else ""
@@ -104,8 +106,15 @@ def _run_failed(event: facts.RunFailed) -> Told:
     return Told("FAILED", "run failed: " + ("stopped, all kept" if event.reason == "stopped" else "a revert failed"))
 
 
+def _forked(event: facts.RunForked) -> Told:
+    adopted = ", adopted" if event.adopted else ""
+    kept = f"{len(event.inherited)} result{'s' if len(event.inherited) != 1 else ''} taken over{adopted}"
+    return Told("PENDING", f"forked from run {event.source} at event {event.version}, {kept}: {event.reason}")
+
+
 _TOLD: Final[dict[type[facts.Event], Callable[[Any], Told]]] = {
     facts.RunSubmitted: _submitted,
+    facts.RunForked: _forked,
     facts.RunClaimed: lambda e: Told("RUNNING", f"claimed by {e.owner}, epoch {e.epoch}", quiet=e.epoch < 2),
     facts.RunReleased: lambda e: Told("PENDING", f"released {e.reason}".rstrip(), quiet=True),
     facts.RunStarted: lambda e: Told("RUNNING", f"started, plan {e.fingerprint[:12]}"),

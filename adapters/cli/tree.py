@@ -183,6 +183,8 @@ def _atom_facts(atom: AtomView, drawing: Drawing) -> Line:
     duration = took(atom.duration_us(drawing.now_us))
     if duration:
         spans.append(Span(f"{duration}{_polled(atom)}", "dim"))
+    if atom.inherited:
+        spans.append(Span("taken over", "dim"))
     if atom.state not in ("SUCCEEDED", "PENDING"):
         spans.append(Span(atom.state.lower().replace("_", " "), look(atom.state).style))
     if atom.try_ > 1 or atom.attempt > 1:

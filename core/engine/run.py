@@ -209,10 +209,7 @@ class RunDriver(ActiveRun):
         if isinstance(result, StoreError):
             self.lose(result)
             return
-        if self.services.listeners:
-            self.services.listeners.tell(self.run_id, append.events)
-        if self._observers:
-            self._tell(list(opened(self.run_id, append.events)))
+        self.begun(append)
         if append.release:
             self._leave(None)
             return
@@ -227,6 +224,13 @@ class RunDriver(ActiveRun):
         self._answered = list(append.answers)
         self._fetching = True
         self.services.post.fetch(self.run_id)
+
+    def begun(self, append: Append) -> None:
+        """Tell of an append that is durable; also of one that was made for this run, together with another's (G6)."""
+        if self.services.listeners:
+            self.services.listeners.tell(self.run_id, append.events)
+        if self._observers:
+            self._tell(list(opened(self.run_id, append.events)))
 
     def _tell(self, envelopes: list[Envelope]) -> None:
         for observer in self._observers:

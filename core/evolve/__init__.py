@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from flowledger.core.inheriting import Had
 from flowledger.core.plan import Plan
 from flowledger.core.state import State
 from flowledger.core.states import PLAIN, trigger
@@ -16,22 +17,25 @@ from flowledger.events.envelope import Envelope
 from flowledger.events.errors import Nondeterminism
 from flowledger.events.facts import Event
 
-from . import attempts, branches, expansions, requests, reverts, run, scopes
+from . import attempts, branches, expansions, forks, requests, reverts, run, scopes
 from .reverts import ended
 from .stepping import Evolver
 
 __all__ = ["apply", "ended", "evolve", "fold"]
 
 _EVOLVERS: dict[type[Event], Evolver] = {
-    **run.EVOLVERS, **requests.EVOLVERS, **scopes.EVOLVERS, **branches.EVOLVERS, **expansions.EVOLVERS,
-    **attempts.EVOLVERS,
-    **reverts.EVOLVERS,
+    **run.EVOLVERS, **forks.EVOLVERS, **requests.EVOLVERS, **scopes.EVOLVERS, **branches.EVOLVERS,
+    **expansions.EVOLVERS, **attempts.EVOLVERS, **reverts.EVOLVERS,
 }  # fmt: skip
 
 
-def fold(plan: Plan, envelopes: Iterable[Envelope], moved: Mapping[str, bytes] | None = None) -> State:
-    """The state that a log leads to. ``moved``: contents of payload rows by digest, for the lists of expansions."""
+def fold(
+    plan: Plan, envelopes: Iterable[Envelope], moved: Mapping[str, bytes] | None = None, *, taken: Had | None = None
+) -> State:
+    """The state that a log leads to. ``moved``: contents of payload rows by digest, for the lists of expansions;
+    ``taken``: what its source had, of a fork (G6)."""
     state = State(plan, moved)
+    state.taken = taken
     for envelope in envelopes:
         apply(state, envelope)
     return state

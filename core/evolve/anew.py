@@ -17,7 +17,7 @@ def start_over(state: State) -> None:
     """Reset what runs again, keep the rest, and open the run: what is kept is done as soon as its turn comes."""
     again, state.again, state.undo = state.again or set[int](), None, None
     partly = _around(state, again)
-    standing = [number for number in range(len(state.standing)) if state.standing[number]]
+    stood = {number for number, stands in enumerate(state.standing) if stands}
     _forget_counters(state)
     for number in sorted(again | partly):
         _reset(state, number, again, partly)
@@ -25,9 +25,10 @@ def start_over(state: State) -> None:
         growing.drop(state, number)
     kept = [n for n, now in enumerate(state.states) if now == "SUCCEEDED" and state.plan.nodes[n].is_atom]
     keep(state, [*kept, *sorted(state.skipped)])
-    for number in standing:
-        if number in state.kept:
-            undoing.stand(state, number)
+    standing = state.kept & stood
+    mark_hollow(state, standing)
+    for number in sorted(standing):
+        undoing.stand(state, number)
     flowing.open_flow(state, RUN)
 
 
@@ -43,6 +44,21 @@ def keep(state: State, numbers: Iterable[int]) -> None:
                 break
             siblings[child] = None
             child = nodes[child].parent
+
+
+def mark_hollow(state: State, standing: set[int]) -> None:
+    """Of what is kept, see what has nothing standing in it: it is passed over in the order of reverts (D4)."""
+    state.hollow.clear()
+    for node in reversed(state.plan.nodes[1:]):  # what is in a flow before the flow
+        number = node.number
+        if number in state.kept:
+            is_hollow = number not in standing
+        elif node.expansion is not None and not node.expanded:
+            is_hollow = False  # nobody knows yet what will be in it
+        else:
+            is_hollow = not node.is_atom and all(child in state.hollow for child in node.children)
+        if is_hollow:
+            state.hollow.add(number)
 
 
 def _around(state: State, again: set[int]) -> set[int]:
@@ -74,7 +90,6 @@ def _forget_counters(state: State) -> None:
 
 def _reset(state: State, number: int, again: set[int], partly: set[int]) -> None:
     node = state.plan.nodes[number]
-    state.hollow.discard(number)
     if number in again:
         state.skipped.discard(number)
     if number in state.decided and any(source in again or source in partly for source in sources(node)):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from flowledger.core import flowing, undoing
 from flowledger.core.actions import Wait
-from flowledger.core.state import Result, State
+from flowledger.core.state import State
 from flowledger.core.states import ATOM
+from flowledger.core.stored import Result
 from flowledger.events import facts
 
 from .bodies import body_ended, leave_wait, settle_body, try_again, wait

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from flowledger.core import flowing, undoing
 from flowledger.core.plan import RUN
 from flowledger.core.rerunning import choose
-from flowledger.core.state import Received, Resolved, Result, State
+from flowledger.core.state import Received, Resolved, State
 from flowledger.core.states import RUN_SCOPE
+from flowledger.core.stored import Result
 from flowledger.events import facts
 from flowledger.events.facts import RequestKind
 
@@ -60,6 +61,11 @@ def _cancel(state: State, number: int, event: facts.RequestAccepted) -> None:
         undoing.widen(state)
 
 
+def _fork(state: State, number: int, event: facts.RequestAccepted) -> None:
+    """Another run answers for what this one did (G6)."""
+    state.adopted_by = event.fork or ""
+
+
 def _resolve(state: State, number: int, event: facts.RequestAccepted) -> None:
     """A person has said what became of the attempt (G3): the atom goes on with that when its run does."""
     state.held.pop(number, None)
@@ -75,6 +81,7 @@ _EFFECTS: Mapping[RequestKind, Callable[[State, int, facts.RequestAccepted], Non
     "rerun": _rerun,
     "cancel": _cancel,
     "resolve": _resolve,
+    "fork": _fork,
 }
 
 

@@ -12,6 +12,7 @@ from flowledger.core import machine
 from flowledger.core.states import ATOM, RUN, SCOPE, AtomState, ScopeState, Table, trigger
 from flowledger.events import facts
 from flowledger.events.failure import Failure
+from flowledger.events.store import FINAL
 
 ROOT = Path(__file__).parents[2]
 FAILURE = Failure(path="f/a", type="ValueError", message="no")
@@ -46,9 +47,11 @@ def test_tables_use_the_words_of_the_design_and_no_others(table: Table, words: o
 
 
 def test_final_states_of_a_run_are_left_by_a_persons_revert_or_rerun_only() -> None:
-    rerun = {"RequestAcceptedRerun": "RUNNING"}
-    assert RUN["SUCCEEDED"] == RUN["FAILED"] == {"RequestAcceptedRevert": "RUNNING", **rerun}
-    assert RUN["REVERTED"] == rerun
+    left = {now: {name for name, after in RUN[now].items() if after != now} for now in FINAL}
+    both = {"RequestAcceptedRevert", "RequestAcceptedRerun"}
+    assert left["SUCCEEDED"] == left["FAILED"] == both
+    assert left["REVERTED"] == left["CANCELLED"] == {"RequestAcceptedRerun"}
+    assert all(after in (now, "RUNNING") for now in FINAL for after in RUN[now].values())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,228 @@
+"""Forks: a new run that takes over what another has done (G6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from pydantic import ValidationError
+
+from flowledger.core.bound import input_error
+from flowledger.core.changes import plan_in_force
+from flowledger.core.compiler import compile as compile_part
+from flowledger.core.compiler import entry, inputs_of, rebuild
+from flowledger.core.engine.active import Observer
+from flowledger.core.engine.run import RunDriver
+from flowledger.core.forking import Inheritance, changed_inputs, check_adoption, inherit, merged_inputs
+from flowledger.core.inheriting import had
+from flowledger.core.names import did_you_mean
+from flowledger.core.plan import Plan
+from flowledger.core.registry import Registry
+from flowledger.events import facts
+from flowledger.events.chain import link
+from flowledger.events.codec import encode
+from flowledger.events.envelope import Envelope, StoredEvent
+from flowledger.events.errors import DefinitionError, IllegalRequest, InputError, IntegrityError, StoreError
+from flowledger.events.store import FINAL, Append, Claim, Stream
+
+from .driving import Forked, Wish, claimed_only, drive, in_thread, new
+from .loading import Loaded
+from .runtime import Runtime
+from .sources import moved_values, read, source_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """How a run is to be forked. ``at``: the path of the part from which on everything is new, or the version of the
+    source up to which it is read; ``inputs``: new values by name, the others stay; ``adopt``: undoing what is taken
+    over becomes the fork's."""
+
+    at: str | int | None = None
+    inputs: Mapping[str, Any] | None = None
+    adopt: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A fork, ready to be made."""
+
+    wish: Wish
+    chosen: Inheritance
+    forked: Forked
+    last_us: int  # when the source's last event happened
+
+
+def prepare(runtime: Runtime, registry: Registry, stream: Stream, asked: Asked) -> Prepared:
+    """See what a fork would take over. Writes nothing.
+
+    Raises:
+        InputError: a new input does not fit, or ``at`` names nothing.
+        IllegalRequest: the source was not started then, or may not be adopted.
+        DefinitionError: today's code has no such flow.
+    """
+    store = runtime.store
+    log = read(store, stream.run_id)
+    submitted = log[0].event
+    assert isinstance(submitted, facts.RunSubmitted)
+    source = source_of(store, log)
+    moved = {**source.moved, **moved_values(store, stream.run_id, log)}
+    version = _version(stream.run_id, asked.at, log)
+    document = _document(runtime, stream.run_id, log[:version])
+    before = moved[submitted.moved] if submitted.moved else bytes(submitted.inputs)
+    part = rebuild(registry, submitted.factory, _merged(registry, submitted.factory, before, asked.inputs or {}))
+    plan = compile_part(part, registry, executor=submitted.executor)
+    inputs = entry(part, registry).inputs_json()
+    then, now = (had(log, until=until, source=source.had) for until in (version, None))
+    chosen = inherit(
+        plan, document, then, now, at=_part(plan, stream.run_id, asked.at),
+        changed=changed_inputs(_as_today(registry, submitted.factory, before), inputs),
+    )  # fmt: skip
+    if asked.adopt:
+        _check_over(stream)
+        check_adoption(stream.run_id, now, chosen, document)
+    event = facts.RunForked(
+        source=stream.run_id, version=version, hash=log[version - 1].hash.hex(), inherited=chosen.inherited,
+        skipped=chosen.skipped, decided=chosen.decided, rounds=chosen.rounds, adopted=asked.adopt, reason=asked.reason,
+    )  # fmt: skip
+    wish = Wish(
+        part=part, plan=plan, factory=submitted.factory, inputs=inputs, tags=stream.tags, on_failure=_on_failure(log),
+        executor=submitted.executor,
+    )  # fmt: skip
+    return Prepared(wish=wish, chosen=chosen, forked=Forked(event, then, moved), last_us=log[-1].time_us)
+
+
+async def fork(
+    runtime: Runtime, registry: Registry, stream: Stream, asked: Asked, *, observe: Observer | None = None,
+    started: Callable[[RunDriver], None] | None = None,
+) -> Loaded:  # fmt: skip
+    """Make the fork and drive it until it has ended.
+
+    Raises:
+        As `prepare`.
+    """
+    if not asked.reason.strip():
+        raise InputError("a fork needs a reason", field="reason", expected="text", given=repr(asked.reason))
+    if not asked.adopt:
+        prepared = await in_thread(runtime, lambda: prepare(runtime, registry, stream, asked))
+        return await drive(runtime, _driver(runtime, registry, prepared, observe), None, started)
+    _check_over(stream)
+    claim = await claimed_only(runtime, stream.run_id)
+    try:  # what is read now cannot change until it is adopted
+        prepared = await in_thread(runtime, lambda: prepare(runtime, registry, stream, asked))
+        driver = _driver(runtime, registry, prepared, observe)
+        first = driver.drafts.take()
+        request = facts.RequestAccepted(
+            request=runtime.services.ids.request_id(), kind="fork", reason=asked.reason, fork=driver.run_id
+        )
+        adopted = _adoption(runtime, stream, claim, request, prepared.last_us)
+        await in_thread(runtime, lambda: _append_both(runtime, adopted, first))
+    except BaseException:
+        await in_thread(runtime, lambda: runtime.store.release(stream.run_id, epoch=claim.epoch))
+        raise
+    driver.begun(first)
+    return await drive(runtime, driver, None, started)
+
+
+def _driver(runtime: Runtime, registry: Registry, prepared: Prepared, observe: Observer | None) -> RunDriver:
+    return new(runtime, registry, prepared.wish, observe, prepared.forked)
+
+
+def _check_over(stream: Stream) -> None:
+    if stream.status not in FINAL:
+        raise IllegalRequest(
+            f"run {stream.run_id} is {stream.status}: only what a run that is over did can be adopted",
+            hint="wait until it has ended, or fork without --adopt",
+        )
+
+
+# -- what is asked for ----------------------------------------------------------------------------
+
+
+def _version(run_id: str, at: str | int | None, log: list[Envelope]) -> int:
+    if not isinstance(at, int):
+        return len(log)
+    if not 1 <= at <= len(log):
+        raise InputError(
+            f"run {run_id} has no event {at}", field="at", expected=f"1 to {len(log)}, or the path of a part",
+            given=str(at),
+        )  # fmt: skip
+    return at
+
+
+def _part(plan: Plan, run_id: str, at: str | int | None) -> str | None:
+    if not isinstance(at, str):
+        return None
+    if not at or at not in plan.by_path:
+        raise InputError(
+            f"today's plan of run {run_id} has no part {at!r}", field="at", expected="the path of a part, or a version",
+            given=at, hint=did_you_mean(at, list(plan.by_path)) or f"`flowledger show {run_id}` shows its parts",
+        )  # fmt: skip
+    return at
+
+
+def _document(runtime: Runtime, run_id: str, log: list[Envelope]) -> bytes:
+    fingerprint = plan_in_force(log)
+    if fingerprint is None:
+        raise IllegalRequest(f"run {run_id} had not started at event {len(log)}", hint="begin a new run")
+    document = runtime.store.plan(fingerprint)
+    if document is None:
+        raise IntegrityError(f"run {run_id}: its plan {fingerprint[:12]} is not in the store")
+    return document
+
+
+def _merged(registry: Registry, factory: str, before: bytes, inputs: Mapping[str, Any]) -> bytes:
+    parameters = inputs_of(registry, factory)
+    changes: dict[str, msgspec.Raw] = {}
+    for name, value in inputs.items():
+        parameter = parameters.get(name)
+        if parameter is None:
+            raise InputError(
+                f"{factory}: there is no input `{name}`", field=name, expected="no such input", given=repr(value)[:40],
+                hint=did_you_mean(name, parameters) or f"its inputs: {', '.join(parameters) or 'none'}",
+            )  # fmt: skip
+        try:
+            content = parameter.typed.to_json(parameter.typed.validate(value))
+        except ValidationError as error:
+            raise input_error(name, parameter.typed, error, factory, None) from error
+        changes[name] = msgspec.Raw(content)
+    return merged_inputs(before, changes)
+
+
+def _as_today(registry: Registry, factory: str, inputs: bytes) -> bytes:
+    """Inputs as today's code would have submitted them: a field with a default that is new is no change."""
+    try:
+        return entry(rebuild(registry, factory, inputs), registry).inputs_json()
+    except (DefinitionError, InputError):
+        return inputs
+
+
+def _on_failure(log: list[Envelope]) -> facts.OnFailure:
+    return next(e.event.on_failure for e in log if isinstance(e.event, facts.RunStarted))
+
+
+# -- adoption -------------------------------------------------------------------------------------
+
+
+def _adoption(runtime: Runtime, stream: Stream, claim: Claim, request: facts.RequestAccepted, last_us: int) -> Append:
+    """What the source says of it: as its present owner, and then nobody's again."""
+    services = runtime.services
+    claimed = facts.RunClaimed(owner=runtime.owner, epoch=claim.epoch)
+    head, events, now = claim.head_hash, list[StoredEvent](), max(last_us, services.clock.now_us())
+    for version, event in enumerate((claimed, request), start=claim.version + 1):
+        name, schema, payload = type(event).__name__, event.schema_version, encode(event)
+        head = link(head, stream.run_id.encode(), version, name, schema, "", now, services.actor, payload)
+        events.append(StoredEvent(version, name, schema, "", now, services.actor, payload, head))
+    return Append(
+        run_id=stream.run_id, expected=claim.version, epoch=claim.epoch, events=events, status=stream.status,
+        direction=stream.direction, release=True,
+    )  # fmt: skip
+
+
+def _append_both(runtime: Runtime, adopted: Append, first: Append) -> None:
+    """In one transaction: the source is adopted by a run that exists, or by none."""
+    for result in runtime.store.append(sorted((adopted, first), key=lambda append: append.run_id)):
+        if isinstance(result, StoreError):
+            raise result
