@@ -3,8 +3,10 @@
 One thread commits in turns: while one transaction is under way, whatever else is appended gathers, and the next takes
 all of it. No delay is added: a lone run commits at once, a hundred runs share a commit.
 
-Handing an append to the thread and its result back costs about 0.1 ms. So, while commits are quick (`IN_PLACE_S`) and
-the thread has nothing to do, an append that is alone in its turn of the event loop is committed in place.
+Handing an append to the thread and its result back costs 0.1 ms, several times that where both have slept. So, while
+commits are quick (`IN_PLACE_S`) and the thread has nothing to do, an append that is alone in its turn of the event loop
+is committed in place; also one that takes longer (`LONE_S`), as long as nothing but its run needs the loop: whatever
+happens to a run meanwhile has to wait for its append anyway.
 
 Back-pressure is the rule of one append in flight per run: no more requests wait than there are live runs, and a run
 whose append waits has nothing else to add. What can grow is their size, so the bytes are bounded: an append over the
@@ -44,6 +46,9 @@ FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 #: Where commits take less than this on average, a lone append blocks the event loop rather than change threads.
 IN_PLACE_S = 0.001
+LONE_S = 0.02
+#: How long such appends may keep the event loop before others get a turn.
+TURN_S = 0.002
 
 Done = Callable[[AppendResult], None]
 
@@ -68,15 +73,16 @@ class Appender(Protocol):
 
 def open_appender(
     store: Store, loop: asyncio.AbstractEventLoop, *,
-    outage_s: float = OUTAGE_S, fenced: Callable[[], bool] = lambda: False,
+    outage_s: float = OUTAGE_S, fenced: Callable[[], bool] = lambda: False, lone: Callable[[], bool] = lambda: False,
 ) -> Appender:  # fmt: skip
     """The appender that fits this store; ``done`` callbacks run on ``loop``.
 
-    ``outage_s``: how long an append waits for a store that is away; ``fenced``: whether waiting has become of no use.
+    ``outage_s``: how long an append waits for a store that is away; ``fenced``: whether waiting has become of no use;
+    ``lone``: whether nothing but the run that appends needs the loop.
     """
     if store.immediate:
         return DirectAppender(store)
-    return GroupAppender(store, loop, outage_s=outage_s, fenced=fenced)
+    return GroupAppender(store, loop, outage_s=outage_s, fenced=fenced, lone=lone)
 
 
 class DirectAppender:
@@ -126,6 +132,7 @@ class GroupAppender:
         self, store: Store, loop: asyncio.AbstractEventLoop, *,
         queue_bytes: int = QUEUE_BYTES, patience_s: float = PATIENCE_S, in_place_s: float = IN_PLACE_S,
         outage_s: float = OUTAGE_S, fenced: Callable[[], bool] = lambda: False,
+        lone: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
         self.commits = self.requests = self.events = 0
         self._store = store
@@ -135,9 +142,11 @@ class GroupAppender:
         self._in_place_s = in_place_s
         self._outage_s = outage_s
         self._fenced = fenced
+        self._lone = lone
         self._away_since: float | None = None  # monotonic
         self._commit_s = in_place_s  # moving average; it takes a quick commit of the thread to begin in place
         self._last_run = ""
+        self._in_turn = False
         self._gathered: list[_Queued] = []  # of this turn of the loop
         self._queue: SimpleQueue[_Queued | None] = SimpleQueue()
         self._room = Event()
@@ -158,11 +167,16 @@ class GroupAppender:
         self._last_run = request.run_id
         if self._gathered:
             self._gathered.append(item)
-        elif alone and self._queued == self._settled and self._commit_s < self._in_place_s:
+        elif alone and self._queued == self._settled and self._is_quick():
             self._gathered.append(item)
-            self._loop.call_soon(self._turn)
+            if not self._in_turn:
+                self._loop.call_soon(self._turn)
         else:
             self._hand_over(item)
+
+    def _is_quick(self) -> bool:
+        """Whether commits take so little that the loop can wait for them."""
+        return self._commit_s < self._in_place_s or (self._commit_s < LONE_S and self._lone())
 
     def close(self) -> None:
         """See `Appender.close`. Called on the event loop, or once it has stopped."""
@@ -176,13 +190,26 @@ class GroupAppender:
         self._thread.join()
 
     def _turn(self) -> None:
-        """What this turn of the loop has appended: one is committed here and now, more go to the thread."""
-        gathered, self._gathered = self._gathered, []
-        waiting: Sequence[_Queued] = gathered
-        if len(gathered) == 1:
+        """What this turn of the loop has appended: one is committed here and now, more go to the thread.
+
+        A run whose bodies are as quick as its commits appends again at once: it goes on here, for a moment.
+        """
+        until = monotonic() + TURN_S
+        self._in_turn = True
+        while len(self._gathered) == 1 and monotonic() < until:
+            gathered, self._gathered = self._gathered, []
             items, results, waiting = self._commit(gathered)
             _deliver(items, results)
-        for item in waiting:
+            self._gathered[:0] = waiting
+            if waiting:
+                break
+        self._in_turn = False
+        gathered, self._gathered = self._gathered, []
+        if len(gathered) == 1 and self._away_since is None:
+            self._gathered = gathered
+            self._loop.call_soon(self._turn)
+            return
+        for item in gathered:
             self._hand_over(item)
 
     def _hand_over(self, item: _Queued) -> None:

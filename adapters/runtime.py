@@ -76,8 +76,9 @@ class Runtime:
         executors = local_executors(self.loop, threads=settings.threads)
         self._executors = executors
         self.appender = open_appender(
-            self.store, self.loop, outage_s=settings.store_outage_s, fenced=lambda: self.heartbeat.fenced
-        )
+            self.store, self.loop, outage_s=settings.store_outage_s, fenced=lambda: self.heartbeat.fenced,
+            lone=self._is_lone,
+        )  # fmt: skip
         self.mailroom = Mailroom(self.store, self.owner, self.loop, self.drivers)
         self.services = Services(
             loop=self.loop,
@@ -132,6 +133,13 @@ class Runtime:
     def _is_busy(self) -> bool:
         """Whether a run of this process waits for work under way on another thread. Called on the loop."""
         return any(driver.waits_elsewhere for driver in self.drivers.values())
+
+    def _is_lone(self) -> bool:
+        """Whether this process drives one run, no body of which is a coroutine. Called on the loop."""
+        if len(self.drivers) != 1:
+            return False
+        (driver,) = self.drivers.values()
+        return not any(attempt.call.is_async for attempt in driver.live.values())
 
     async def _until_closed(self, work: Coroutine[Any, Any, T]) -> T:
         try:

@@ -7,11 +7,11 @@ appear as digests only.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from flowledger.events.errors import DefinitionError
 from flowledger.events.facts import OnFailure

@@ -63,6 +63,11 @@ class Atom(Part[T_co]):
         self.given_name: str | None = None
         self.given_provides: Provides | None = None
 
+    def __copy__(self) -> Atom[T_co]:
+        copied: Atom[T_co] = Atom(self.definition, self.bound, self.place, self.label)
+        copied.given_name, copied.given_provides = self.given_name, self.given_provides
+        return copied
+
     def atom(self) -> Atom[T_co]:
         return self
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -183,8 +185,7 @@ class Expansion:
 # -- nodes --------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Node:
+class Node(msgspec.Struct, kw_only=True, eq=False):
     """An atom or a flow, placed.
 
     ``scope`` is the number of the nearest retry scope *around* it: a flow with a retry, or `RUN`. A flow with a retry
@@ -200,8 +201,8 @@ class Node:
     parent: int
     scope: int
     lane: Lane = "inline"
-    preds: list[int] = field(default_factory=list[int])
-    succs: list[int] = field(default_factory=list[int])
+    preds: list[int] = []
+    succs: list[int] = []
     conditions: tuple[Condition, ...] = ()
     # atoms
     task: TaskSpec | None = None
@@ -209,7 +210,7 @@ class Node:
     revert_arguments: tuple[Binding, ...] = ()
     provides: str | tuple[str, ...] | None = None
     # flows
-    children: list[int] = field(default_factory=list[int])
+    children: list[int] = []
     retry: Retry[Any] | None = None
     retry_arguments: tuple[Binding, ...] = ()  # its arguments that are symbols
     returns: int | None = None

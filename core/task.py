@@ -324,8 +324,9 @@ def _definition_of(task: Task[Any]) -> TaskDefinition:
 
 
 def _bound(definition: TaskDefinition, args: tuple[Any, ...], kwargs: Mapping[str, Any], place: Place) -> Atom[Any]:
-    refuse_inside_body(f"{definition.name}.bind(…)", place)
-    bound = bind_arguments(definition.signature, args, kwargs, f"{definition.name}.bind(…)", place)
+    what = f"{definition.name}.bind(…)"
+    refuse_inside_body(what, place)
+    bound = bind_arguments(definition.signature, args, kwargs, what, place) if args or kwargs else {}
     return Atom(definition, bound, place, label_of(definition, bound))
 
 

@@ -6,8 +6,9 @@ the place of the list. Of a factory, its inputs: what is in its flow is known wh
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from flowledger.core.definition import TaskDefinition
 from flowledger.core.parts import Atom, Flow, Late

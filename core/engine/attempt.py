@@ -55,6 +55,7 @@ class Held(NamedTuple):
 
 
 Outcome = Returned | Raised | Unready | Held
+_NOTHING = Returned(b"null")
 
 
 class Host(Protocol):
@@ -167,8 +168,8 @@ class Attempt:
 
     def _returned(self, value: Any) -> Outcome:
         task = self.node.task
-        if task is None or self.phase == "revert":
-            return Returned(b"null")
+        if task is None or self.phase == "revert" or (value is None and task.result.nothing):
+            return _NOTHING
         try:
             content = task.result.to_json(value)
             task.result.load(content)  # what cannot be read back must not be written (C9)

@@ -20,14 +20,17 @@ _WEIGHT = 1 / 16  # of the last body in the average
 class Slots:
     """A counter with a queue: a run that found none is woken, first come first served, when one is free.
 
+    ``free`` says how many may be taken now; only this class changes it.
+
     Args:
         capacity: places, which is how many bodies run at once.
         ahead: whether short bodies may be started before their place is free.
     """
 
-    __slots__ = ("_ahead", "_body_s", "_capacity", "_in_hand", "_may_be_ahead", "_taken", "_waiting")
+    __slots__ = ("_ahead", "_body_s", "_capacity", "_in_hand", "_may_be_ahead", "_taken", "_waiting", "free")
 
     def __init__(self, capacity: int, *, ahead: bool = False) -> None:
+        self.free = capacity
         self._capacity = capacity
         self._may_be_ahead = ahead
         self._ahead = 0
@@ -36,20 +39,16 @@ class Slots:
         self._waiting: dict[object, Callable[[], None]] = {}
         self._in_hand: set[object] = set()  # of those who wait, or have been woken, for a place in hand
 
-    @property
-    def free(self) -> int:
-        """How many may be taken now."""
-        return max(0, self._capacity + (0 if self._in_hand else self._ahead) - self._taken)
-
     def take(self, who: object = None, *, in_hand: bool = False) -> bool:
         """Take a slot if there is one; ``in_hand``: only if its place is free now."""
         if in_hand:
             if self._taken >= self._capacity:
                 return False
             self._in_hand.discard(who)
-        elif self.free == 0:
+        elif not self.free:
             return False
         self._taken += 1
+        self._recount()
         return True
 
     def give(self, *, took_s: float | None = None) -> None:
@@ -58,11 +57,12 @@ class Slots:
         if took_s is not None and self._may_be_ahead:
             self._body_s += (took_s - self._body_s) * _WEIGHT
             self._ahead = round(min(AHEAD_BODIES, self._capacity * AHEAD_S / max(self._body_s, 1e-9)))
+        self._recount()
         self.pass_on()
 
     def pass_on(self) -> None:
         """Wake the next in line, if there is a slot for it. One woken who needs none must pass on."""
-        if self._waiting and self.free > 0:
+        if self._waiting and self.free:
             who = next(iter(self._waiting))
             self._waiting.pop(who)()
 
@@ -73,9 +73,17 @@ class Slots:
         """
         if in_hand:
             self._in_hand.add(who)
+            self._recount()
         self._waiting.setdefault(who, wake)
 
     def forget(self, who: object) -> None:
         """``who`` waits no more."""
         self._waiting.pop(who, None)
         self._in_hand.discard(who)
+        self._recount()
+
+    def _recount(self) -> None:
+        free = self._capacity - self._taken
+        if self._ahead and not self._in_hand:
+            free += self._ahead
+        self.free = max(0, free)

@@ -132,15 +132,22 @@ def test_a_hundred_appends_at_once_share_a_few_commits(sqlite: SqliteStore) -> N
     assert len(sqlite.read_all(START)) == 300
 
 
-@pytest.mark.parametrize("in_place_s", [0.0, 60.0], ids=["by the thread", "in place"])
-def test_a_lone_run_has_one_commit_per_append_either_way(sqlite: SqliteStore, in_place_s: float) -> None:
+@pytest.mark.parametrize(
+    ("in_place_s", "lone", "in_place"), [(0.0, False, False), (60.0, False, True), (0.0, True, True)],
+    ids=["by the thread", "in place", "in place, commits are slow but nobody else needs the loop"],
+)  # fmt: skip
+def test_a_lone_run_has_one_commit_per_append_either_way(
+    sqlite: SqliteStore, monkeypatch: pytest.MonkeyPatch, in_place_s: float, lone: bool, in_place: bool
+) -> None:
+    monkeypatch.setattr(module, "LONE_S", 60)
     # Given
     run = new_run(sqlite)
     before = sqlite.commits
     committers: list[int] = []
 
     async def scenario() -> None:
-        appender = GroupAppender(sqlite, asyncio.get_running_loop(), in_place_s=in_place_s)
+        loop = asyncio.get_running_loop()
+        appender = GroupAppender(sqlite, loop, in_place_s=in_place_s, lone=lambda: lone)
         for _ in range(30):
             request = run.next()
             assert await gathered([appended(appender, request)]) == [Appended(run.version + 1)]
@@ -151,8 +158,36 @@ def test_a_lone_run_has_one_commit_per_append_either_way(sqlite: SqliteStore, in
     with failpoint.armed("append.after_commit", 30, lambda: committers.append(threading.get_ident())):
         asyncio.run(scenario())
     assert sqlite.commits - before == 30
-    assert (committers == [threading.get_ident()]) == (in_place_s > 0)
+    assert (committers == [threading.get_ident()]) == in_place
     assert len(sqlite.read(run.run_id)) == 31
+
+
+def test_a_run_that_appends_again_and_again_in_place_leaves_the_loop_to_others(sqlite: SqliteStore) -> None:
+    # Given a run whose next append comes with the answer to the last one
+    run = new_run(sqlite)
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        appender = GroupAppender(sqlite, loop, in_place_s=60)
+        came, ended = asyncio.Event(), asyncio.Event()
+
+        def again(request: Append | None = None) -> None:
+            if request is not None:
+                run.appended(request)
+            if came.is_set():
+                ended.set()
+                return
+            following = run.next()
+            appender.append(following, lambda _: again(following))
+
+        # When something else is due meanwhile / Then it gets its turn
+        loop.call_later(0.05, came.set)
+        again()
+        await asyncio.wait_for(ended.wait(), 30)
+        appender.close()
+
+    asyncio.run(scenario())
+    assert len(sqlite.read(run.run_id)) == run.version
 
 
 def test_appends_gather_while_a_commit_is_under_way(gate: Gate) -> None:

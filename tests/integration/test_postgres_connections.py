@@ -16,6 +16,7 @@ import pytest
 from flowledger.adapters.heartbeat import Heartbeat
 from flowledger.adapters.stores import open_store
 from flowledger.adapters.stores.postgres import PostgresStore, locate
+from flowledger.adapters.stores.postgres.connecting import GuardedConnection
 from flowledger.events.errors import InputError, StoreUnavailable
 from flowledger.events.store import START, Appended
 from tests.conformance.streams import Run, joined, new_run
@@ -27,6 +28,24 @@ from tests.postgres_server import binaries, cluster
 STATEMENT_S, RECONNECT_S = 0.2, 0.3
 #: One wait for the answer (with its grace), the tries to connect, one look (connect, answer): nothing is longer.
 LIMIT_S = (STATEMENT_S + 2) * 2 + RECONNECT_S + 2 * 2 + 1
+
+
+def test_a_connection_that_was_out_while_the_pool_was_given_up_is_closed_when_it_comes_back(postgres_url: str) -> None:
+    # Given two reads at the same time, one of which loses its connection
+    store = PostgresStore.from_url(postgres_url)
+    database, out = store._database, list[GuardedConnection]()
+
+    def read(connection: GuardedConnection) -> None:
+        out.append(connection)
+        if len(out) == 1:
+            database.forget_idle()
+
+    # When
+    database.reading(read)
+    database.reading(read)
+    # Then it does not come back to a pool that nobody looks after any more; later ones are kept
+    assert [connection.closed for connection in out] == [True, False]
+    store.close()
 
 
 @pytest.fixture

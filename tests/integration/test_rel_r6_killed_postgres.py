@@ -8,7 +8,6 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from statistics import median
 from threading import Event
 from time import monotonic, sleep
@@ -23,9 +22,11 @@ from flowledger.events.envelope import Envelope
 from flowledger.events.errors import Fenced, RunOwned, StoreError
 from tests.postgres import made
 from tests.postgres_server import Cluster, binaries
+from tests.postgres_server import cluster as own_cluster
 
 LONG = bool(os.environ.get("FLOWLEDGER_TEST_LONG"))
-BACKENDS, POSTMASTERS = (200, 100) if LONG else (6, 2)
+SCALE = float(os.environ.get("FLOWLEDGER_TEST_SCALE", "1"))  # of the long form: 0.2 is a fifth of it
+BACKENDS, POSTMASTERS = (round(200 * SCALE), round(100 * SCALE)) if LONG else (6, 2)
 RUNS, STEPS = 6, 12
 
 pytestmark = [
@@ -49,17 +50,10 @@ def steps(n: int) -> Flow[None]:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    folder = tmp_path / "cluster"
-    folder.mkdir()
-    for parent in (tmp_path, *list(tmp_path.parents)[:3]):
-        with suppress(PermissionError):
-            parent.chmod(parent.stat().st_mode | 0o011)
-    cluster = Cluster(folder)
-    cluster.start()
-    yield cluster
-    app.close()
-    cluster.stop()
+def cluster() -> Iterator[Cluster]:
+    with own_cluster() as running:
+        yield running
+        app.close()
 
 
 class Load:

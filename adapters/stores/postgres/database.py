@@ -10,7 +10,7 @@ import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import PoolProxiedConnection, QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 
 from flowledger.events.errors import StoreError, StoreUnavailable
 
@@ -32,7 +32,8 @@ class PostgresDatabase:
         self.location = location
         self.schema = location.schema
         self.closed = False
-        self._engine = _engine(location)
+        self._era = 0  # grows whenever what waits in the pool is given up
+        self._engine = _engine(location, lambda: self._era)
 
     def connect(self) -> GuardedConnection:
         """A connection out of the pool, to keep and to close.
@@ -91,6 +92,7 @@ class PostgresDatabase:
 
     def forget_idle(self) -> None:
         """Close what waits in the pool: where one connection broke, the others have too."""
+        self._era += 1  # those that are out are closed when they come back
         with suppress(psycopg.Error):
             self._engine.dispose()
 
@@ -192,7 +194,7 @@ def driver(pooled: PoolProxiedConnection) -> GuardedConnection:
     return found
 
 
-def _engine(location: Location) -> Engine:
+def _engine(location: Location, era: Callable[[], int]) -> Engine:
     engine = create_engine(
         location.url.set(query=location.libpq()),
         poolclass=QueuePool,
@@ -214,5 +216,14 @@ def _engine(location: Location) -> Engine:
             raise Lost(error) from error
         return guard(connection, location.answer_s)
 
+    def made(_connection: object, record: ConnectionPoolEntry) -> None:
+        record.info["era"] = era()
+
+    def came_back(connection: object, record: ConnectionPoolEntry) -> None:
+        if connection is not None and record.info.get("era") != era():
+            record.invalidate()
+
     event.listen(engine, "do_connect", connect)
+    event.listen(engine, "connect", made)
+    event.listen(engine, "checkin", came_back)
     return engine

@@ -28,6 +28,8 @@ from .wire import original, stored
 
 #: How long appends gather before others are told.
 COALESCE_S: Final = 0.02
+#: How long after they have been told of events they are told again, while events keep coming.
+TELL_GAP_S: Final = 0.1
 #: Without any hint, somebody who waits looks so often.
 POLL_S: Final = 1.0
 #: With hints, at most so often; also after how long to look again for what the horizon still hides.
@@ -66,7 +68,8 @@ class Side:
         self._error: StoreError | None = None
         self._failing_since = 0.0
         # Telling others, and being told
-        self._dirty: dict[str, float] = {}  # what to tell, and since when
+        self._dirty: dict[str, float] = {}  # what to tell, and when
+        self._events_told_at = float("-inf")
         self._waiting = 0
         self._expecting: dict[str, int] = {}  # who waits for mail
         self._listening = False
@@ -113,7 +116,8 @@ class Side:
     def _changed_here(self, what: str, *, waited_for: bool) -> None:
         ring = False
         if what not in self._dirty:
-            self._dirty[what] = monotonic()
+            due = monotonic() + COALESCE_S
+            self._dirty[what] = due if what == _MAIL else max(due, self._events_told_at + TELL_GAP_S)
             ring = True
         if waited_for and what not in self._hints:
             self._hints.add(what)
@@ -302,9 +306,11 @@ class Side:
 
     def _tell(self, *, last: bool = False) -> None:
         now = monotonic()
-        for what, since in list(self._dirty.items()):
-            if last or now >= since + COALESCE_S:
+        for what, due in list(self._dirty.items()):
+            if last or now >= due:
                 del self._dirty[what]
+                if what == _EVENTS:
+                    self._events_told_at = now
                 self._execute(_NOTIFY, self._channel, what)
 
     def _hear(self, connection: GuardedConnection) -> None:
@@ -357,7 +363,7 @@ class Side:
         """Until when nothing is due; None: until the bell rings."""
         now = monotonic()
         due = [POLL_S] if self._wanted != self._held else []
-        due += [since + COALESCE_S - now for since in list(self._dirty.values())]
+        due += [at - now for at in list(self._dirty.values())]
         if self._waiting or self._expecting:
             next_poll = min(self._next_poll, self._polled_at + LEAST_GAP_S) if self._is_hinted() else self._next_poll
             due.append(next_poll - now)
