@@ -67,6 +67,13 @@ format: setup ## let ruff mend style and format
 crash: setup ## the long crash corpus
 	@FLOWLEDGER_CRASH_CORPUS=long $(BIN)/pytest -n $(JOBS) -m crash --timeout 1800
 
+SEEDS ?= 100000
+FIRST ?= 0
+
+.PHONY: simulate
+simulate: setup ## 100,000 seeded worlds in which everything goes wrong (SEEDS=, FIRST=)
+	@$(BIN)/python -m tests.simulation $(FIRST) --count $(SEEDS)
+
 .PHONY: coverage
 coverage: setup ## which lines no test has run
 	@$(BIN)/coverage run -m pytest -p no:xdist

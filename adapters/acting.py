@@ -76,7 +76,7 @@ class Acting(Opened):
 
     def preview_rerun(self, run_id: str, *, from_: str | None = None) -> Preview:
         """What `rerun_run` would undo, run and keep. Writes nothing."""
-        driving.check_rerunnable(self.stream_of(run_id))
+        driving.check_rerunnable(run_id, self.stream_of(run_id).status)
         loaded = self.load_run(run_id, goes_on=True)
         check_rerun(run_id, loaded.state, from_)
         return preview_rerun(loaded.state, from_)
@@ -101,7 +101,7 @@ class Acting(Opened):
     def preview_revert(self, run_id: str) -> Preview:
         """What `revert_run` would undo, in order. Writes nothing."""
         stream = self.stream_of(run_id)
-        driving.check_revertable(stream)
+        driving.check_revertable(run_id, stream.status)
         loaded = self.load_run(run_id, goes_on=True)
         check_duty(run_id, loaded.state, "revert")
         return preview_revert(loaded.state)

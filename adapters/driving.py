@@ -29,10 +29,11 @@ from flowledger.events.errors import (
     KeyTaken,
     RunNotFound,
     RunOwned,
+    StoreUnavailable,
 )
 from flowledger.events.facts import OnFailure
 from flowledger.events.requests import Revert
-from flowledger.events.store import FINAL, Claim, Held, NewStream, PlanRow, Stream
+from flowledger.events.store import FINAL, Claim, Held, NewStream, PlanRow, RunStatus, Stream
 
 from .loading import Loaded, load
 from .runtime import Runtime
@@ -157,6 +158,9 @@ async def resume(
         return loaded
     loaded, claim = await _claimed(runtime, registry, stream, plan)
     _show(observe, loaded)
+    if loaded.state.status in FINAL:  # it has ended since somebody looked
+        await in_thread(runtime, lambda: runtime.store.release(loaded.run_id, epoch=claim.epoch))
+        return loaded
     driver = _taken_up(runtime, loaded, claim, observe)
     if loaded.state.status in ("SUSPENDED", "SUSPENDING"):
         driver.draft(RUN, facts.RunResumed())
@@ -175,10 +179,13 @@ async def revert(
     """
     if not reason.strip():
         raise InputError("a revert needs a reason", field="reason", expected="text", given=repr(reason))
-    check_revertable(stream)
-    loaded, claim = await _claimed(
-        runtime, registry, stream, None, lambda state: check_duty(stream.run_id, state, "revert")
-    )
+    check_revertable(stream.run_id, stream.status)
+
+    def check(state: State) -> None:
+        check_revertable(stream.run_id, state.status)  # somebody may have been quicker
+        check_duty(stream.run_id, state, "revert")
+
+    loaded, claim = await _claimed(runtime, registry, stream, None, check)
     _show(observe, loaded)
     driver = _taken_up(runtime, loaded, claim, observe)
     driver.request(Revert(reason=reason), actor=runtime.services.actor, later=True)
@@ -197,10 +204,13 @@ async def rerun(
     """
     if not reason.strip():
         raise InputError("a rerun needs a reason", field="reason", expected="text", given=repr(reason))
-    check_rerunnable(stream)
-    loaded, claim = await _claimed(
-        runtime, registry, stream, None, lambda state: check_rerun(stream.run_id, state, from_)
-    )
+    check_rerunnable(stream.run_id, stream.status)
+
+    def check(state: State) -> None:
+        check_rerunnable(stream.run_id, state.status)  # somebody may have been quicker
+        check_rerun(stream.run_id, state, from_)
+
+    loaded, claim = await _claimed(runtime, registry, stream, None, check)
     _show(observe, loaded)
     driver = _taken_up(runtime, loaded, claim, observe)
     request = runtime.services.ids.request_id()
@@ -208,24 +218,22 @@ async def rerun(
     return await drive(runtime, driver, stream.key, started)
 
 
-def check_rerunnable(stream: Stream) -> None:
+def check_rerunnable(run_id: str, status: RunStatus) -> None:
     """Raise `IllegalRequest` unless the run is over."""
-    if stream.status not in FINAL:
-        hint = "resume it" if stream.status == "SUSPENDED" else "wait until it has ended, or resume it"
-        raise IllegalRequest(f"run {stream.run_id} is {stream.status}: only a run that is over runs again", hint=hint)
+    if status not in FINAL:
+        hint = "resume it" if status == "SUSPENDED" else "wait until it has ended, or resume it"
+        raise IllegalRequest(f"run {run_id} is {status}: only a run that is over runs again", hint=hint)
 
 
-def check_revertable(stream: Stream) -> None:
+def check_revertable(run_id: str, status: RunStatus) -> None:
     """Raise `IllegalRequest` unless the run ended with something that may stand."""
-    if stream.status in ("SUCCEEDED", "FAILED"):
+    if status in ("SUCCEEDED", "FAILED"):
         return
     hint = {
         "REVERTED": "everything it did has been undone already",
         "SUSPENDED": "resume it first; a run that is under way cannot be reverted yet",
-    }.get(stream.status, "wait until it has ended, or resume it if its process is gone")
-    raise IllegalRequest(
-        f"run {stream.run_id} is {stream.status}: only SUCCEEDED and FAILED runs can be reverted", hint=hint
-    )
+    }.get(status, "wait until it has ended, or resume it if its process is gone")
+    raise IllegalRequest(f"run {run_id} is {status}: only SUCCEEDED and FAILED runs can be reverted", hint=hint)
 
 
 async def _claimed(
@@ -244,6 +252,9 @@ async def _claimed(
     try:
         claim = await claimed_only(runtime, run_id)
         return await _read_under(runtime, registry, stream, claim, plan, check), claim
+    except StoreUnavailable:
+        runtime.adrift.add(run_id)
+        raise
     finally:
         runtime.claiming.discard(run_id)
 
@@ -277,6 +288,9 @@ async def work(
         if stream is None:
             raise RunNotFound(f"run {run_id} is gone")
         loaded = await _read_under(runtime, registry, stream, claim)
+    except StoreUnavailable:
+        runtime.adrift.add(run_id)
+        raise
     finally:
         runtime.claiming.discard(run_id)
     return await drive(runtime, _taken_up(runtime, loaded, claim, None), stream.key, taken_up)
@@ -362,6 +376,9 @@ async def drive(
         await runtime.mailroom.introduce(driver, is_new=driver.is_new)
         driver.go_on()
         return await _finished(driver, key)
+    except StoreUnavailable:
+        runtime.adrift.add(driver.run_id)
+        raise
     finally:
         if runtime.drivers.get(driver.run_id) is driver:
             del runtime.drivers[driver.run_id]

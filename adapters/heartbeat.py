@@ -36,6 +36,7 @@ class Heartbeat:
         app: the name of the app whose runs this process may own.
         on_fenced: called once, on a thread of the heartbeat, when no beat has succeeded for ``fence_s`` seconds or
             the owner's row is gone: every run of this process must stop.
+        on_beat: called after each beat that succeeded, on a thread of the heartbeat.
         clock: is synchronised with each beat.
         heartbeat_s: seconds between beats.
         fence_s: seconds without a successful beat after which this process must stop.
@@ -50,6 +51,7 @@ class Heartbeat:
         *,
         app: str,
         on_fenced: Callable[[], None] | None = None,
+        on_beat: Callable[[], None] | None = None,
         clock: SyncedClock | None = None,
         heartbeat_s: float = HEARTBEAT_S,
         fence_s: float = FENCE_S,
@@ -58,6 +60,7 @@ class Heartbeat:
         self._store = store
         self._clock = clock
         self._on_fenced = on_fenced
+        self._on_beat = on_beat
         self._heartbeat_s = heartbeat_s
         self._fence_s = fence_s
         self._stop = Event()
@@ -107,6 +110,8 @@ class Heartbeat:
         with self._changed:
             self._last_beat = asked
             self._changed.notify_all()
+        if self._on_beat is not None:
+            self._on_beat()
         return True
 
     def _watch(self) -> None:

@@ -26,6 +26,7 @@ from flowledger.events.errors import Fenced
 from flowledger.events.store import Store
 from flowledger.projections.projection import Projection
 
+from .adrift import Adrift
 from .appender import open_appender
 from .executors import local_executors
 from .heartbeat import Heartbeat
@@ -73,6 +74,7 @@ class Runtime:
         self._thread = Thread(target=self._run_loop, name="flowledger-engine", daemon=True)
         clock = time.new_clock(self.store)
         self.heartbeat = self._joined(app, clock)
+        self.adrift = Adrift(self.store, self.owner)
         executors = local_executors(self.loop, threads=settings.threads)
         self._executors = executors
         self.appender = open_appender(
@@ -108,6 +110,7 @@ class Runtime:
                 self.store,
                 app=app,
                 on_fenced=self._fenced,
+                on_beat=self._beaten,
                 clock=clock,
                 heartbeat_s=settings.lease_heartbeat_s,
                 fence_s=settings.lease_fence_s,
@@ -178,6 +181,16 @@ class Runtime:
             hint="see what kept the store from answering; run or resume again to go on",
         )
         self.loop.call_soon_threadsafe(self.lose_all, error)
+
+    def _beaten(self) -> None:
+        """The store answers: called by the heartbeat's thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and the process leaves the store
+            self.loop.call_soon_threadsafe(self.let_go)
+
+    def let_go(self) -> None:
+        """Give back runs that slipped away while the store was. Called on the loop."""
+        if self.adrift:
+            self.loop.create_task(self.adrift.let_go(lambda run: run in self.drivers or run in self.claiming))
 
     def lose_all(self, error: Fenced) -> None:
         """Drive nothing any more; whoever waits gets ``error``. Called on the loop."""

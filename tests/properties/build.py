@@ -36,7 +36,7 @@ class Recorder:
     lock: Lock = field(default_factory=Lock)
     keys: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     polls: dict[str, int] = field(default_factory=dict[str, int])
-    reverts: dict[str, int] = field(default_factory=dict[str, int])
+    revert_keys: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     def begin(self, name: str, phase: Literal["execute", "revert"], arguments: tuple[Any, ...], key: str) -> None:
         with self.lock:
@@ -48,8 +48,15 @@ class Recorder:
 
     def attempt(self, name: str, key: str) -> int:
         """Which attempt of the run this is, from 0: each has its own key (C5), its polls share one (F2)."""
+        return self._index(self.keys, name, key)
+
+    def revert(self, name: str, key: str) -> int:
+        """Which revert of the run this is, from 0; one that was interrupted is called again with its key (D5)."""
+        return self._index(self.revert_keys, name, key)
+
+    def _index(self, keys: dict[str, list[str]], name: str, key: str) -> int:
         with self.lock:
-            known = self.keys.setdefault(name, [])
+            known = keys.setdefault(name, [])
             if key not in known:
                 known.append(key)
             return known.index(key)
@@ -81,7 +88,7 @@ def _execute(task: specs.Task, recorder: Recorder, arguments: tuple[Any, ...], k
 
 
 def _revert(task: specs.Task, recorder: Recorder, arguments: tuple[Any, ...], key: str) -> None:
-    n = recorder.reverts[task.name] = recorder.reverts.get(task.name, -1) + 1
+    n = recorder.revert(task.name, key)
     recorder.begin(task.name, "revert", arguments, key)
     raises = task.revert_raises(n)
     recorder.end(task.name, "revert", "raise" if raises else "ok")

@@ -47,7 +47,16 @@ class Follower:
                 self.model.end()
                 self._expect(self.model.status == END[type(event)], f"the run to end {self.model.status}")
             case facts.TaskInterrupted():
-                self._expect(False, "no interruption: nobody interrupts this run")
+                self._interrupted(name, event)
+            case facts.RequestAccepted(kind="suspend"):
+                self._expect(self.model.suspension == "none", "no second request to suspend")
+                self.model.suspension = "asked"
+            case facts.RunSuspended():
+                self._expect(self.model.suspension == "asked" and self.model.calm(), "a body that runs, or no request")
+                self.model.suspension = "suspended"
+            case facts.RunResumed():
+                self._expect(self.model.suspension != "none", "a run that goes on")
+                self.model.suspension = "none"
             case facts.OutcomeIgnored():
                 self._expect(self.model.atoms[name].state == "POLLING", "a poll whose scope drained under it (D1, C4)")
             case _:  # who owns the run, and timers: nothing the model knows
@@ -73,6 +82,13 @@ class Follower:
 
     def _ended(self, name: str, event: facts.TaskSucceeded | facts.TaskFailed) -> None:
         model, atom = self.model, self.model.atoms[name]
+        if isinstance(event, facts.TaskFailed) and model.poisoned(name, "execute"):
+            self._enabled("start", name)
+            self._expect(
+                (event.try_, event.again, event.failure.kind) == (atom.try_, False, "poison"), "a poisoned task"
+            )
+            model.poison(name, "execute")
+            return
         self._expect(atom.state in ("RUNNING", "POLLING"), "a body that runs")
         self._expect((event.try_, event.attempt) == (atom.try_, atom.attempt), f"try {atom.try_}, {atom.attempt}")
         draining = model.broken or model.failing_around(model.parts[name])
@@ -86,12 +102,24 @@ class Follower:
             model.fail(name)  # D1: in a scope that drains there is no further attempt, and the log may say so
         self._expect(event.again == (atom.state == "AGAIN"), f"again={not event.again}")
 
+    def _interrupted(self, name: str, event: facts.TaskInterrupted) -> None:
+        atom = self.model.atoms[name]
+        execute = event.phase == "execute"
+        self._expect(atom.state == ("RUNNING" if execute else "REVERTING"), f"a body that runs: {atom.state}")
+        count = atom.attempt if execute else atom.revert_attempt
+        self._expect((event.try_, event.attempt) == (atom.try_, count), f"try {atom.try_}, {count}")
+        self.model.interrupt(name, event.phase)
+
     def _reverted(self, name: str, event: facts.RevertStarted | facts.TaskReverted | facts.RevertFailed) -> None:
         model, atom = self.model, self.model.atoms[name]
         if isinstance(event, facts.RevertStarted):
             self._enabled("revert", name)
             self._expect(model.start_revert(name), "no call: the task has no revert")
-            self._key((name, atom.try_, "revert", atom.revert_attempt), event.key)
+            self._key((name, atom.try_, "revert", atom.revert_failures), event.key)
+        elif isinstance(event, facts.RevertFailed) and atom.state != "REVERTING" and model.poisoned(name, "revert"):
+            self._enabled("revert", name)
+            self._expect(not event.again, "a poisoned revert")
+            model.poison(name, "revert")
         elif isinstance(event, facts.TaskReverted) and event.attempt == 0:
             self._enabled("revert", name)
             self._expect(not model.start_revert(name), "the revert to be called")

@@ -1,4 +1,4 @@
-"""A reference model of a run, written from docs/semantics.md alone (D1 to D6, E1, C5, C9) and never from the engine.
+"""A reference model of a run, from docs/semantics.md alone (D1 to D6, E1, C3, C5, C6, C9, G2), never from the engine.
 
 It works on the tree of a `Spec`, knows no plan, no log and no time, and asks the tree again at every step. `enabled`
 says which steps are allowed now; the steps are the facts a run may record. Two drivers use it:
@@ -7,7 +7,7 @@ says which steps are allowed now; the steps are the facts a run may record. Two 
 - `follow.follow` takes the steps a log recorded: each must be enabled, and none may be left at the end.
 
 What depends on the schedule, and is therefore left to the log: which siblings had started, and which polls and further
-attempts had been made, when a scope began to drain.
+attempts had been made, when a scope began to drain; what was interrupted, and when somebody asked to suspend.
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ from typing import Any, Literal, NamedTuple
 from tests.properties.spec import Flow, Part, Spec, Task, tasks, value_of, walk
 
 ROOT = ""  # the run's own scope
+MOST_INTERRUPTIONS = 3  # in one try (C6, D5)
 
 Kind = Literal["round", "start", "ask", "revert_scope", "revert", "reset", "end"]
 AtomState = Literal[
     "PENDING", "RUNNING", "POLLING", "AGAIN", "SUCCEEDED", "FAILED",
-    "REVERTING", "REVERT_AGAIN", "REVERTED", "REVERT_FAILED",
+    "REVERTING", "REVERT_AGAIN", "REVERTED", "REVERT_FAILED", "INTERRUPTED",
 ]  # fmt: skip
 ScopeState = Literal["PENDING", "RUNNING", "FAILING", "DECIDED", "REVERTING", "GAVE_UP"]
+
+
+MAY_START = ("PENDING", "AGAIN", "INTERRUPTED")
 
 
 class Step(NamedTuple):
@@ -52,9 +56,13 @@ class Atom:
     attempt: int = 0
     failures: int = 0  # in this try
     failed: bool = False  # for good, in this round
-    attempts: int = 0
+    interruptions: int = 0  # in this try
+    attempts: int = 0  # one that is made again after an interruption is the same
     revert_attempt: int = 0
-    reverts: int = 0
+    revert_failures: int = 0  # in this try
+    revert_interruptions: int = 0  # in this try
+    revert_void: bool = False  # the last one was interrupted
+    reverts: int = 0  # one that is made again after an interruption is the same
     result: Any = None
     arguments: tuple[Any, ...] = ()
 
@@ -77,6 +85,7 @@ class Model:
     scopes: dict[str, Scope] = field(default_factory=dict[str, Scope])
     calls: list[Call] = field(default_factory=list[Call])
     broken: bool = False  # a revert has failed for good (D5)
+    suspension: Literal["none", "asked", "suspended"] = "none"
 
     def __post_init__(self) -> None:
         self.parts: dict[str, Part] = {}
@@ -188,9 +197,14 @@ class Model:
 
     def enabled(self) -> list[Step]:
         """All that may happen next, in plan order; what bodies now running will do is not among it."""
-        if self.status != "RUNNING":
+        if self.status != "RUNNING" or self.suspension == "suspended":
             return []
-        steps = [Step("start", n) for n, a in self.atoms.items() if a.state in ("PENDING", "AGAIN") and self._ready(n)]
+        if self.suspension == "asked":  # nothing more is begun; a run that has nothing left to do may end
+            return [step for step in self._steps() if step.kind == "end"]
+        return self._steps()
+
+    def _steps(self) -> list[Step]:
+        steps = [Step("start", n) for n, a in self.atoms.items() if a.state in MAY_START and self._ready(n)]
         steps += [Step("revert", t.name) for t in tasks(self.spec.root) if self.may_revert(t)]
         for name, scope in self.scopes.items():
             steps += self._root_steps(scope, steps) if name == ROOT else self._scope_steps(name, scope)
@@ -249,9 +263,11 @@ class Model:
 
     def start(self, name: str) -> None:
         task, atom = self._task(name), self.atoms[name]
-        atom.state, atom.attempt, atom.attempts = "RUNNING", atom.attempt + 1, atom.attempts + 1
+        again = atom.state == "INTERRUPTED"  # with the same key: to the world it is the same call (C5)
+        atom.state, atom.attempt, atom.attempts = "RUNNING", atom.attempt + 1, atom.attempts + (not again)
         atom.arguments = tuple(self.value(taken) for taken in task.takes)
-        self.calls.append(Call(name, "execute", atom.arguments))
+        if not again:
+            self.calls.append(Call(name, "execute", atom.arguments))
 
     def finish(self, name: str) -> None:
         """The running body ends as its script says (no more polls)."""
@@ -270,6 +286,37 @@ class Model:
         """The task has failed for good: its nearest retry scope fails (D1)."""
         self.atoms[name].state, self.atoms[name].failed = "FAILED", True
         self._failing(next(self.scopes_around(self.parts[name])))
+
+    def interrupt(self, name: str, phase: Literal["execute", "revert"]) -> None:
+        """The process in which its body ran is gone: nobody knows how far it came, and it is called again (C3, D5)."""
+        atom = self.atoms[name]
+        if phase == "execute":
+            atom.state, atom.interruptions = "INTERRUPTED", atom.interruptions + 1
+        else:
+            atom.state, atom.revert_interruptions, atom.revert_void = (
+                "REVERT_AGAIN",
+                atom.revert_interruptions + 1,
+                True,
+            )
+
+    def poisoned(self, name: str, phase: Literal["execute", "revert"]) -> bool:
+        """It has lost three processes in this try: it is not called again, it has failed (C6, D5)."""
+        atom = self.atoms[name]
+        if phase == "execute":
+            return atom.state == "INTERRUPTED" and atom.interruptions >= MOST_INTERRUPTIONS
+        return atom.revert_interruptions >= MOST_INTERRUPTIONS
+
+    def poison(self, name: str, phase: Literal["execute", "revert"]) -> None:
+        """Fail it instead of calling it."""
+        if phase == "execute":
+            self.atoms[name].failures += 1
+            self.fail(name)
+        else:
+            self.atoms[name].state, self.broken = "REVERT_FAILED", True
+
+    def calm(self) -> bool:
+        """No body runs, as far as the log says (G2: suspend waits for running bodies, not for waiting ones)."""
+        return not any(atom.state in ("RUNNING", "REVERTING") for atom in self.atoms.values())
 
     def ask(self, name: str) -> str:
         """The scope's ``Times(n)`` answers (D2, D6)."""
@@ -296,9 +343,11 @@ class Model:
         if task.revert is None or task.read_only:
             atom.state = "REVERTED"
             return False
-        atom.state, atom.revert_attempt, atom.reverts = "REVERTING", atom.revert_attempt + 1, atom.reverts + 1
-        result = atom.result
-        self.calls.append(Call(name, "revert", (*atom.arguments, result)))
+        again, atom.revert_void = atom.revert_void, False
+        atom.state, atom.revert_attempt = "REVERTING", atom.revert_attempt + 1
+        if not again:
+            atom.reverts += 1
+            self.calls.append(Call(name, "revert", (*atom.arguments, atom.result)))
         return True
 
     def finish_revert(self, name: str) -> None:
@@ -306,8 +355,8 @@ class Model:
         task, atom = self._task(name), self.atoms[name]
         if not task.revert_raises(atom.reverts - 1):
             atom.state = "REVERTED"
-        elif atom.revert_attempt < task.revert_attempts:
-            atom.state = "REVERT_AGAIN"
+        elif atom.revert_failures + 1 < task.revert_attempts:
+            atom.state, atom.revert_failures = "REVERT_AGAIN", atom.revert_failures + 1
         else:
             atom.state, self.broken = "REVERT_FAILED", True
 

@@ -1,0 +1,105 @@
+"""Taking up runs that others have, had, or gave up (B1): what the simulation found, on the real parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+
+from flowledger import App, Flow, IllegalRequest, RunOwned, Settings, StoreUnavailable, linear
+from flowledger.adapters import driving
+from flowledger.events.store import Append, AppendResult
+from flowledger.testing import InMemory
+from tests.acceptance.logs import log_of
+
+
+def shop(app: App) -> Any:
+    @app.task
+    def pack() -> str:
+        return "packed"
+
+    @app.task
+    def send() -> str:
+        return "sent"
+
+    @app.flow
+    def sell() -> Flow[str]:
+        return linear(pack, send, returns=send)
+
+    return sell
+
+
+def test_b1_a_run_that_has_ended_since_somebody_looked_is_handed_out_not_taken_up(
+    flow_app: InMemory, crash_at: Any
+) -> None:
+    # Given a run that was left behind, and somebody who has looked at it
+    app = flow_app.new("shop")
+    sell = shop(app)
+    with crash_at(app, "TaskSucceeded", "pack") as crash:
+        app.run(sell(), key="k")
+    looked = app.stream_of(crash.run_id)
+
+    # When another one is quicker to take it up and end it
+    run = app.run(sell(), key="k")
+    before = log_of(app, run)
+    loaded = app.runtime.call(driving.resume(app.runtime, app, looked)).result(20)
+
+    # Then it is final for whoever comes later, its log as it was, and it is nobody's
+    assert loaded.state.status == "SUCCEEDED"
+    assert log_of(app, run) == before
+    assert app.stream_of(run.id).owner is None
+
+
+def test_g5_a_run_that_was_reverted_since_somebody_looked_is_not_reverted_again(flow_app: InMemory) -> None:
+    app = flow_app.new("shop")
+    run = app.run(shop(app)())
+    looked = app.stream_of(run.id)
+    run.revert(reason="not wanted")
+
+    for again in (driving.revert, driving.rerun):
+        future = app.runtime.call(again(app.runtime, app, looked, reason="once more"))
+        if again is driving.revert:
+            with pytest.raises(IllegalRequest, match="is REVERTED"):
+                future.result(20)
+            assert app.stream_of(run.id).owner is None
+
+
+class Away:
+    """An appender that cannot reach its store."""
+
+    def append(self, request: Append, done: Callable[[AppendResult], None]) -> None:
+        done(StoreUnavailable("not today"))
+
+
+def test_b1_a_run_given_up_while_the_store_was_away_is_let_go_when_it_answers(crash_at: Any) -> None:
+    # Given two processes on one log, and a run that was left behind
+    settings = Settings(database_url="memory://let-go", lease_heartbeat_s=0.05)
+    mine, theirs = App("shop", settings=settings), App("shop", settings=settings)
+    sell = shop(mine)
+    shop(theirs)
+    with crash_at(mine, "TaskSucceeded", "pack") as crash:
+        mine.run(sell(), key="k")
+
+    # When the first takes it up, and then the store is away for longer than it waits
+    mine.runtime.intercept(lambda _: Away())
+    with pytest.raises(StoreUnavailable, match="not today"):
+        mine.run(sell(), key="k")
+
+    # Then another can take it up, although the first one lives
+    assert taken_up(theirs, crash.run_id).result == "sent"
+    for app in (mine, theirs):
+        app.close()
+
+
+def taken_up(app: App, run_id: str) -> Any:
+    """Resume a run as soon as that is not refused."""
+    until = monotonic() + 20
+    while True:
+        try:
+            return app.get(run_id).resume()
+        except RunOwned:
+            if monotonic() > until:
+                raise
+            sleep(0.01)

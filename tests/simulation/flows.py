@@ -1,0 +1,59 @@
+"""Random flows from a seed: what `tests.properties.strategies` draws, without hypothesis."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from tests.properties.spec import Attempt, Ends, Spec
+from tests.properties.strategies import Branch, Leaf, Namer
+
+MOST_TASKS = 10
+MOST_DEPTH = 3
+
+
+def random_spec(chance: Random) -> Spec:
+    """A flow of at most ten tasks, with failures, polls, retries and reverts that raise."""
+    while True:
+        root = _branch(chance, MOST_DEPTH)
+        if 1 <= _size(root) <= MOST_TASKS:
+            on_failure = "stop" if chance.random() < 0.15 else "revert"
+            return Spec(Namer().flow(root, ()), on_failure)  # type: ignore[arg-type]
+
+
+def _branch(chance: Random, depth: int) -> Branch:
+    children = tuple(_child(chance, depth) for _ in range(chance.choice([1, 2, 2, 3, 4])))
+    return Branch(
+        pattern=chance.choice(["linear", "linear", "unordered", "graph"]),
+        children=children,
+        retry=chance.choice([None, None, 1, 2, 3]),
+        revert_all=chance.random() < 0.1,
+        links=tuple((chance.randrange(4), chance.randrange(4)) for _ in range(chance.randrange(4))),
+    )
+
+
+def _child(chance: Random, depth: int) -> Any:
+    return _branch(chance, depth - 1) if depth > 1 and chance.random() < 0.3 else _leaf(chance)
+
+
+def _leaf(chance: Random) -> Leaf:
+    fails = chance.random() < 0.35
+    script = tuple(_attempt(chance, fails) for _ in range(chance.randrange(1, 4)))
+    reverts = tuple(chance.random() < 0.5 for _ in range(2)) if chance.random() < 0.1 else ()
+    return Leaf(
+        script=script,
+        attempts=chance.choice([1, 1, 1, 2, 3]),
+        undo=chance.choice(["yes", "yes", "yes", "none", "read_only"]),
+        reverts=reverts,
+        revert_attempts=chance.choice([1, 1, 2]),
+        takes=tuple(chance.randrange(5) for _ in range(chance.randrange(3))),
+    )
+
+
+def _attempt(chance: Random, fails: bool) -> Attempt:
+    ends: Ends = chance.choice(["ok", "raise", "raise", "permanent"]) if fails else "ok"
+    return Attempt(ends, chance.choice([0, 0, 0, 1, 2]))
+
+
+def _size(drawn: Any) -> int:
+    return sum(_size(child) for child in drawn.children) if isinstance(drawn, Branch) else 1

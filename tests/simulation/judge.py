@@ -1,0 +1,102 @@
+"""Safety: what must be true after every step, whatever goes wrong. The judge sees the log as the store has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowledger.core import replay
+from flowledger.core.evolve import apply
+from flowledger.core.plan import Plan
+from flowledger.core.state import State
+from flowledger.events import facts
+from flowledger.events.chain import GENESIS, verified
+from flowledger.events.codec import opened
+from flowledger.events.envelope import Envelope, StoredEvent
+from flowledger.events.store import FINAL, Append
+from tests.properties.build import Recorder
+from tests.properties.follow import Follower, paths_of
+from tests.properties.model import Model
+from tests.properties.running import decided
+from tests.properties.spec import Spec
+
+
+class Unsafe(AssertionError):
+    """Something happened that may never happen."""
+
+
+class Witness:
+    """One run as the log has it: each event held against the reference model, the rules, and the chain."""
+
+    def __init__(self, run_id: str, spec: Spec, plan: Plan, recorder: Recorder) -> None:
+        self.run_id = run_id
+        self.plan = plan
+        self.recorder = recorder
+        self.state = State(plan)
+        self.log: list[Envelope] = []
+        self.durable: dict[tuple[str, str], tuple[Any, ...]] = {}  # (phase, key) → the arguments it must be given
+        self._follower = Follower(Model(spec), paths_of(spec))
+        self._head = GENESIS
+        self._epoch = 0
+
+    @property
+    def model(self) -> Model:
+        return self._follower.model
+
+    def stored(self, request: Append) -> None:
+        """The store took these events."""
+        if self.state.status in FINAL:
+            raise Unsafe(f"an append to a run that is {self.state.status}")
+        if request.epoch < self._epoch:
+            raise Unsafe(f"an append under epoch {request.epoch} after one under {self._epoch}")
+        self._epoch = request.epoch
+        for stored in verified(self.run_id, request.events, previous=self._head, after_version=len(self.log)):
+            self._take(stored)
+        if request.status != self.state.status:
+            raise Unsafe(f"the stream row says {request.status}, the log {self.state.status}")
+
+    def _take(self, stored: StoredEvent) -> None:
+        (envelope,) = opened(self.run_id, (stored,))
+        self._head = stored.hash
+        if self.log and envelope.time_us < self.log[-1].time_us:
+            raise Unsafe(f"time goes back at event {envelope.version} (F1)")
+        self.log.append(envelope)
+        if self.state.started and not isinstance(envelope.event, facts.RunClaimed):
+            ours, theirs = decided(self.plan, self.state, self._follower.paths), self.model.enabled()
+            if ours != theirs:
+                raise Unsafe(f"before event {envelope.version} decide says {ours}, the model {theirs}")
+        self._follower.take(envelope)
+        apply(self.state, envelope)
+        self._note(envelope)
+
+    def _note(self, envelope: Envelope) -> None:
+        """C1: a body runs only after its start is durable, with the arguments it was started with."""
+        event = envelope.event
+        if isinstance(event, facts.TaskStarted | facts.RevertStarted):
+            name = self._follower.paths[envelope.path]
+            atom = self.model.atoms[name]
+            if isinstance(event, facts.TaskStarted):
+                self.recorder.attempt(name, event.key)
+                self.durable["execute", event.key] = atom.arguments
+            else:
+                self.recorder.revert(name, event.key)
+                self.durable["revert", event.key] = (*atom.arguments, atom.result)
+
+    def began(self, name: str, phase: str, key: str, arguments: tuple[Any, ...]) -> None:
+        """A body begins, in whatever process."""
+        if (phase, key) not in self.durable:
+            raise Unsafe(f"{phase} of {name} ran without a durable start (C1)")
+        if self.durable[phase, key] != arguments:
+            raise Unsafe(f"{phase} of {name} was given {arguments}, not {self.durable[phase, key]} (D4)")
+
+    def acknowledged(self, request: Append, version: int) -> None:
+        """A process was told that its append is durable."""
+        last = request.events[-1]
+        if version < last.version or self.log[last.version - 1].hash != last.hash:
+            raise Unsafe(f"event {last.version} was acknowledged and is not in the log (A3)")
+
+    def over(self) -> None:
+        """The run has ended, and the world is at peace: the whole log is a valid one, and nothing is left to do."""
+        self._follower.ended()
+        replay.check_complete(self.plan, replay.check(self.plan, self.log))
+        if self.model.status != self.state.status:
+            raise Unsafe(f"the run is {self.state.status}, the model {self.model.status}")

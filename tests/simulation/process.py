@@ -1,0 +1,308 @@
+"""A process that drives runs: the engine and the driving as they are, everything around them simulated."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING, Any, cast
+
+from flowledger import App, Run
+from flowledger.adapters import driving
+from flowledger.adapters.adrift import Adrift
+from flowledger.adapters.runtime import Runtime
+from flowledger.adapters.settings import Settings
+from flowledger.core.engine.active import Lane, Services
+from flowledger.core.engine.attempt import Attempt, Outcome
+from flowledger.core.engine.resources import ResourcePool
+from flowledger.core.engine.run import RunDriver
+from flowledger.core.engine.slots import Slots
+from flowledger.events.envelope import StoredEvent
+from flowledger.events.errors import Fenced, Refused, StoreError, StoreUnavailable
+from flowledger.events.store import FINAL, Append, Appended, AppendResult, Owner, Store
+
+from .scheduler import ProcessLoop
+
+if TYPE_CHECKING:
+    from .world import World
+
+BEAT_S, FENCE_S, TAKEOVER_S, OUTAGE_S = 5.0, 15.0, 20.0, 30.0
+LOOK_S = 3.0
+NOTICES = 0.7  # how often a process that stood still knows it before it says that it lives
+SETTINGS = Settings(database_url="memory://", threads=2)
+
+Done = Callable[[AppendResult], None]
+
+
+class Beating:
+    """As much of a heartbeat as others look at."""
+
+    def __init__(self, owner: Owner) -> None:
+        self.owner = owner
+        self.fenced = False
+
+
+class Process(Runtime):
+    """A `Runtime` without threads: its parts are made here, by the world it lives in."""
+
+    def __init__(self, world: World, name: str) -> None:  # not Runtime's: it would open and start the real ones
+        self.world = world
+        self.chance = Random(f"{world.seed} {name}")
+        self.fate = ProcessLoop(world.scheduler)
+        self.loop = self.fate.loop
+        self.settings = SETTINGS
+        self.drivers = {}
+        self.claiming = set()
+        self.beating = Beating(Owner(id=name, host="simulated", pid=len(world.processes), app="model"))
+        self.heartbeat = cast("Any", self.beating)
+        self.store = cast("Store", _View(self))
+        self.adrift = Adrift(self.store, name)
+        capacity = self.chance.choice([1, 2, 4])
+        bodies = Bodies(self, capacity)
+        ahead = self.chance.random() < 0.5
+        self.services = Services(
+            loop=self.loop, appender=Wire(self), clock=world, ids=Ids(world),
+            lanes={lane: Lane(bodies, Slots(capacity, ahead=ahead)) for lane in ("threads", "async")},
+            resources=ResourcePool({}, lambda _: {}), listeners=Deaf(), actor=name, inline_bytes=65_536,
+            max_bytes=1 << 24,
+        )  # fmt: skip
+        self._seen_us = world.now_us()
+        world.store.join(self.heartbeat.owner)
+        self.loop.call_later(BEAT_S, self._beat)
+        self.loop.call_later(self.chance.random() * LOOK_S, self._look)
+
+    @property
+    def name(self) -> str:
+        return self.owner
+
+    @property
+    def is_dead(self) -> bool:
+        return self.fate.dead
+
+    def drive(self, part: Any, app: App, key: str) -> None:
+        """What `App.run` does."""
+        wish = app.wish(part, key=key, tags=None, on_failure=self.world.on_failure(key), executor=None)
+        self._attend(lambda: driving.run(self, app, wish, None, None))
+
+    def resume(self, app: App, run_id: str) -> None:
+        """What `Run.resume` does, and the same call again."""
+        stream = self.world.store.stream(run_id)
+        if stream is not None:
+            self._attend(lambda: driving.resume(self, app, stream))
+
+    def suspend(self, run_id: str) -> None:
+        """What ^C does."""
+        driver = self.drivers.get(run_id)
+        if driver is not None:
+            self.loop.call_soon(partial(driver.request, "suspend", reason="simulated", actor="somebody"))
+
+    def crash(self, why: str) -> None:
+        """Be gone from one moment to the next; others know at once, or only by the silence."""
+        self.world.note(f"{self.name} is killed {why}")
+        self.fate.die()
+        if self.chance.random() < 0.5:
+            self.world.store.leave(self.owner)
+
+    def lose_all(self, error: Fenced) -> None:
+        for driver in list(self.drivers.values()):
+            driver.lose(error)
+
+    def _attend(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        async def attended() -> None:
+            try:
+                await work()
+            except (Refused, StoreError) as error:
+                self.world.note(f"{self.name} hears {type(error).__name__}: {error.message[:80]}")
+
+        self.loop.create_task(attended())
+
+    # -- by itself ------------------------------------------------------------------------------
+
+    def _beat(self) -> None:
+        """Say that it lives; stop where it could not for too long (B2). One that stood still may not have noticed."""
+        now = self.world.now_us()
+        silent_s = (now - self._seen_us) / 1e6
+        if not self.beating.fenced and silent_s > FENCE_S and self.chance.random() < NOTICES:
+            self._fence()
+        if not self.beating.fenced:
+            self.world.store.beat(self.owner)
+            self._seen_us = now
+            self.let_go()
+        self.loop.call_later(BEAT_S, self._beat)
+
+    def _fence(self) -> None:
+        """Own nothing any more; go on under a new name, as `App` does."""
+        self.world.note(f"{self.name} is fenced")
+        self.beating.fenced = True
+        self.lose_all(Fenced("simulated"))
+        self.world.replace(self)
+
+    def _look(self) -> None:
+        """Look for runs that nobody drives, and let the world do its worst."""
+        self.disturb_only()
+        if not self.beating.fenced:
+            for stream in self.world.store.streams(limit=100):
+                if stream.status not in (*FINAL, "SUSPENDED") and stream.run_id not in self.drivers:
+                    self.resume(self.world.app, stream.run_id)
+
+    def disturb_only(self) -> None:
+        """Look again later."""
+        self.world.disturb(self)
+        self.loop.call_later(LOOK_S * (0.5 + self.chance.random()), self._look)
+
+
+class _View:
+    """The store as one process sees it: not at all once it is gone, and now and then not for a moment."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def __getattr__(self, name: str) -> Any:
+        process = self._process
+        if process.is_dead:
+            raise StoreUnavailable("the process is gone")
+        if name in ("claim", "read", "find", "stream") and process.chance.random() < process.world.faults.away:
+            raise StoreUnavailable("the store is away for a moment")
+        return getattr(process.world.store, name)
+
+
+class Wire:
+    """The appender: what it sends arrives late, twice or never, and so do the answers (A3).
+
+    Like the real one it sends the same request again until it is answered, and gives up after `OUTAGE_S`.
+    """
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._world = process.world
+        self._loop = process.loop
+
+    def append(self, request: Append, done: Done) -> None:
+        if self._crashes("before an append"):
+            return
+        until_us = self._world.now_us() + round(OUTAGE_S * 1e6)
+        self._send(request, _once(done), until_us)
+
+    def _send(self, request: Append, done: Done, until_us: int) -> None:
+        chance, faults = self._process.chance, self._world.faults
+        if self._world.now_us() > until_us:
+            done(StoreUnavailable("simulated outage"))
+            return
+        if chance.random() >= faults.lost_request:
+            for _ in range(1 + (chance.random() < faults.sent_twice)):
+                # on the wire it needs its process no more
+                self._world.loop.call_later(self._delay_s(), self._arrive, request, done)
+        # whoever hears nothing sends again
+        self._loop.call_later(1.0 + 2 * faults.slow_s, self._again, request, done, until_us)
+
+    def _again(self, request: Append, done: Done, until_us: int) -> None:
+        if not getattr(done, "called", False):
+            self._send(request, done, until_us)
+
+    def _arrive(self, request: Append, done: Done) -> None:
+        chance, faults = self._process.chance, self._world.faults
+        if chance.random() < faults.away:
+            return
+        result = self._world.store.append((request,))[0]
+        if self._crashes("after an append") or chance.random() < faults.lost_answer:
+            return
+        self._loop.call_later(self._delay_s(), self._answer, request, result, done)
+
+    def _answer(self, request: Append, result: AppendResult, done: Done) -> None:
+        if isinstance(result, Appended) and not getattr(done, "called", False):
+            self._world.store.witness(request.run_id).acknowledged(request, result.version)
+        done(result)
+
+    def _delay_s(self) -> float:
+        slow_s = self._world.faults.slow_s
+        return self._process.chance.random() * min(slow_s, 5.0)
+
+    def _crashes(self, when: str) -> bool:
+        process = self._process
+        if process.is_dead:
+            return True
+        if self._world.may_crash() and process.chance.random() < self._world.faults.crash_at_append:
+            process.crash(when)
+            return True
+        return False
+
+
+class _once:  # noqa: N801 - a function that knows whether it was called
+    def __init__(self, done: Done) -> None:
+        self._done = done
+        self.called = False
+
+    def __call__(self, result: AppendResult) -> None:
+        if not self.called:
+            self.called = True
+            self._done(result)
+
+
+class Bodies:
+    """An executor: so many bodies at once, each in one go at some moment, its outcome heard some time later."""
+
+    def __init__(self, process: Process, capacity: int) -> None:
+        self.capacity = capacity
+        self._process = process
+        self._line: deque[tuple[Attempt, Callable[[Outcome], None]]] = deque()
+        self._running = 0
+
+    def submit(self, attempt: Attempt, done: Callable[[Outcome], None]) -> None:
+        self._line.append((attempt, done))
+        self._next()
+
+    def _next(self) -> None:
+        while self._line and self._running < self.capacity:
+            self._running += 1
+            self._process.loop.call_later(self._takes_s(), self._run, *self._line.popleft())
+
+    def _run(self, attempt: Attempt, done: Callable[[Outcome], None]) -> None:
+        outcome = attempt.run()
+        self._process.world.check()
+        attempt.took_s = 0.0001
+        self._process.loop.call_later(self._takes_s(), self._ended, outcome, done)
+
+    def _ended(self, outcome: Outcome, done: Callable[[Outcome], None]) -> None:
+        self._running -= 1
+        done(outcome)
+        self._next()
+
+    def _takes_s(self) -> float:
+        return self._process.chance.random() * self._process.world.faults.slow_s
+
+    def cancel(self, attempt: Attempt) -> None:
+        """No body looks."""
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+
+class Ids:
+    """Ids in the order in which they are asked for."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def run_id(self) -> str:
+        return f"R{self._world.number():025d}"
+
+    def request_id(self) -> str:
+        return f"Q{self._world.number():025d}"
+
+    def random(self) -> float:
+        return self._world.chance.random()
+
+
+class Deaf:
+    """Nobody listens."""
+
+    def __bool__(self) -> bool:
+        return False
+
+    def tell(self, run_id: str, events: Sequence[StoredEvent]) -> None: ...
+
+    def progress(self, run_id: str, path: str, attempt: int, fraction: float, message: str) -> None: ...
+
+
+__all__ = ["Process", "Run", "RunDriver"]

@@ -1,0 +1,152 @@
+"""RELIABILITY R18: seeded worlds in which everything goes wrong; 500 in every test run, `make simulate` for 100,000.
+
+A failure names its seed; `python -m tests.simulation SEED` shows it again, step by step the same.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowledger import Times
+from flowledger.adapters.adrift import Adrift
+from flowledger.core.engine import run as engine
+from flowledger.core.engine import starting
+from flowledger.core.engine.run import RunDriver
+from flowledger.events.store import Append, Appended, AppendResult
+from tests.simulation.faults import Faults
+from tests.simulation.judge import Witness
+from tests.simulation.process import Process, Wire
+from tests.simulation.world import SimulationFailed, World, simulate
+
+ROOT = Path(__file__).parents[2]
+SEEDS = 500
+SHARES = 10
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_rel_r18_nothing_unsafe_happens_and_every_run_ends_once_the_faults_stop(share: int) -> None:
+    for seed in range(share, SEEDS, SHARES):
+        simulate(seed)
+
+
+def test_rel_r18_the_worlds_are_as_bad_as_they_should_be() -> None:
+    # Given what befell in fifty worlds
+    befell: set[str] = set()
+    for seed in range(50):
+        world = World(seed)
+        world.story = deque()  # all of it
+        world.live()
+        befell |= {line.split("s  ", 1)[1].split(" ", 1)[1] for line in world.story}
+        befell |= {e.type for witness in world.store.witnesses for e in witness.log}
+
+    # Then every kind of trouble is among it
+    for trouble in (
+        "is killed before an append", "is killed after an append", "stands still for 25 s", "goes on", "is fenced",
+        "TaskInterrupted", "RunSuspended", "RunResumed", "RetryDecided", "RevertFailed", "TaskWaiting",
+        "RunSucceeded", "RunReverted", "RunFailed",
+    ):  # fmt: skip
+        assert trouble in befell
+    assert any(line.startswith("hears Fenced") for line in befell)
+    assert any(line.startswith("hears StoreUnavailable: simulated outage") for line in befell)
+    assert any(line.startswith("hears RunOwned") for line in befell)
+
+
+def test_rel_r18_a_seed_gives_the_same_world_again_in_any_interpreter() -> None:
+    here = [simulate(seed) for seed in (3, 7)]
+    code = "from tests.simulation.world import simulate; print(simulate(3), simulate(7))"
+    for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        found = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        )
+        assert found.stdout.split() == here
+
+
+# -- it must be able to find something ------------------------------------------------------------------
+
+
+def failure(**faults: float) -> str:
+    """What the first world that fails says, and that it can be seen again."""
+    for seed in range(60):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(engine, "TURN_S", float("inf"))
+            try:
+                World(seed, faults=Faults(**faults) if faults else None).live()
+            except SimulationFailed as error:
+                message = str(error)
+                break
+    else:
+        pytest.fail("sixty worlds, and nothing was found")
+    assert f"see it again: python -m tests.simulation {seed}\n" in message
+    return message
+
+
+def test_rel_r18_a_body_that_runs_before_its_start_is_durable_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given an appender that answers and writes nothing
+    def append(self: Wire, request: Append, done: Callable[[AppendResult], None]) -> None:
+        done(Appended(request.events[-1].version))
+
+    monkeypatch.setattr(Wire, "append", append)
+
+    assert "its run is not in the log (C1)" in failure()
+
+
+def test_rel_r18_an_answer_that_is_not_true_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a log in which another event stands than the one that was acknowledged
+    stored = Witness.stored
+
+    def forgetful(self: Witness, request: Append) -> None:
+        stored(self, request)
+        if len(self.log) > 6:
+            self.log[-1] = self.log[-1]._replace(hash=b"another")
+
+    monkeypatch.setattr(Witness, "stored", forgetful)
+
+    assert "was acknowledged and is not in the log (A3)" in failure()
+
+
+def test_rel_r18_a_run_that_nobody_takes_up_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Process, "resume", lambda *_: None)
+
+    assert "no end a day after the faults have stopped" in failure(crash_at_append=0.05)
+
+
+def test_rel_r18_a_process_that_keeps_what_it_gave_up_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Adrift, "add", lambda *_: None)
+    monkeypatch.setattr(Process, "_look", Process.disturb_only)
+
+    assert "no end a day after the faults have stopped" in failure(away=0.3, lost_request=0.5, slow_s=2.0)
+
+
+def test_rel_r18_an_answer_of_a_retry_that_is_not_the_rules_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Times, "on_failure", lambda *_: "REVERT")
+
+    assert "the model expects the answer RETRY" in failure()
+
+
+def test_rel_r18_a_poison_that_comes_too_early_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starting, "MAX_INTERRUPTIONS", 2)
+
+    assert "the model expects a body that runs" in failure(crash_at_append=0.2)
+
+
+def test_rel_r18_a_suspension_that_does_not_wait_for_bodies_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given an engine that forgets its running bodies when it is asked to suspend
+    answer = RunDriver._answer
+
+    def hasty(self: RunDriver, *asked: Any) -> None:
+        answer(self, *asked)
+        self.state.running.clear()
+        self.live.clear()
+
+    monkeypatch.setattr(RunDriver, "_answer", hasty)
+
+    assert "the model expects a body that runs, or no request" in failure(suspend=0.9, slow_s=2.0)
