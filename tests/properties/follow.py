@@ -11,7 +11,10 @@ from flowledger.events.envelope import Envelope
 from tests.properties.model import ROOT, Kind, Model, Step
 from tests.properties.spec import Flow, Spec
 
-END = {facts.RunSucceeded: "SUCCEEDED", facts.RunReverted: "REVERTED", facts.RunFailed: "FAILED"}
+END: dict[type[facts.Event], str] = {
+    facts.RunSucceeded: "SUCCEEDED", facts.RunReverted: "REVERTED", facts.RunFailed: "FAILED",
+    facts.RunCancelled: "CANCELLED",
+}  # fmt: skip
 
 
 class Divergence(AssertionError):
@@ -42,21 +45,14 @@ class Follower:
                 self._reverted(name, event)
             case facts.RoundStarted() | facts.RetryDecided() | facts.ScopeReverting() | facts.ScopeReset():
                 self._scope(name, event)
-            case facts.RunSucceeded() | facts.RunReverted() | facts.RunFailed():
+            case facts.RunSucceeded() | facts.RunReverted() | facts.RunFailed() | facts.RunCancelled():
                 self._enabled("end", ROOT)
                 self.model.end()
                 self._expect(self.model.status == END[type(event)], f"the run to end {self.model.status}")
             case facts.TaskInterrupted():
                 self._interrupted(name, event)
-            case facts.RequestAccepted(kind="suspend"):
-                self._expect(self.model.suspension == "none", "no second request to suspend")
-                self.model.suspension = "asked"
-            case facts.RunSuspended():
-                self._expect(self.model.suspension == "asked" and self.model.calm(), "a body that runs, or no request")
-                self.model.suspension = "suspended"
-            case facts.RunResumed():
-                self._expect(self.model.suspension != "none", "a run that goes on")
-                self.model.suspension = "none"
+            case facts.RequestAccepted() | facts.RunSuspended() | facts.RunResumed():
+                self._asked(event)
             case facts.OutcomeIgnored():
                 self._expect(self.model.atoms[name].state == "POLLING", "a poll whose scope drained under it (D1, C4)")
             case _:  # who owns the run, and timers: nothing the model knows
@@ -101,6 +97,24 @@ class Follower:
         if atom.state == "AGAIN" and not event.again and draining:
             model.fail(name)  # D1: in a scope that drains there is no further attempt, and the log may say so
         self._expect(event.again == (atom.state == "AGAIN"), f"again={not event.again}")
+
+    def _asked(self, event: facts.RequestAccepted | facts.RunSuspended | facts.RunResumed) -> None:
+        model = self.model
+        match event:
+            case facts.RequestAccepted(kind="suspend"):
+                self._expect(model.suspension == "none", "no second request to suspend")
+                model.suspension = "asked"
+            case facts.RequestAccepted(kind="cancel"):
+                self._expect(not model.cancelled, "no second request to cancel")
+                model.cancel(keep=event.keep)
+            case facts.RunSuspended():
+                self._expect(model.suspension == "asked" and model.calm(), "a body that runs, or no request")
+                model.suspension = "suspended"
+            case facts.RunResumed():
+                self._expect(model.suspension != "none", "a run that goes on")
+                model.suspension = "none"
+            case _:
+                pass
 
     def _interrupted(self, name: str, event: facts.TaskInterrupted) -> None:
         atom = self.model.atoms[name]

@@ -1,4 +1,4 @@
-"""A reference model of a run, from docs/semantics.md alone (D1 to D6, E1, C3, C5, C6, C9, G2), never from the engine.
+"""A reference model of a run, from docs/semantics.md alone (C3, C5, C6, C9, D1 to D6, E1, G2, G4), not from the engine.
 
 It works on the tree of a `Spec`, knows no plan, no log and no time, and asks the tree again at every step. `enabled`
 says which steps are allowed now; the steps are the facts a run may record. Two drivers use it:
@@ -7,7 +7,7 @@ says which steps are allowed now; the steps are the facts a run may record. Two 
 - `follow.follow` takes the steps a log recorded: each must be enabled, and none may be left at the end.
 
 What depends on the schedule, and is therefore left to the log: which siblings had started, and which polls and further
-attempts had been made, when a scope began to drain; what was interrupted, and when somebody asked to suspend.
+attempts had been made, when a scope began to drain; what was interrupted, and when somebody asked for something.
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ class Model:
     calls: list[Call] = field(default_factory=list[Call])
     broken: bool = False  # a revert has failed for good (D5)
     suspension: Literal["none", "asked", "suspended"] = "none"
+    cancelled: Literal["", "revert", "keep"] = ""  # somebody has given the run up (G4)
 
     def __post_init__(self) -> None:
         self.parts: dict[str, Part] = {}
@@ -234,7 +235,7 @@ class Model:
         if scope.state == "RUNNING":
             return [Step("end", ROOT)] if self.done(root) else []
         if scope.state == "FAILING":
-            return [Step("end" if self.spec.on_failure == "stop" else "revert_scope", ROOT)]
+            return [Step("end" if self.keeps else "revert_scope", ROOT)]
         return [] if self.standing(root) else [Step("end", ROOT)]
 
     # -- taking them ----------------------------------------------------------------------------
@@ -314,6 +315,16 @@ class Model:
         else:
             self.atoms[name].state, self.broken = "REVERT_FAILED", True
 
+    def cancel(self, *, keep: bool) -> None:
+        """Somebody gives the run up: the root fails, and is not asked; what is being undone goes on (G4)."""
+        self.cancelled = "keep" if keep else "revert"
+        self._failing(ROOT)
+
+    @property
+    def keeps(self) -> bool:
+        """What a failure of the root leaves standing (D3, G4)."""
+        return self.cancelled == "keep" if self.cancelled else self.spec.on_failure == "stop"
+
     def calm(self) -> bool:
         """No body runs, as far as the log says (G2: suspend waits for running bodies, not for waiting ones)."""
         return not any(atom.state in ("RUNNING", "REVERTING") for atom in self.atoms.values())
@@ -372,7 +383,11 @@ class Model:
                 self.scopes[part.name] = Scope()
 
     def end(self) -> None:
-        if self.broken or (self.scopes[ROOT].state == "FAILING" and self.spec.on_failure == "stop"):
+        if self.broken:
+            self.status = "FAILED"
+        elif self.cancelled:
+            self.status = "CANCELLED"
+        elif self.scopes[ROOT].state == "FAILING" and self.keeps:
             self.status = "FAILED"
         else:
             self.status = "SUCCEEDED" if self.scopes[ROOT].state == "RUNNING" else "REVERTED"

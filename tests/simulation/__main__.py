@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import subprocess
 import sys
@@ -51,6 +52,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--here", action="store_true", help="all of them in this process")
     asked = parser.parse_args()
+    logging.getLogger("flowledger").addHandler(logging.NullHandler())  # what it warns of is what is wanted here
     if asked.here or asked.count == 1:
         return int(run(asked.seed, asked.count) > 0)
     return int(run_on_all_cores(asked.seed, asked.count) > 0)

@@ -17,6 +17,7 @@ class Faults:
     away: float = 0.0  # the store, for this read or this append
     stand_still: float = 0.0  # at a look around
     suspend: float = 0.0  # at a look around
+    mail: float = 0.0  # at a look around, somebody asks for something, perhaps twice
     again: float = 0.0  # the same call is made again, elsewhere, at a look around
     slow_s: float = 0.001  # an append or a body takes up to this
 
@@ -40,5 +41,6 @@ class Faults:
             stand_still=some(0.2),
             suspend=some(0.3),
             again=some(0.3),
+            mail=some(0.3),
             slow_s=chance.choice([0.001, 0.1, 2.0, 30.0]),
         )

@@ -44,7 +44,7 @@ class Witness:
 
     def stored(self, request: Append) -> None:
         """The store took these events."""
-        if self.state.status in FINAL:
+        if self.state.status in FINAL and {event.type for event in request.events} != {"RequestRefused"}:
             raise Unsafe(f"an append to a run that is {self.state.status}")
         if request.epoch < self._epoch:
             raise Unsafe(f"an append under epoch {request.epoch} after one under {self._epoch}")

@@ -8,9 +8,10 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
-from flowledger import App, Run
+from flowledger import App
 from flowledger.adapters import driving
 from flowledger.adapters.adrift import Adrift
+from flowledger.adapters.mailroom import Mailroom
 from flowledger.adapters.runtime import Runtime
 from flowledger.adapters.settings import Settings
 from flowledger.core.engine.active import Lane, Services
@@ -20,6 +21,7 @@ from flowledger.core.engine.run import RunDriver
 from flowledger.core.engine.slots import Slots
 from flowledger.events.envelope import StoredEvent
 from flowledger.events.errors import Fenced, Refused, StoreError, StoreUnavailable
+from flowledger.events.requests import Suspend
 from flowledger.events.store import FINAL, Append, Appended, AppendResult, Owner, Store
 
 from .scheduler import ProcessLoop
@@ -58,14 +60,15 @@ class Process(Runtime):
         self.heartbeat = cast("Any", self.beating)
         self.store = cast("Store", _View(self))
         self.adrift = Adrift(self.store, name)
+        self.mailroom = self._post = Post(self)
         capacity = self.chance.choice([1, 2, 4])
         bodies = Bodies(self, capacity)
         ahead = self.chance.random() < 0.5
         self.services = Services(
             loop=self.loop, appender=Wire(self), clock=world, ids=Ids(world),
             lanes={lane: Lane(bodies, Slots(capacity, ahead=ahead)) for lane in ("threads", "async")},
-            resources=ResourcePool({}, lambda _: {}), listeners=Deaf(), actor=name, inline_bytes=65_536,
-            max_bytes=1 << 24,
+            resources=ResourcePool({}, lambda _: {}), listeners=Deaf(), post=self.mailroom, actor=name,
+            inline_bytes=65_536, max_bytes=1 << 24,
         )  # fmt: skip
         self._seen_us = world.now_us()
         world.store.join(self.heartbeat.owner)
@@ -95,7 +98,7 @@ class Process(Runtime):
         """What ^C does."""
         driver = self.drivers.get(run_id)
         if driver is not None:
-            self.loop.call_soon(partial(driver.request, "suspend", reason="simulated", actor="somebody"))
+            self.loop.call_soon(partial(driver.request, Suspend(reason="simulated"), actor="somebody"))
 
     def crash(self, why: str) -> None:
         """Be gone from one moment to the next; others know at once, or only by the silence."""
@@ -141,6 +144,7 @@ class Process(Runtime):
     def _look(self) -> None:
         """Look for runs that nobody drives, and let the world do its worst."""
         self.disturb_only()
+        self._post.look()
         if not self.beating.fenced:
             for stream in self.world.store.streams(limit=100):
                 if stream.status not in (*FINAL, "SUSPENDED") and stream.run_id not in self.drivers:
@@ -162,7 +166,7 @@ class _View:
         process = self._process
         if process.is_dead:
             raise StoreUnavailable("the process is gone")
-        if name in ("claim", "read", "find", "stream") and process.chance.random() < process.world.faults.away:
+        if name in ("claim", "read", "find", "stream", "inbox") and process.chance.random() < process.world.faults.away:
             raise StoreUnavailable("the store is away for a moment")
         return getattr(process.world.store, name)
 
@@ -239,6 +243,23 @@ class _once:  # noqa: N801 - a function that knows whether it was called
             self._done(result)
 
 
+class Post(Mailroom):
+    """A mailroom without a thread: it looks now and then."""
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(process.store, process.owner, process.loop, process.drivers)
+        self._process = process
+
+    async def introduce(self, driver: RunDriver, *, is_new: bool) -> None:
+        if not is_new:
+            driver.deliver(await self._read(driver.run_id), later=True)
+
+    def look(self) -> None:
+        for run_id, driver in list(self._process.drivers.items()):
+            if not driver.is_over:
+                self.fetch(run_id)
+
+
 class Bodies:
     """An executor: so many bodies at once, each in one go at some moment, its outcome heard some time later."""
 
@@ -303,6 +324,3 @@ class Deaf:
     def tell(self, run_id: str, events: Sequence[StoredEvent]) -> None: ...
 
     def progress(self, run_id: str, path: str, attempt: int, fraction: float, message: str) -> None: ...
-
-
-__all__ = ["Process", "Run", "RunDriver"]

@@ -19,6 +19,7 @@ from flowledger import Times
 from flowledger.adapters.adrift import Adrift
 from flowledger.core.engine import run as engine
 from flowledger.core.engine import starting
+from flowledger.core.engine.answering import answer
 from flowledger.core.engine.run import RunDriver
 from flowledger.events.store import Append, Appended, AppendResult
 from tests.simulation.faults import Faults
@@ -51,7 +52,7 @@ def test_rel_r18_the_worlds_are_as_bad_as_they_should_be() -> None:
     for trouble in (
         "is killed before an append", "is killed after an append", "stands still for 25 s", "goes on", "is fenced",
         "TaskInterrupted", "RunSuspended", "RunResumed", "RetryDecided", "RevertFailed", "TaskWaiting",
-        "RunSucceeded", "RunReverted", "RunFailed",
+        "RunSucceeded", "RunReverted", "RunFailed", "RunCancelled", "RequestRefused",
     ):  # fmt: skip
         assert trouble in befell
     assert any(line.startswith("hears Fenced") for line in befell)
@@ -140,13 +141,11 @@ def test_rel_r18_a_poison_that_comes_too_early_is_found(monkeypatch: pytest.Monk
 
 def test_rel_r18_a_suspension_that_does_not_wait_for_bodies_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given an engine that forgets its running bodies when it is asked to suspend
-    answer = RunDriver._answer
+    def hasty(run: RunDriver, asked: Any) -> None:
+        answer(run, asked)
+        run.state.running.clear()
+        run.live.clear()
 
-    def hasty(self: RunDriver, *asked: Any) -> None:
-        answer(self, *asked)
-        self.state.running.clear()
-        self.live.clear()
-
-    monkeypatch.setattr(RunDriver, "_answer", hasty)
+    monkeypatch.setattr(engine, "answer", hasty)
 
     assert "the model expects a body that runs, or no request" in failure(suspend=0.9, slow_s=2.0)

@@ -16,8 +16,10 @@ from typing import Any
 from flowledger import App
 from flowledger.adapters.stores.memory import MemoryStore
 from flowledger.core.engine import run as engine
+from flowledger.events import requests
 from flowledger.events.facts import OnFailure
-from flowledger.events.store import FINAL, Append, Appended, AppendResult
+from flowledger.events.requests import Cancel, Resume, Suspend
+from flowledger.events.store import FINAL, Append, Appended, AppendResult, Mail
 from tests.properties.build import Recorder, build
 from tests.properties.spec import Spec
 
@@ -145,10 +147,26 @@ class World:
             run_id = chance.choice(sorted(process.drivers))
             self.note(f"somebody suspends {run_id}")
             process.suspend(run_id)
+        if chance.random() < faults.mail:
+            self._write(chance)
         if chance.random() < faults.again:
             told = self.runs[chance.choice(sorted(self.runs))]
             self.note(f"the call of {told.key} is made again in {process.name}")
             process.drive(told.part, self.app, told.key)
+
+    def _write(self, chance: Random) -> None:
+        """Somebody asks something of a run by mail: it may come twice (G1)."""
+        witness = chance.choice(self.store.witnesses) if self.store.witnesses else None
+        if witness is None:
+            return
+        request = chance.choice([Suspend, Resume, Suspend, Resume, Cancel])(reason="simulated")
+        if isinstance(request, Cancel):
+            request = Cancel(reason="simulated", keep=chance.random() < 0.3)
+        self.note(f"somebody asks {witness.run_id} to {request.kind}")
+        mail = Mail(witness.run_id, f"M{self.number()}", request.kind, requests.encode(request), "somebody")
+        self.store.send([mail])
+        if chance.random() < 0.5:
+            self.loop.call_later(chance.random() * 30, self.store.send, [mail])
 
     def _stop(self, process: Process, for_s: float) -> None:
         self.note(f"{process.name} stands still for {for_s:g} s")
