@@ -23,7 +23,7 @@ from . import driving
 from .acting import interruptible
 from .batch import Batch, suspend
 from .boarding import Boarding
-from .driving import InlineOrThreads
+from .driving import ExecutorName
 from .run import Run
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class App(Boarding):
         key: str | None = None,
         tags: Mapping[str, str] | None = None,
         on_failure: OnFailure | None = None,
-        executor: InlineOrThreads | None = None,
+        executor: ExecutorName | None = None,
         check: bool = True,
     ) -> Run[T]:
         """Run a flow or a bound task here and now, until it has ended or ^C suspends it.
@@ -73,7 +73,7 @@ class App(Boarding):
         key: str | None = None,
         tags: Mapping[str, str] | None = None,
         on_failure: OnFailure | None = None,
-        executor: InlineOrThreads | None = None,
+        executor: ExecutorName | None = None,
         check: bool = True,
     ) -> Run[T]:
         """`run` for a caller that must not block. Cancelling it suspends the run."""
@@ -98,7 +98,7 @@ class App(Boarding):
         keys: Iterable[str | None] = (),
         tags: Mapping[str, str] | None = None,
         at_once: int = AT_ONCE,
-        executor: InlineOrThreads | None = None,
+        executor: ExecutorName | None = None,
     ) -> list[Run[T]]:
         """Run many flows in this process, up to ``at_once`` side by side; all their events share commits.
 
@@ -124,7 +124,7 @@ class App(Boarding):
         key: str | None = None,
         tags: Mapping[str, str] | None = None,
         on_failure: OnFailure | None = None,
-        executor: InlineOrThreads | None = None,
+        executor: ExecutorName | None = None,
         observe: Observer | None = None,
     ) -> Run[T]:
         """`run` without the check; ``observe`` is told of all its events, once durable, on the engine's thread."""
@@ -134,7 +134,7 @@ class App(Boarding):
 
     # -- looking --------------------------------------------------------------------------------
 
-    def plan(self, part: Part[Any], *, executor: InlineOrThreads | None = None) -> Plan:
+    def plan(self, part: Part[Any], *, executor: ExecutorName | None = None) -> Plan:
         """Compile a flow: everything is bound, typed and checked, nothing is written."""
         return compile_part(part, self, executor=executor)
 

@@ -19,7 +19,8 @@ from flowledger.events.facts import OnFailure
 from . import submitting
 from .acting import Acting
 from .conductor import Conducting
-from .driving import InlineOrThreads, Wish
+from .driving import ExecutorName, Wish
+from .importing import name_of
 from .run import Run
 
 T = TypeVar("T")
@@ -79,15 +80,18 @@ class Boarding(Acting):
 
     def wish(
         self, part: Part[Any], *, key: str | None, tags: Mapping[str, str] | None, on_failure: OnFailure | None,
-        executor: InlineOrThreads | None,
+        executor: ExecutorName | None,
     ) -> Wish:  # fmt: skip
         refuse_inside_body("run()")
         _check_key(key)
-        if executor not in (None, "inline", "threads"):
+        if executor not in (None, "inline", "threads", "processes"):
             raise NotSupported(
-                f"executor={executor!r} is not part of this version", hint='use "threads" (the default) or "inline"'
+                f"executor={executor!r} is not part of this version",
+                hint='use "threads" (the default), "processes" or "inline"',
             )
         plan = compile_part(part, self, executor=executor)
+        if any(node.lane == "processes" for node in plan.nodes):
+            name_of(self)  # refused now, and not by the first child
         root = entry(part, self)
         return Wish(
             part=part, plan=plan, factory=root.factory, inputs=root.inputs_json(), key=key, tags=dict(tags or {}),

@@ -40,7 +40,7 @@ from .runtime import Runtime
 
 T = TypeVar("T")
 
-InlineOrThreads = Literal["inline", "threads"]
+ExecutorName = Literal["inline", "threads", "processes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,7 @@ class Opened(Viewed):
         with self._lock:
             if self._runtime is None:
                 self._runtime = Runtime(
-                    self.settings, app=self.name, resources=self.resources, needs=self.resource_needs,
+                    self.settings, registry=self,
                     listeners=self.listeners,
                     projections=self.projections if self.settings.views == "auto" else [],
                 )  # fmt: skip

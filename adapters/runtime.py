@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from getpass import getuser
@@ -21,7 +21,7 @@ from flowledger.core.engine.resources import ResourcePool
 from flowledger.core.engine.run import RunDriver
 from flowledger.core.engine.slots import Slots
 from flowledger.core.ports import Appender, Listeners
-from flowledger.core.resource import Resource
+from flowledger.core.registry import Registry
 from flowledger.events.errors import Fenced
 from flowledger.events.store import Store
 from flowledger.projections.projection import Projection
@@ -31,6 +31,7 @@ from .appender import open_appender
 from .executors import local_executors
 from .heartbeat import Heartbeat
 from .ids import SystemIds
+from .importing import name_of
 from .mailroom import Mailroom
 from .projecting.embedded import EmbeddedProjector
 from .settings import Settings
@@ -58,9 +59,7 @@ class Runtime:
         self,
         settings: Settings,
         *,
-        app: str,
-        resources: Mapping[str, Resource[Any]],
-        needs: Callable[[str], Mapping[str, str]],
+        registry: Registry,
         listeners: Listeners,
         projections: Sequence[Projection] = (),
     ) -> None:
@@ -73,9 +72,11 @@ class Runtime:
         self.loop = time.new_loop(self._is_busy)
         self._thread = Thread(target=self._run_loop, name="flowledger-engine", daemon=True)
         clock = time.new_clock(self.store)
-        self.heartbeat = self._joined(app, clock)
+        self.heartbeat = self._joined(registry.name, clock)
         self.adrift = Adrift(self.store, self.owner)
-        executors = local_executors(self.loop, threads=settings.threads)
+        executors = local_executors(
+            self.loop, threads=settings.threads, processes=settings.processes, app=lambda: name_of(registry)
+        )
         self._executors = executors
         self.appender = open_appender(
             self.store, self.loop, outage_s=settings.store_outage_s, fenced=lambda: self.heartbeat.fenced,
@@ -91,7 +92,7 @@ class Runtime:
                 name: Lane(executor, Slots(executor.capacity, ahead=name == "threads"))
                 for name, executor in executors.items()
             },
-            resources=ResourcePool(resources, needs),
+            resources=ResourcePool(registry.resources, registry.resource_needs),
             listeners=listeners,
             post=self.mailroom,
             actor=actor(),

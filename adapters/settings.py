@@ -38,6 +38,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "payload_inline_bytes": 65_536,
     "payload_max_bytes": 16_777_216,
     "threads": min(32, (os.cpu_count() or 1) + 4),
+    "processes": os.cpu_count() or 1,
     "max_runs": 1_000,
     "app": None,
     "log_level": "INFO",
@@ -73,6 +74,7 @@ class Settings:
     payload_inline_bytes: int
     payload_max_bytes: int
     threads: int
+    processes: int
     max_runs: int
     app: str | None
     log_level: str
@@ -96,6 +98,7 @@ class Settings:
         payload_inline_bytes: int | None = None,
         payload_max_bytes: int | None = None,
         threads: int | None = None,
+        processes: int | None = None,
         max_runs: int | None = None,
         app: str | None = None,
         log_level: str | None = None,
@@ -228,7 +231,8 @@ _KINDS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
         (_seconds, "a number of seconds above 0"),
     ),
     **dict.fromkeys(
-        ("payload_inline_bytes", "payload_max_bytes", "threads", "max_runs"), (_count, "a whole number above 0")
+        ("payload_inline_bytes", "payload_max_bytes", "threads", "processes", "max_runs"),
+        (_count, "a whole number above 0"),
     ),
     "log_level": (_level, "one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
     "log_format": (_format, "one of auto, console, json"),

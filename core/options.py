@@ -17,7 +17,6 @@ Executor = Literal["inline", "threads", "processes"]
 # option → the values that come with a later version, and what serves today
 _LATER: Mapping[str, tuple[frozenset[Any], str]] = {
     "transactional": (frozenset({True}), "make the body idempotent with ctx.idempotency_key"),
-    "executor": (frozenset({"processes"}), 'use "threads"'),
 }
 OPTIONS = (
     "provides", "name", "label", "attempts", "backoff", "retry_on", "timeout", "deadline", "on_interrupt", "read_only",
@@ -47,7 +46,7 @@ class TaskOptions:
     deadline_s: float | None = None
     on_interrupt: OnInterrupt = "rerun"
     read_only: bool = False
-    executor: Literal["inline", "threads"] | None = None
+    executor: Executor | None = None
 
 
 def call_options(
@@ -83,7 +82,7 @@ def task_options(
         DefinitionError: a value that makes no sense.
         NotSupported: an option, or a value of one, that comes with a later version.
     """
-    _refuse_later({"executor": executor, **later}, where)
+    _refuse_later(later, where)
     return TaskOptions(
         provides=provides_names(provides, f"{where}: provides"),
         name=None if name is None else part_name(name, where),
@@ -93,7 +92,7 @@ def task_options(
         deadline_s=_duration(deadline, "deadline", where),
         on_interrupt=_one_of("on_interrupt", on_interrupt, ("rerun", "fail", "hold"), where),
         read_only=read_only,
-        executor=_one_of("executor", executor, ("inline", "threads", None), where),
+        executor=_one_of("executor", executor, ("inline", "threads", "processes", None), where),
     )
 
 

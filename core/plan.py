@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 RUN = 0  # the number of the run's own node
 
 Pattern = Literal["run", "task", "linear", "unordered", "graph", "each", "switch", "late"]
-Lane = Literal["inline", "threads", "async", "control"]  # control: no body, no executor
+Lane = Literal["inline", "threads", "async", "processes", "control"]  # control: no body, no executor
 OnInterrupt = Literal["rerun", "fail", "hold"]
 
 

@@ -113,7 +113,9 @@ def revert_lane(node: Node) -> str:
         return "control"
     if node.lane == "inline":
         return "inline"
-    return "async" if node.task.revert.is_async else "threads"
+    if node.task.revert.is_async:
+        return "async"
+    return "processes" if node.lane == "processes" else "threads"
 
 
 def reverted(state: State, number: int) -> None:

@@ -12,6 +12,7 @@ from hashlib import sha256
 from typing import Any, cast
 
 import msgspec
+from pydantic_core import to_json
 
 from flowledger.events.errors import InternalError
 from flowledger.events.facts import Phase
@@ -115,6 +116,30 @@ class Values:
             case _:
                 return b""
 
+    def packed(self, bindings: tuple[Binding, ...], outcome: Callable[[FromOutcome], bytes] | None) -> dict[str, bytes]:
+        """The arguments of a body that runs in another process, as JSON; resources and the context are made there."""
+        found = ((binding.argument, self._packed(binding, outcome)) for binding in bindings)
+        return {argument: content for argument, content in found if content is not None}
+
+    def _packed(self, binding: Binding, outcome: Callable[[FromOutcome], bytes] | None) -> bytes | None:
+        match binding:
+            case FromNode():
+                if self.is_skipped(binding.node):
+                    return None
+                if binding.item is None:
+                    return self.content(binding.node)
+                return to_json(self._from_node(binding))
+            case Given():
+                return binding.content
+            case FromInput():
+                return bytes(self.inputs()[binding.name])
+            case FromRound():
+                return bytes(self._state.history[binding.scope][-1].value)
+            case FromOutcome():
+                return b"null" if outcome is None else outcome(binding)
+            case FromResource() | FromContext():
+                return None
+
     # -- values
 
     def expansion(self, node: Node) -> bytes:
@@ -185,6 +210,20 @@ class Values:
                 return None
             value = node.task.result.load(self.content(node.number))
             return value if binding.item is None else _item(value, binding.item)
+
+        return answer
+
+    def packed_outcome_of(
+        self, node: Node, failures: Callable[[], tuple[Failure, ...]]
+    ) -> Callable[[FromOutcome], bytes]:
+        """`outcome_of` as JSON."""
+        values = self.outcome_of(node, failures)
+
+        def answer(binding: FromOutcome) -> bytes:
+            if binding.what == "result" and binding.item is None:
+                return self.content(node.number) if node.number in self._state.results else b"null"
+            found = values(binding)
+            return to_json(found) if binding.what == "result" else msgspec.json.encode(found)
 
         return answer
 

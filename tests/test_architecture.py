@@ -30,6 +30,7 @@ IMPORTS_BY_NAME = {
     "flowledger/__init__.py": "the facade's own table",
     "flowledger/testing/__init__.py": "its own table, too",
     "adapters/cli/finding.py": "the app that the user names: --app, FLOWLEDGER_APP, pyproject.toml",
+    "adapters/importing.py": "the app that a parent names for its children: an argument, never what comes in",
     "adapters/cli/demo_cluster.py": "the example that ships with the package",
 }
 

@@ -81,11 +81,13 @@ def _without_revert(draft: Draft) -> Iterator[str]:
 
 def _executor(name: str | None) -> Executor | None:
     match name:
-        case None | "inline" | "threads":
+        case None | "inline" | "threads" | "processes":
             return name
         case _:
             pass
-    raise NotSupported(f"executor={name!r} is not part of this version", hint='use "threads" (the default) or "inline"')
+    raise NotSupported(
+        f"executor={name!r} is not part of this version", hint='use "threads" (the default), "processes" or "inline"'
+    )
 
 
 def check_pure(build: Callable[[], Part[Any]], registry: Registry) -> Plan:

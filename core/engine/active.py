@@ -17,7 +17,7 @@ from flowledger.core.evolve import ended
 from flowledger.core.flowing import may_start
 from flowledger.core.plan import Node, Plan
 from flowledger.core.ports import Appender, Clock, Ids, Listeners, Post
-from flowledger.core.state import State
+from flowledger.core.state import Ended, State
 from flowledger.core.values import Values
 from flowledger.events import facts
 from flowledger.events.envelope import Envelope
@@ -169,7 +169,7 @@ class ActiveRun(ABC):
         started = self.services.clock.now_us() - self.state.suspended_us if first is None else first
         return started + self.state.suspended_us + round(task.deadline_s * 1e6)
 
-    def ended(self, number: int) -> str:
+    def ended(self, number: int) -> Ended:
         """How the execute of an atom ended that is being reverted."""
         return self.state.ended.get(number) or ended(self.state, number)
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from flowledger.core.context import RUNNING, TaskContext
 from flowledger.core.plan import Call, Node
+from flowledger.core.state import Ended
 from flowledger.events.errors import Hold, NotReady, PayloadTooLarge, Permanent, UnserialisableResult
 from flowledger.events.facts import Phase
 from flowledger.events.failure import Failure, FailureKind
@@ -54,7 +55,13 @@ class Held(NamedTuple):
     failure: Failure
 
 
-Outcome = Returned | Raised | Unready | Held
+class Lost(NamedTuple):
+    """Whoever made the attempt is gone, and with it what became of it (C3, C6)."""
+
+    cause: str
+
+
+Outcome = Returned | Raised | Unready | Held | Lost
 _NOTHING = Returned(b"null")
 
 
@@ -81,7 +88,7 @@ class Host(Protocol):
         """When all attempts of the atom's try must be over."""
         ...
 
-    def ended(self, number: int) -> str:
+    def ended(self, number: int) -> Ended:
         """In a revert: how execute ended."""
         ...
 
@@ -90,7 +97,7 @@ class Attempt:
     """What an executor is given."""
 
     __slots__ = (
-        "_context", "_host", "arguments", "attempt", "call", "deadline_us", "key", "limit", "node", "phase",
+        "_context", "_host", "arguments", "attempt", "call", "deadline_us", "key", "limit", "node", "packed", "phase",
         "timed_out", "took_s", "try_",
     )  # fmt: skip
 
@@ -103,6 +110,7 @@ class Attempt:
         self.attempt = attempt
         self.key = key
         self.arguments: dict[str, Any] = {}
+        self.packed: dict[str, bytes] = {}  # the same as JSON, where the body runs in another process
         self.deadline_us = host.deadline_us(node) if phase == "execute" else None
         self.timed_out = False
         self.took_s: float | None = None  # how long the body had its place, where an executor says so
@@ -121,11 +129,26 @@ class Attempt:
                 idempotency_key=self.key,
                 deadline=_at(self.deadline_us),
                 log=LoggerAdapter(_LOG, {"run": run_id, "path": node.path, "attempt": self.attempt}),
-                outcome=self._host.ended(node.number) if self.phase == "revert" else None,  # type: ignore[arg-type]
+                outcome=self.ended,
                 on_progress=self._progressed,
-                is_cancelled=self._is_cancelled,
+                is_cancelled=self.is_cancelled,
             )
         return self._context
+
+    @property
+    def run_id(self) -> str:
+        """The run it belongs to."""
+        return self._host.run_id
+
+    @property
+    def max_bytes(self) -> int:
+        """The largest result, in bytes."""
+        return self._host.max_bytes
+
+    @property
+    def ended(self) -> Ended | None:
+        """In a revert: how execute ended."""
+        return self._host.ended(self.node.number) if self.phase == "revert" else None
 
     def no_limit(self) -> None:
         """Its outcome is here, or nobody waits for it: the timer that would end it is of no use."""
@@ -136,7 +159,8 @@ class Attempt:
     def _progressed(self, fraction: float, message: str) -> None:
         self._host.progressed(self.node, self.attempt, fraction, message)
 
-    def _is_cancelled(self) -> bool:
+    def is_cancelled(self) -> bool:
+        """Whether the body should stop."""
         return self.timed_out or self._host.is_cancelled(self.node, self.phase)
 
     def run(self) -> Outcome:

@@ -10,9 +10,13 @@ from flowledger.core.values import key_of
 from flowledger.events.facts import Phase
 from flowledger.events.failure import Failure
 
+from . import settling
 from .active import ActiveRun
 from .attempt import Attempt, failure_of
 from .settling import fail, fail_revert
+
+#: Lanes whose bodies run in another process: what they need crosses as JSON (B6, C1).
+CROSSING = frozenset({"processes"})
 
 
 def task_of(node: Node) -> TaskSpec:
@@ -21,8 +25,10 @@ def task_of(node: Node) -> TaskSpec:
     return node.task
 
 
-def fit(run: ActiveRun, node: Node, bindings: Sequence[Binding]) -> bool:
+def fit(run: ActiveRun, node: Node, bindings: Sequence[Binding], lane: str) -> bool:
     """Whether the atom's resources are there; if not, they are on their way (or could not be made: ``run.unfit``)."""
+    if lane in CROSSING:
+        return True  # they are made where the body runs
     names = [binding.name for binding in bindings if isinstance(binding, FromResource)]
     if not names or run.services.resources.has(names, run.run_id):
         return True
@@ -54,12 +60,8 @@ def _has_arguments(run: ActiveRun, attempt: Attempt, bindings: tuple[Binding, ..
     node = attempt.node
     if not bindings:
         return True
-    outcome = None
-    if attempt.phase == "revert":
-        scope = run.state.revert_scope.get(node.number, RUN)
-        outcome = run.values.outcome_of(node, lambda: deciding.round_failures(run.state, scope))
     try:
-        attempt.arguments = run.values.arguments(bindings, lambda: attempt.context, outcome)
+        _give_arguments(run, attempt, bindings)
     except Exception as error:  # noqa: BLE001 - any user type's validator (D7)
         run.exceptions[node.path] = error
         failure = failure_of(error, path=node.path, kind="arguments")
@@ -69,6 +71,20 @@ def _has_arguments(run: ActiveRun, attempt: Attempt, bindings: tuple[Binding, ..
             fail_revert(run, node, failure, attempt=attempt.attempt, final=True)
         return False
     return True
+
+
+def _give_arguments(run: ActiveRun, attempt: Attempt, bindings: tuple[Binding, ...]) -> None:
+    node, values, reverts = attempt.node, run.values, attempt.phase == "revert"
+    scope = run.state.revert_scope.get(node.number, RUN)
+
+    def failures() -> tuple[Failure, ...]:
+        return deciding.round_failures(run.state, scope)
+
+    if settling.lane_of(attempt) in CROSSING:
+        attempt.packed = values.packed(bindings, values.packed_outcome_of(node, failures) if reverts else None)
+    else:
+        outcome = values.outcome_of(node, failures) if reverts else None
+        attempt.arguments = values.arguments(bindings, lambda: attempt.context, outcome)
 
 
 def drained_poll_runs(run: ActiveRun) -> bool:

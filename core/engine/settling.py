@@ -10,7 +10,7 @@ from flowledger.events import facts
 from flowledger.events.failure import Failure
 
 from .active import ActiveRun
-from .attempt import Attempt, Executor, Held, Outcome, Raised, Returned, Unready
+from .attempt import Attempt, Executor, Held, Lost, Outcome, Raised, Returned, Unready
 
 POLL_LOG_US = 60_000_000  # a poll is written down when it begins to wait, then at most once a minute (F2)
 MAX_INTERRUPTIONS = 3  # C6, D5
@@ -40,7 +40,7 @@ def settle(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
 
 
 def _ignore(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
-    if isinstance(outcome, Unready):
+    if isinstance(outcome, Unready | Lost):
         return
     event = facts.OutcomeIgnored(
         try_=attempt.try_,
@@ -63,6 +63,14 @@ def _settle_execute(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
             _wait(run, attempt, outcome)
         case Held():
             _hold(run, attempt, outcome)
+        case Lost():
+            interrupt(run, attempt, outcome.cause)
+
+
+def interrupt(run: ActiveRun, attempt: Attempt, cause: str) -> None:
+    """Record that whoever made the attempt is gone (C3, C6)."""
+    event = facts.TaskInterrupted(try_=attempt.try_, attempt=attempt.attempt, phase=attempt.phase, cause=cause)
+    run.draft(attempt.node.number, event)
 
 
 def _hold(run: ActiveRun, attempt: Attempt, outcome: Held) -> None:
@@ -151,6 +159,8 @@ def _settle_revert(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
     elif isinstance(outcome, Raised):
         final = None if outcome.again else True
         fail_revert(run, attempt.node, outcome.failure, attempt=attempt.attempt, final=final)
+    elif isinstance(outcome, Lost):
+        interrupt(run, attempt, outcome.cause)
 
 
 def fail_revert(run: ActiveRun, node: Node, failure: Failure, *, attempt: int, final: bool | None = None) -> None:

@@ -24,7 +24,7 @@ def start(run: ActiveRun, action: Action) -> bool:
         return hear(run, node, task.signal)
     if state.states[node.number] == "INTERRUPTED" and _is_not_run_again(run, node, task):
         return True
-    if not fit(run, node, node.arguments):
+    if not fit(run, node, node.arguments, node.lane):
         return node.number in run.unfit and fail_before_body(run, node, run.unfit.pop(node.number))
     if not run.take_slot(node.lane, in_hand=not may_stand_in_line(run, node, task)):
         return False
@@ -118,7 +118,7 @@ def poll(run: ActiveRun) -> None:
         if limit is not None and run.services.clock.now_us() >= limit:
             run.polls_due.discard(number)
             fail(run, node, _overdue(node, run), final=True)
-        elif fit(run, node, node.arguments) and run.take_slot(node.lane, in_hand=True):
+        elif fit(run, node, node.arguments, node.lane) and run.take_slot(node.lane, in_hand=True):
             run.polls_due.discard(number)
             _poll_again(run, node)
         elif number in run.unfit:

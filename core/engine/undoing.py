@@ -31,7 +31,7 @@ def revert(run: ActiveRun, action: Action) -> bool:
 
 
 def _call_revert(run: ActiveRun, node: Node, call: Call) -> bool:
-    if not fit(run, node, node.revert_arguments):
+    if not fit(run, node, node.revert_arguments, revert_lane(node)):
         if node.number not in run.unfit:
             return False
         failure = run.unfit.pop(node.number)

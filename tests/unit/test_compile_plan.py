@@ -150,8 +150,9 @@ def test_lanes_follow_the_body_the_task_and_the_run() -> None:
     assert found(None) == ["threads", "async", "inline"]
     assert found("threads") == ["threads", "async", "threads"]
     assert found("inline") == ["inline", "inline", "inline"]
-    with refused(errors.NotSupported, "processes"):
-        found("processes")
+    assert found("processes") == ["processes", "async", "processes"]
+    with refused(errors.NotSupported, "elsewhere"):
+        found("elsewhere")
 
 
 def test_results_are_followed_to_the_atom_or_the_gathering_flow() -> None:

@@ -208,7 +208,6 @@ def test_the_context_is_refused_outside_a_body() -> None:
     ("options", "words"),
     [
         ({"transactional": True}, ["transactional", "idempotency_key"]),
-        ({"executor": "processes"}, ["executor='processes'", '"threads"']),
         ({"queue": "probes"}, ["queue="]),
         ({"priority": 3}, ["priority="]),
     ],

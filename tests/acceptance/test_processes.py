@@ -1,0 +1,116 @@
+"""Bodies in processes of their own (rules B6, C6, C7, D1)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flowledger import App, Flow, RunReverted, linear, unordered
+from flowledger.events import facts
+from flowledger.events.errors import NotImportable
+from tests.acceptance import process_shop as shop
+from tests.acceptance.logs import events, log_of
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def said(tmp_path: Path) -> str:
+    return str(tmp_path / "said")
+
+
+@pytest.fixture
+def app() -> Iterator[App]:
+    yield shop.app
+    shop.app.close()
+
+
+def test_b6_a_body_runs_in_another_process_with_resources_of_its_own(app: App, said: str) -> None:
+    # When
+    run = app.run(shop.send(3, said))
+    # Then
+    assert run.result == "express 4"
+    parcel = run.results["send/pack"]
+    assert isinstance(parcel, shop.Parcel)
+    assert parcel.made_in != os.getpid()
+
+
+def test_b6_a_revert_runs_there_too_with_what_its_execute_had_and_made(app: App, said: str) -> None:
+    # When
+    run = app.run(shop.send_back(3, said), check=False)
+    # Then
+    assert run.state == "REVERTED"
+    verb, size, *message, pid = Path(said).read_text().split()
+    assert (verb, size, " ".join(message)) == ("unpack", "4", "nobody home")
+    assert int(pid) != os.getpid()
+
+
+def test_b6_a_run_may_say_so_for_all_its_sync_bodies(app: App, said: str) -> None:
+    with pytest.raises(RunReverted, match="nobody home"):
+        app.run(shop.refuse.bind(said), executor="processes")
+
+
+def test_c6_a_process_that_dies_costs_its_own_attempt_only(app: App, said: str) -> None:
+    # Given a body that ends its process once, and one beside it
+    @app.flow
+    def both(said: str) -> Flow[object]:
+        return unordered(shop.dies.bind(1, said), shop.pack.bind(5))
+
+    # When
+    run = app.run(both(said))
+    # Then
+    log = log_of(app, run)
+    assert [event.cause for event in events(log, facts.TaskInterrupted)] == ["its process ended with -9"]
+    assert len(list(events(log, facts.TaskStarted, "dies"))) == 2
+    assert len(list(events(log, facts.TaskStarted, "pack"))) == 1
+
+
+def test_c6_the_third_death_in_one_try_parks_the_atom(app: App, said: str) -> None:
+    # When
+    run = app.run(shop.dies.bind(99, said), check=False)
+    # Then
+    assert run.failures[0].kind == "poison"
+    assert len(Path(said).read_text().splitlines()) == 3
+
+
+def test_c7_a_body_whose_time_is_over_is_killed(app: App, said: str) -> None:
+    # When
+    run = app.run(shop.dawdles.bind(said), check=False)
+    # Then
+    assert run.failures[0].kind == "timeout"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(Path(said).read_text()), 0)
+
+
+def test_d1_a_body_is_told_that_its_scope_fails(app: App, said: str) -> None:
+    # Given
+    @app.flow
+    def sides(said: str) -> Flow[object]:
+        return unordered(shop.waits_for_the_flag.bind(said), shop.fails_beside.bind(said))
+
+    # When
+    run = app.run(sides(said), check=False)
+    # Then
+    assert run.state == "REVERTED"
+    assert Path(said).read_text() == "saw it"
+
+
+def test_b6_an_app_that_nobody_else_could_import_is_refused_with_what_to_do() -> None:
+    # Given
+    hidden = App("hidden", database_url="memory://")
+
+    @hidden.task(executor="processes")
+    def work() -> None: ...
+
+    @hidden.flow
+    def only() -> Flow[None]:
+        return linear(work)
+
+    # When / Then
+    with pytest.raises(NotImportable, match="hidden"):
+        hidden.run(only())
+    assert list(hidden.runs()) == []
+    hidden.close()
