@@ -175,7 +175,9 @@ class GroupAppender:
             self._hand_over(item)
 
     def _is_quick(self) -> bool:
-        """Whether commits take so little that the loop can wait for them."""
+        """Whether commits take so little that the loop can wait for them, and none has to wait for a transaction."""
+        if self._store.is_locked:
+            return False
         return self._commit_s < self._in_place_s or (self._commit_s < LONE_S and self._lone())
 
     def close(self) -> None:

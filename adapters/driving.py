@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -37,6 +37,7 @@ from flowledger.events.store import FINAL, Claim, Held, NewStream, PlanRow, RunS
 
 from .loading import Loaded, load
 from .runtime import Runtime
+from .transactions import check_store, settled
 
 T = TypeVar("T")
 
@@ -65,6 +66,7 @@ class Wish:
 async def run(runtime: Runtime, registry: Registry, wish: Wish, started: Callable[[RunDriver], None] | None,
               observe: Observer | None) -> Loaded:  # fmt: skip
     """Run what is wished, or go on with the run that has its key (G8)."""
+    check_store(runtime.store, wish.plan)
     if wish.key is not None:
         stream = await in_thread(runtime, lambda: runtime.store.find(
             app=registry.name, factory=wish.factory, key=wish.key or ""))  # fmt: skip
@@ -269,10 +271,12 @@ async def _read_under(
         _check_head(loaded, claim)
         if check is not None:
             check(loaded.state)
+        check_store(runtime.store, loaded.plan)
+        committed = await in_thread(runtime, lambda: settled(runtime.store, loaded))
     except BaseException:
         await in_thread(runtime, lambda: runtime.store.release(stream.run_id, epoch=claim.epoch))
         raise
-    return loaded
+    return replace(loaded, committed=committed)
 
 
 async def work(
@@ -354,6 +358,10 @@ def _taken_up(runtime: Runtime, loaded: Loaded, claim: Claim, observe: Observer 
         driver.drafts.keep_plan(PlanRow(loaded.plan.fingerprint, loaded.plan.document))
         driver.draft(RUN, facts.PlanChanged(fingerprint=loaded.plan.fingerprint))
     for number in sorted(state.running):  # their bodies lived in the process that is gone (C3)
+        content = loaded.committed.get(number)
+        if content is not None:
+            driver.committed(number, content)
+            continue
         phase: facts.Phase = "revert" if state.states[number] == "REVERTING" else "execute"
         counts = state.revert_attempts if phase == "revert" else state.attempts
         driver.draft(

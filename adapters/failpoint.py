@@ -25,6 +25,19 @@ APPEND_POINTS = (
     "append.after_ack",
 )
 
+#: Every point of a transactional task, in the order in which one attempt passes them (C8).
+TRANSACTION_POINTS = (
+    "transaction.before_begin",
+    "transaction.after_begin",
+    "transaction.after_body",
+    "transaction.after_outcome",
+    "transaction.before_commit",
+    "transaction.after_commit",
+    "transaction.before_settle",
+    "transaction.after_settle",
+)
+POINTS = APPEND_POINTS + TRANSACTION_POINTS
+
 
 class _Armed:
     """One point that waits for its ``nth`` passing."""
@@ -73,8 +86,8 @@ def _from_environment(environment: Mapping[str, str]) -> _Armed | None:
     if not setting:
         return None
     name, _, nth = setting.partition(":")
-    if name not in APPEND_POINTS or not (nth or "1").isdigit():
-        raise ValueError(f"{VARIABLE}={setting}: expected NAME:N with one of {', '.join(APPEND_POINTS)}")
+    if name not in POINTS or not (nth or "1").isdigit():
+        raise ValueError(f"{VARIABLE}={setting}: expected NAME:N with one of {', '.join(POINTS)}")
     return _Armed(name, int(nth or "1"), _die)
 
 

@@ -36,6 +36,7 @@ class Loaded:
     changed: bool = False  # its plan is another than the recorded one, and accepted: whoever goes on records that (E8)
     envelopes: Sequence[Envelope] = ()
     exceptions: Mapping[str, BaseException] = field(default_factory=dict[str, BaseException])
+    committed: Mapping[int, bytes] = field(default_factory=dict[int, bytes])  # outcomes the log does not know yet (C8)
 
 
 def load(

@@ -75,8 +75,9 @@ class Runtime:
         self.heartbeat = self._joined(registry.name, clock)
         self.adrift = Adrift(self.store, self.owner)
         executors = local_executors(
-            self.loop, threads=settings.threads, processes=settings.processes, app=lambda: name_of(registry)
-        )
+            self.loop, threads=settings.threads, processes=settings.processes,
+            transactions=self.store.transactions, app=lambda: name_of(registry),
+        )  # fmt: skip
         self._executors = executors
         self.appender = open_appender(
             self.store, self.loop, outage_s=settings.store_outage_s, fenced=lambda: self.heartbeat.fenced,
@@ -95,6 +96,7 @@ class Runtime:
             resources=ResourcePool(registry.resources, registry.resource_needs),
             listeners=listeners,
             post=self.mailroom,
+            transactions=self.store,
             actor=actor(),
             inline_bytes=settings.payload_inline_bytes,
             max_bytes=settings.payload_max_bytes,

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
 from flowledger.events.errors import ReservedName
 
 from .names import RESERVED, Provides
-from .options import CallOptions, TaskOptions
+from .options import CallOptions, TaskOptions, transaction_call
 from .plan import Call, Listen, Pause, TaskSpec
 from .result import items_of, result_annotation
 from .signature import Signature, check_shape, signature
 from .source import Place, digest, shown
+from .transactional import connection_of, revert_connection_of
 from .typed import Typed, typed
 
 if TYPE_CHECKING:
@@ -151,8 +152,8 @@ class TaskDefinition:
         options = self.options
         return TaskSpec(
             name=name,
-            execute=_call(self.body, options.call, _is_async(self.body, self.signature)),
-            revert=None if self.revert is None else _call(self.revert.body, self.revert.options, None),
+            execute=_call(self.body, options.call, _is_async(self.body, self.signature), self._connection()),
+            revert=self._revert_call(),
             result=self.result,
             retry_on=options.retry_on,
             deadline_s=options.deadline_s,
@@ -163,6 +164,20 @@ class TaskDefinition:
             pause=self.pause,
             signal=self.signal,
         )
+
+    def _connection(self) -> str | None:
+        return connection_of(self.body, self.signature, self.where) if self.options.transactional else None
+
+    def _revert_call(self) -> Call | None:
+        revert, signature = self.revert, self.revert_signature
+        if revert is None or signature is None:
+            return None
+        options, connection, where = revert.options, None, f"the revert of {self.name} ({shown(revert.place)})"
+        if self.options.transactional:
+            connection = revert_connection_of(revert.body, signature, where)
+        if connection is not None:
+            options = transaction_call(options, where)
+        return _call(revert.body, options, None, connection)
 
 
 class FactoryDefinition:
@@ -216,13 +231,14 @@ def check_arguments(body: Callable[..., Any], where: str, *, variable_keywords: 
             )
 
 
-def _call(body: Callable[..., Any], options: CallOptions, is_async: bool | None) -> Call:
+def _call(body: Callable[..., Any], options: CallOptions, is_async: bool | None, connection: str | None) -> Call:
     return Call(
         body=body,
         is_async=inspect.iscoroutinefunction(body) if is_async is None else is_async,
         attempts=options.attempts,
         backoff=options.backoff,
         timeout_s=options.timeout_s,
+        connection=connection,
     )
 
 

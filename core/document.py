@@ -19,6 +19,7 @@ from flowledger.events.facts import OnFailure
 from .plan import (
     Binding,
     Condition,
+    FromConnection,
     FromContext,
     FromInput,
     FromNode,
@@ -45,7 +46,8 @@ class DocumentNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     ``values``: each argument with where it comes from: ["node_id", "given", digest], ["size", "input", name],
     ["id", "node", path] or ["id", "node", path, item], ["n", "retry", path], ["cloud", "resource", name],
-    ["ctx", "context"]. ``conditions``: [path of the part before or null, the predicate, depth, its values].
+    ["ctx", "context"], ["db", "connection"].
+    ``conditions``: [path of the part before or null, the predicate, depth, its values].
     ``expands``: the task or factory that the node is made of when its values are known (E7).
     """
 
@@ -254,6 +256,8 @@ def _value(binding: Binding, nodes: list[Node]) -> Value:
             return [binding.argument, "resource", binding.name]
         case FromContext():
             return [binding.argument, "context"]
+        case FromConnection():
+            return [binding.argument, "connection"]
         case FromOutcome():
             return [binding.argument, "outcome", binding.what, binding.item]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from flowledger.events.errors import DefinitionError, NotSupported
@@ -14,14 +14,13 @@ from .plan import OnInterrupt
 
 Executor = Literal["inline", "threads", "processes"]
 
-# option → the values that come with a later version, and what serves today
-_LATER: Mapping[str, tuple[frozenset[Any], str]] = {
-    "transactional": (frozenset({True}), "make the body idempotent with ctx.idempotency_key"),
-}
 OPTIONS = (
     "provides", "name", "label", "attempts", "backoff", "retry_on", "timeout", "deadline", "on_interrupt", "read_only",
-    "executor",
+    "executor", "transactional",
 )  # fmt: skip
+#: A transaction keeps others waiting (C8): what its body may take unless it says so, and at most.
+TRANSACTION_S = 10.0
+LONGEST_TRANSACTION_S = 60.0
 _LATER_AT_ALL = {"queue": "bodies run in this process", "priority": "atoms start in plan order"}
 
 
@@ -47,6 +46,7 @@ class TaskOptions:
     on_interrupt: OnInterrupt = "rerun"
     read_only: bool = False
     executor: Executor | None = None
+    transactional: bool = False
 
 
 def call_options(
@@ -74,6 +74,7 @@ def task_options(
     on_interrupt: Literal["rerun", "fail", "hold"] = "rerun",
     read_only: bool = False,
     executor: Executor | None = None,
+    transactional: bool = False,
     **later: Any,
 ) -> TaskOptions:
     """Checked options of a task.
@@ -83,17 +84,37 @@ def task_options(
         NotSupported: an option, or a value of one, that comes with a later version.
     """
     _refuse_later(later, where)
+    if transactional and executor == "processes":
+        raise DefinitionError(
+            f"{where}: a transaction cannot leave this process", hint='leave out executor="processes"'
+        )
+    call = call_options(where, attempts=attempts, backoff=backoff, timeout=timeout)
     return TaskOptions(
         provides=provides_names(provides, f"{where}: provides"),
         name=None if name is None else part_name(name, where),
         label=label,
-        call=call_options(where, attempts=attempts, backoff=backoff, timeout=timeout),
+        call=transaction_call(call, where) if transactional else call,
         retry_on=_exceptions(retry_on, where),
         deadline_s=_duration(deadline, "deadline", where),
         on_interrupt=_one_of("on_interrupt", on_interrupt, ("rerun", "fail", "hold"), where),
         read_only=read_only,
         executor=_one_of("executor", executor, ("inline", "threads", "processes", None), where),
+        transactional=transactional,
     )
+
+
+def transaction_call(call: CallOptions, where: str) -> CallOptions:
+    """The options of a call that is a transaction: it always has a limit (C8).
+
+    Raises:
+        DefinitionError: the limit is longer than a transaction may take.
+    """
+    if call.timeout_s is not None and call.timeout_s > LONGEST_TRANSACTION_S:
+        raise DefinitionError(
+            f"{where}: timeout={call.timeout_s:g} is longer than a transaction may take",
+            hint=f"at most {LONGEST_TRANSACTION_S:g} s; do what takes long in a task before it",
+        )
+    return call if call.timeout_s is not None else replace(call, timeout_s=TRANSACTION_S)
 
 
 def as_backoff(value: Backoff | Seconds, where: str) -> Backoff:
@@ -114,10 +135,7 @@ def _refuse_later(options: Mapping[str, Any], where: str) -> None:
     for option, value in options.items():
         if option in _LATER_AT_ALL and value is not None:
             raise NotSupported(f"{where}: {option}= is not part of this version", hint=_LATER_AT_ALL[option])
-        values, instead = _LATER.get(option, (frozenset(), ""))
-        if value in values:
-            raise NotSupported(f"{where}: {option}={value!r} is not part of this version", hint=instead)
-        if option not in _LATER and option not in _LATER_AT_ALL:
+        if option not in _LATER_AT_ALL:
             raise DefinitionError(
                 f"{where}: there is no option {option}=",
                 hint=did_you_mean(option, OPTIONS) or f"options: {', '.join(OPTIONS)}",

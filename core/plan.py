@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 RUN = 0  # the number of the run's own node
 
 Pattern = Literal["run", "task", "linear", "unordered", "graph", "each", "switch", "late"]
-Lane = Literal["inline", "threads", "async", "processes", "control"]  # control: no body, no executor
+Lane = Literal["inline", "threads", "async", "processes", "transaction", "control"]  # control: no body, no executor
 OnInterrupt = Literal["rerun", "fail", "hold"]
 
 
@@ -95,6 +95,13 @@ class FromContext:
 
 
 @dataclass(frozen=True, slots=True)
+class FromConnection:
+    """The connection of the transaction that the body runs in (C8); it is put in when that has begun."""
+
+    argument: str
+
+
+@dataclass(frozen=True, slots=True)
 class FromOutcome:
     """In a revert only: what the attempt ended with (E4). ``result`` and one's own provides-name: the result or None;
     ``failure``: the atom's own failure or None; ``failures``: all failures that led to this revert, as a list."""
@@ -104,7 +111,7 @@ class FromOutcome:
     item: int | str | None = None
 
 
-Binding = Given | FromInput | FromNode | FromRound | FromResource | FromContext | FromOutcome
+Binding = Given | FromInput | FromNode | FromRound | FromResource | FromContext | FromConnection | FromOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +134,17 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A callable of the user with the options that rule how often and how long it may run."""
+    """A callable of the user with the options that rule how often and how long it may run.
+
+    ``connection``: the argument that gets the connection, where the call is a transaction with its outcome (C8).
+    """
 
     body: Callable[..., Any]
     is_async: bool
     attempts: int
     backoff: Backoff
     timeout_s: float | None
+    connection: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

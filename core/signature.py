@@ -32,6 +32,7 @@ class Parameter:
         self.required = default is EMPTY
         self.where = where
         self.is_context = _is_context(annotation)
+        self.is_connection = _is_connection(annotation)
 
     @functools.cached_property
     def typed(self) -> Typed:
@@ -57,6 +58,15 @@ def _is_context(annotation: Any) -> bool:
     """`TaskContext`, or `TaskContext | None`."""
     return annotation is TaskContext or (
         get_origin(annotation) in {Union, UnionType} and set(get_args(annotation)) == {TaskContext, NoneType}
+    )
+
+
+def _is_connection(annotation: Any) -> bool:
+    """`sqlalchemy.Connection`, known by where it is defined: whoever annotates with it has imported it, we need not."""
+    return (
+        isinstance(annotation, type)
+        and annotation.__name__ == "Connection"
+        and annotation.__module__ == "sqlalchemy.engine.base"
     )
 
 

@@ -113,6 +113,8 @@ def revert_lane(node: Node) -> str:
         return "control"
     if node.lane == "inline":
         return "inline"
+    if node.task.revert.connection is not None:
+        return "transaction"
     if node.task.revert.is_async:
         return "async"
     return "processes" if node.lane == "processes" else "threads"

@@ -23,6 +23,7 @@ from .plan import (
     RUN,
     Binding,
     Expansion,
+    FromConnection,
     FromContext,
     FromInput,
     FromNode,
@@ -137,7 +138,7 @@ class Values:
                 return bytes(self._state.history[binding.scope][-1].value)
             case FromOutcome():
                 return b"null" if outcome is None else outcome(binding)
-            case FromResource() | FromContext():
+            case FromResource() | FromContext() | FromConnection():
                 return None
 
     # -- values
@@ -189,6 +190,8 @@ class Values:
                 return self._resource(binding.name)
             case FromContext():
                 return context()
+            case FromConnection():
+                return None
             case FromOutcome():
                 return None if outcome is None else outcome(binding)
 

@@ -4,7 +4,7 @@
     ├ DefinitionError      FL1xx  the flow is wrong; nothing was written
     │   MissingSymbol · AmbiguousSymbol · SymbolTypeMismatch · UnknownArgument · ProvidesMismatch · ReservedName
     │   DuplicateName · CyclicFlow · UnserialisableType · UnresolvedAnnotation · NotImportable · PlacedInsideTask
-    │   FactoryNotPure · FlowNotRegistered · NotSupported · MaybeSkipped · FoldFailed
+    │   FactoryNotPure · FlowNotRegistered · NotSupported · MaybeSkipped · FoldFailed · TransactionMisused
     ├ InputError           FL2xx  a value handed in is wrong (also a ValueError)
     ├ RunUnsuccessful      FL3xx  the run ended, but not well: RunReverted · RunFailed · RunCancelled · RunSuspended
     ├ Refused              FL4xx  RunNotFound · IllegalRequest · NotLive · PlanDiffers · KeyConflict · RunOwned
@@ -169,6 +169,13 @@ class FoldFailed(DefinitionError):
 
     code = "FL117"
     default_hint = "mend the fold; if its earlier rows were wrong too, raise the projection's version"
+
+
+class TransactionMisused(DefinitionError):
+    """The body of a transactional task has ended the transaction it was lent."""
+
+    code = "FL118"
+    default_hint = "leave commit and rollback to flowledger: return, or raise; for a part of it use begin_nested()"
 
 
 # -- FL2xx: inputs ------------------------------------------------------------------------------

@@ -307,6 +307,7 @@ class TaskSucceeded(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
 class TaskFailed(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
     """An attempt failed. ``again``: there will be another in this try, at ``until`` where a back-off says so.
 
+    ``still_running``: the body was given up and may do something yet (C7).
     Version 1 had ``error`` (one line of text) where ``failure`` is now; see `events.upcast`.
     """
 
@@ -317,6 +318,7 @@ class TaskFailed(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
     again: bool = False
     until: int | None = None
     polls: int = 0
+    still_running: bool = False
 
 
 class TaskInterrupted(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):

@@ -15,6 +15,7 @@ import msgspec
 from .envelope import StoredEvent
 from .errors import StoreError
 from .seals import Seals
+from .transactions import Transactions
 
 if TYPE_CHECKING:
     from .board import Board
@@ -212,7 +213,7 @@ class Due(NamedTuple):
     mail: Mapping[str, int]
 
 
-class Store(Protocol):
+class Store(Transactions, Protocol):
     """Streams of events with expected versions, epochs, one global order; inboxes; and the owners of runs."""
 
     #: An append takes no I/O and may be made from the event loop itself.
@@ -226,6 +227,11 @@ class Store(Protocol):
     @property
     def seals(self) -> Seals:
         """Signed statements about where runs stood."""
+        ...
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether an append would have to wait for a transaction that is under way in this process."""
         ...
 
     def append(self, batch: Sequence[Append]) -> list[AppendResult]:

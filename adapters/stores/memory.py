@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from threading import Condition, Lock, RLock
+from typing import Any
 
 from flowledger.events.envelope import StoredEvent
-from flowledger.events.errors import Fenced, KeyTaken
+from flowledger.events.errors import Fenced, KeyTaken, NotSupported
 from flowledger.events.store import (
     FINAL,
     Append,
@@ -29,6 +30,7 @@ from flowledger.events.store import (
     Sent,
     Stream,
 )
+from flowledger.events.transactions import OutcomeKey
 
 from .batch import check, has_unseen, no_such_run, position_of, refusal
 from .mailbox import Mailbox, newer
@@ -70,6 +72,9 @@ class MemoryStore:
     """A store that ends with its process. ``commits`` counts the calls of `append` that wrote something."""
 
     immediate = True
+    transactions = 0
+    longest_transaction_s = 0.0
+    is_locked = False
 
     def __init__(self, name: str = "") -> None:
         self.commits = 0
@@ -300,6 +305,16 @@ class MemoryStore:
             run = self._runs.get(run_id)
             if run is not None and run.epoch == epoch:
                 run.owner = None
+
+    # -- transactions ---------------------------------------------------------------------------
+
+    def transact(
+        self, key: OutcomeKey, *, version: int, work: Callable[[Any], bytes], timeout_s: float
+    ) -> bytes | None:
+        raise NotSupported("a log in memory is no database: it has no transactions", hint="use SQLite or Postgres")
+
+    def settle(self, key: OutcomeKey, *, version: int) -> bytes | None:
+        raise NotSupported("a log in memory is no database: it has no transactions", hint="use SQLite or Postgres")
 
     def describe(self) -> str:
         return f"memory://{self._name}"

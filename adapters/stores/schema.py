@@ -35,9 +35,9 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
 #: Raised with every change of what stands here; a database says which it has in ``meta``.
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 #: The same on Postgres: the newest migration.
-POSTGRES_VERSION = 4
+POSTGRES_VERSION = 5
 
 # SQLite gives AUTOINCREMENT only to a column called INTEGER, which there has 64 bits anyway. Its REAL has 64 bits, too.
 _Float64: TypeEngine[float] = Double[float]().with_variant(REAL(), "sqlite")
@@ -262,6 +262,21 @@ attempt_claims = Table(
     sqlite_with_rowid=False,
 )
 
+outcomes = Table(
+    "outcomes",
+    METADATA,
+    Column("run_id", _Text, ForeignKey("streams.run_id"), nullable=False),
+    Column("path", _Text, nullable=False),
+    Column("try", _Int64, nullable=False),
+    Column("phase", _Text, nullable=False),
+    Column("version", _Int64, nullable=False),  # of the stream, when the attempt was started or declared lost
+    Column("content", LargeBinary),  # NULL: no attempt started up to `version` will ever be committed (C8)
+    Column("time_us", _Int64, nullable=False),
+    PrimaryKeyConstraint("run_id", "path", "try", "phase"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
 
 def _append_only(table: Table, *identities: str) -> None:
     """Have SQLite refuse every change to rows of ``table``.
@@ -316,6 +331,19 @@ pg_payloads = Table(
     Column("digest", _Text, nullable=False),
     Column("content", LargeBinary, nullable=False),
     PrimaryKeyConstraint("run_id", "digest"),
+)
+
+pg_outcomes = Table(
+    "outcomes",
+    POSTGRES,
+    Column("run_id", _Text, nullable=False),
+    Column("path", _Text, nullable=False),
+    Column("try", BigInteger, nullable=False),
+    Column("phase", _Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("content", LargeBinary),
+    Column("time_us", BigInteger, nullable=False),
+    PrimaryKeyConstraint("run_id", "path", "try", "phase"),
 )
 
 pg_events = Table(

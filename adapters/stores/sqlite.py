@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Condition
 from typing import Any
@@ -32,6 +32,7 @@ from flowledger.events.store import (
     Sent,
     Stream,
 )
+from flowledger.events.transactions import OutcomeKey
 
 from .batch import position_of
 from .schema import events, payloads, plans, sealed_heads, seals
@@ -42,6 +43,7 @@ from .sqlite_board import SqliteBoard
 from .sqlite_file import SqliteFile, SqliteWays, Synchronous, parse_url
 from .sqlite_inbox import SqliteInbox
 from .sqlite_owners import SqliteOwners, now_us
+from .sqlite_transactions import LONGEST_S, SqliteTransactions
 
 #: How often a waiting reader looks for what other processes have appended.
 POLL_S = 0.05
@@ -61,6 +63,8 @@ class SqliteStore:
     """
 
     immediate = False
+    transactions = 1
+    longest_transaction_s = LONGEST_S
 
     def __init__(self, path: Path, *, synchronous: Synchronous = "FULL") -> None:
         self._file = SqliteFile(path, synchronous)
@@ -68,6 +72,7 @@ class SqliteStore:
         self._owners = SqliteOwners(self._file)
         self.board = SqliteBoard(self._owners)
         self._inbox = SqliteInbox(self._file)
+        self._transactions = SqliteTransactions(self._file)
         self._appended = Condition()
         self.seals = SqlSeals(SqliteWays(self._file), seals=seals, heads=sealed_heads, events=events)
 
@@ -81,6 +86,11 @@ class SqliteStore:
     def path(self) -> Path:
         """The file."""
         return self._file.path
+
+    @property
+    def is_locked(self) -> bool:
+        """While a body has the file's one write lock."""
+        return self._transactions.open
 
     @property
     def commits(self) -> int:
@@ -204,6 +214,16 @@ class SqliteStore:
 
     def release(self, run_id: str, *, epoch: int) -> None:
         self._owners.release(run_id, epoch=epoch)
+
+    # -- transactions ---------------------------------------------------------------------------
+
+    def transact(
+        self, key: OutcomeKey, *, version: int, work: Callable[[Any], bytes], timeout_s: float
+    ) -> bytes | None:
+        return self._transactions.transact(key, version=version, work=work, timeout_s=timeout_s)
+
+    def settle(self, key: OutcomeKey, *, version: int) -> bytes | None:
+        return self._transactions.settle(key, version=version)
 
     def describe(self) -> str:
         return str(self._file.path)

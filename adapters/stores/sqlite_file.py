@@ -95,6 +95,21 @@ class SqliteFile:
             yield connection
 
     @contextmanager
+    def lending(self) -> Generator[tuple[Connection, sqlite3.Connection]]:
+        """A SQLAlchemy connection, and the driver's behind it, for one whose errors are not ours to put into words.
+
+        It never comes back to the pool: whatever has been done to it, nobody else gets it.
+        """
+        with self.guarded():
+            connection = self._engine.connect()
+            dbapi = driver(connection.connection)
+            connection.detach()
+        try:
+            yield connection, dbapi
+        finally:
+            connection.close()
+
+    @contextmanager
     def guarded(self) -> Generator[None]:
         """Say errors of the driver as `StoreUnavailable`, with the path and what to do; refuse once closed."""
         if self.closed:

@@ -11,6 +11,7 @@ from flowledger.core.parts import Atom, Flow, Part
 from flowledger.core.plan import (
     RUN,
     Binding,
+    FromConnection,
     FromContext,
     FromInput,
     FromNode,
@@ -151,6 +152,8 @@ class Binder:
         """
         if parameter.is_context:
             return FromContext(parameter.name)
+        if parameter.is_connection and self._is_transactional(node):
+            return FromConnection(parameter.name)
         source = self.find(node, name)
         if source is not None:
             return self.from_source(node, parameter, source)
@@ -166,6 +169,10 @@ class Binder:
         if node.task is not None:
             return node.task.name
         return None if node.expansion is None else node.expansion.of
+
+    def _is_transactional(self, node: Node) -> bool:
+        atom = self.draft.atoms[node.number]
+        return atom is not None and atom.definition.options.transactional
 
     def find(self, node: Node, name: str) -> Source | None:
         """The nearest provider of a name; in a graph this makes an edge."""

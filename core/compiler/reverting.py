@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from flowledger.core.annotations import can_hold
 from flowledger.core.bound import given, type_name
 from flowledger.core.parts import Atom
-from flowledger.core.plan import Binding, FromOutcome, Node
+from flowledger.core.plan import Binding, FromConnection, FromOutcome, Node
 from flowledger.core.signature import Parameter, Signature
 from flowledger.core.source import shown
 from flowledger.events.errors import SymbolTypeMismatch
@@ -33,7 +33,11 @@ def bind_revert(binder: Binder, node: Node, atom: Atom[Any]) -> tuple[Binding, .
 
 def _rest(signature: Signature, had: dict[str, Binding]) -> list[Binding]:
     rest: list[Binding] = [FromOutcome(what, what) for what in _OUTCOMES if what not in signature.by_name]
-    return rest + [binding for name, binding in had.items() if name not in signature.by_name]
+    return rest + [
+        binding
+        for name, binding in had.items()
+        if name not in signature.by_name and not isinstance(binding, FromConnection)
+    ]
 
 
 def _one(binder: Binder, node: Node, atom: Atom[Any], had: dict[str, Binding], parameter: Parameter) -> Binding | None:
@@ -41,6 +45,8 @@ def _one(binder: Binder, node: Node, atom: Atom[Any], had: dict[str, Binding], p
     for what in _OUTCOMES:
         if name == what:
             return FromOutcome(name, what)
+    if parameter.is_connection and atom.definition.options.transactional:
+        return FromConnection(name)
     if name in had:
         return had[name]
     executes = atom.definition.signature.by_name.get(name)

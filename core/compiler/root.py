@@ -146,7 +146,16 @@ def _task_inputs(registry: Registry, name: str, definition: Registered) -> Mappi
     else:
         plain = signature(definition.cls.execute, name, definition.place, definition.around).parameters
         parameters = (*_fields(definition), *(p for p in plain if p.name != "self"))
-    return {p.name: p for p in parameters if not p.is_context and registry.find_resource(p.name, name) is None}
+    return {
+        p.name: p
+        for p in parameters
+        if not _is_handed_in(p, definition) and registry.find_resource(p.name, name) is None
+    }
+
+
+def _is_handed_in(parameter: Parameter, definition: Registered) -> bool:
+    """Whether the engine fills the argument: with the context, or with the connection of a transaction."""
+    return parameter.is_context or (parameter.is_connection and definition.options.transactional)
 
 
 def _fields(definition: TaskClass) -> list[Parameter]:

@@ -134,6 +134,8 @@ class Specs:
             return "control"
         if self._draft.executor == "inline":
             return "inline"
+        if spec.execute.connection is not None:
+            return "transaction"
         return "async" if spec.execute.is_async else self._draft.executor or asked or "threads"
 
 

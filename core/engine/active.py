@@ -21,13 +21,16 @@ from flowledger.core.state import Ended, State
 from flowledger.core.values import Values
 from flowledger.events import facts
 from flowledger.events.envelope import Envelope
+from flowledger.events.errors import FlowledgerError, StoreError
 from flowledger.events.facts import Event, Phase
 from flowledger.events.failure import Failure
+from flowledger.events.transactions import Transactions
 
 from .attempt import Attempt, Executor, Outcome, failure_of
 from .drafts import Drafts
 from .resources import ResourcePool
 from .slots import Slots
+from .transacting import TransactionalAttempt
 
 Observer = Callable[[Sequence[Envelope]], None]
 
@@ -52,6 +55,7 @@ class Services:
     resources: ResourcePool
     listeners: Listeners
     post: Post
+    transactions: Transactions
     actor: str
     inline_bytes: int
     max_bytes: int
@@ -88,6 +92,7 @@ class ActiveRun(ABC):
         self.polls_due: set[int] = set()
         self.poll_counts: dict[int, int] = {}  # all polls of this try, also the ones between two lines of the log
         self.poll_logged_us: dict[int, int] = {}
+        self.settling = 0  # transactions whose time is over and that are being declared lost
         self.lost = False
         self.giving_up: str | None = None  # why this process lets go of the run as soon as no body runs here
         # bodies of the inline lane run one at a time within a run (D8), the others as the process has room
@@ -106,6 +111,30 @@ class ActiveRun(ABC):
     @abstractmethod
     def set_timer(self, wait: Wait, *, at_us: int | None = None) -> None:
         """Come back to a waiting node when it is due (``at_us``: at this time instead)."""
+
+    @abstractmethod
+    def lose(self, error: FlowledgerError) -> None:
+        """This process may not, or cannot, drive the run any more."""
+
+    # -- transactions
+
+    def declare_lost(self, attempt: TransactionalAttempt) -> None:
+        """The time of a transaction is over: unless it is just being committed, it never will be (C8)."""
+        self.settling += 1
+        self.services.loop.create_task(self._declare_lost(attempt, self.state.version))
+
+    async def _declare_lost(self, attempt: TransactionalAttempt, version: int) -> None:
+        settle = self.services.transactions.settle
+        try:
+            content = await asyncio.to_thread(settle, attempt.outcome_key, version=version)
+        except StoreError as error:
+            self.lose(error)
+            return
+        finally:
+            self.settling -= 1
+        # Committed after all: the body's own report says so, it is on its way.
+        if content is None and not self.lost and self.live.get(attempt.node.number) is attempt:
+            self.outcome(attempt, attempt.overdue(still_running=True))
 
     # -- events and slots
 
@@ -141,6 +170,8 @@ class ActiveRun(ABC):
 
     def start_when_durable(self, attempt: Attempt) -> None:
         """Start this body once what has been drafted is acknowledged."""
+        if isinstance(attempt, TransactionalAttempt):
+            attempt.version = self.state.version
         self.live[attempt.node.number] = attempt
         self.starting.append(attempt)
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from flowledger.core.context import RUNNING, TaskContext
 from flowledger.core.plan import Call, Node
 from flowledger.core.state import Ended
-from flowledger.events.errors import Hold, NotReady, PayloadTooLarge, Permanent, UnserialisableResult
+from flowledger.events.errors import Hold, NotReady, PayloadTooLarge, Permanent, StoreError, UnserialisableResult
 from flowledger.events.facts import Phase
 from flowledger.events.failure import Failure, FailureKind
 
@@ -35,11 +35,15 @@ class Returned(NamedTuple):
 
 
 class Raised(NamedTuple):
-    """The body failed. ``again`` False: no further attempt may help. ``exception`` is kept in this process only."""
+    """The body failed. ``again`` False: no further attempt may help. ``exception`` is kept in this process only.
+
+    ``still_running``: it is given up, and may do something yet (C7).
+    """
 
     failure: Failure
     again: bool
     exception: BaseException | None
+    still_running: bool = False
 
 
 class Unready(NamedTuple):
@@ -61,7 +65,13 @@ class Lost(NamedTuple):
     cause: str
 
 
-Outcome = Returned | Raised | Unready | Held | Lost
+class Unsettled(NamedTuple):
+    """Nobody knows what became of a transaction, and the store cannot be asked: this process cannot go on (C8)."""
+
+    error: StoreError
+
+
+Outcome = Returned | Raised | Unready | Held | Lost | Unsettled
 _NOTHING = Returned(b"null")
 
 
@@ -167,9 +177,18 @@ class Attempt:
         """Call a sync body and wait for it; one of a run that was lost while it stood in line does not begin."""
         if self._host.lost:
             return Unready(0.0, "the run is not this process's any more")
+        return self.called(self.arguments)
+
+    @property
+    def timeout_s(self) -> float | None:
+        """How long it may take at most, in seconds."""
+        return self.call.timeout_s
+
+    def called(self, arguments: dict[str, Any]) -> Outcome:
+        """How the body ends with these arguments."""
         token = RUNNING.set(self._current)
         try:
-            value = self.call.body(**self.arguments)
+            value = self.call.body(**arguments)
             if value is not None and inspect.isawaitable(value):  # a sync def that hands out a coroutine
                 value = asyncio.run(_awaited(value))
             return self._returned(value)
@@ -223,11 +242,11 @@ class Attempt:
         again = not retry_on or isinstance(error, retry_on)
         return Raised(self.failure(error, "error"), again=again, exception=error)
 
-    def overdue(self, error: BaseException | None = None) -> Raised:
+    def overdue(self, error: BaseException | None = None, *, still_running: bool = False) -> Raised:
         """The outcome of an attempt that took longer than it may (C7)."""
-        raised = TimeoutError(f"{self.node.path}: no outcome within {self.call.timeout_s} s")
+        raised = TimeoutError(f"{self.node.path}: no outcome within {self.timeout_s} s")
         raised.__cause__ = error
-        return Raised(self.failure(raised, "timeout"), again=True, exception=raised)
+        return Raised(self.failure(raised, "timeout"), again=True, exception=raised, still_running=still_running)
 
     def failure(self, error: BaseException, kind: FailureKind) -> Failure:
         """What the log keeps of an exception."""

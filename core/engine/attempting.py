@@ -14,6 +14,7 @@ from . import settling
 from .active import ActiveRun
 from .attempt import Attempt, failure_of
 from .settling import fail, fail_revert
+from .transacting import TransactionalAttempt
 
 #: Lanes whose bodies run in another process: what they need crosses as JSON (B6, C1).
 CROSSING = frozenset({"processes"})
@@ -52,7 +53,11 @@ def next_attempt(
     state, number = run.state, node.number
     count = state.attempts[number] if phase == "execute" else state.revert_attempts.get(number, 0)
     key = key_of(run.run_id, state, node, phase)
-    attempt = Attempt(run, node, phase, call, state.tries[number], count if goes_on else count + 1, key)
+    try_, count = state.tries[number], count if goes_on else count + 1
+    if call.connection is None:
+        attempt = Attempt(run, node, phase, call, try_, count, key)
+    else:
+        attempt = TransactionalAttempt(run, node, phase, call, try_, count, key, run.services.transactions)
     return attempt if _has_arguments(run, attempt, bindings) else None
 
 

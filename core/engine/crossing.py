@@ -6,7 +6,7 @@ import msgspec
 
 from flowledger.core.portable import Reply, Request, encoded, reply_of
 
-from .attempt import Attempt, Held, Lost, Outcome, Raised, Returned, Unready
+from .attempt import Attempt, Held, Lost, Outcome, Raised, Returned, Unready, Unsettled
 
 
 def packed(attempt: Attempt) -> bytes:
@@ -41,7 +41,7 @@ def reply(outcome: Outcome) -> bytes:
             return encoded(Reply(kind="unready", retry_after_s=outcome.retry_after_s, message=outcome.message))
         case Held():
             return encoded(Reply(kind="held", failure=outcome.failure))
-        case Lost():
+        case Lost() | Unsettled():
             raise AssertionError(outcome)
 
 

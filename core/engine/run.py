@@ -29,7 +29,7 @@ from flowledger.events.store import LIVE, Append, AppendResult, Inbox
 from . import performing, settling
 from .active import ActiveRun, Observer, Services
 from .answering import Asked, answer
-from .attempt import Attempt, Outcome
+from .attempt import Attempt, Outcome, Unsettled
 
 TURN_S = 0.01  # how long a run may keep the loop to itself before others get a turn
 
@@ -72,8 +72,15 @@ class RunDriver(ActiveRun):
 
     def outcome(self, attempt: Attempt, outcome: Outcome) -> None:
         """A body ended (called on the loop)."""
+        if isinstance(outcome, Unsettled):
+            self.lose(outcome.error)
+            return
         self._outcomes.append((attempt, outcome))
         self.advance()
+
+    def committed(self, number: int, content: bytes) -> None:
+        """A transaction of an owner that is gone has been committed, but its event was not: here it is (C8)."""
+        settling.committed(self, self.plan.nodes[number], content)
 
     def request(self, request: Request, *, actor: str, later: bool = False) -> None:
         """A person in this process asks something of this run (called on the loop); what does not fit its state is
@@ -132,7 +139,11 @@ class RunDriver(ActiveRun):
     @property
     def waits_elsewhere(self) -> bool:
         """Whether work of this run is under way on another thread: an append, or a body that is no coroutine."""
-        return self._in_flight is not None or any(not attempt.call.is_async for attempt in self.live.values())
+        return (
+            self._in_flight is not None
+            or self.settling > 0
+            or any(not attempt.call.is_async for attempt in self.live.values())
+        )
 
     # -- one turn -------------------------------------------------------------------------------
 

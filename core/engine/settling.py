@@ -10,7 +10,8 @@ from flowledger.events import facts
 from flowledger.events.failure import Failure
 
 from .active import ActiveRun
-from .attempt import Attempt, Executor, Held, Lost, Outcome, Raised, Returned, Unready
+from .attempt import Attempt, Executor, Held, Lost, Outcome, Raised, Returned, Unready, Unsettled
+from .transacting import TransactionalAttempt
 
 POLL_LOG_US = 60_000_000  # a poll is written down when it begins to wait, then at most once a minute (F2)
 MAX_INTERRUPTIONS = 3  # C6, D5
@@ -40,7 +41,7 @@ def settle(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
 
 
 def _ignore(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
-    if isinstance(outcome, Unready | Lost):
+    if isinstance(outcome, Unready | Lost | Unsettled):
         return
     event = facts.OutcomeIgnored(
         try_=attempt.try_,
@@ -55,16 +56,18 @@ def _settle_execute(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
     node = attempt.node
     match outcome:
         case Returned():
-            _succeed(run, attempt, outcome.content)
+            _succeed(run, node.number, outcome.content, try_=attempt.try_, attempt=attempt.attempt)
         case Raised():
             final = not outcome.again or deciding.is_final_failure(run.plan, run.state, node.number, outcome.failure)
-            fail(run, node, outcome.failure, final=final, attempt=attempt.attempt)
+            fail(run, node, outcome.failure, final=final, attempt=attempt.attempt, still_running=outcome.still_running)
         case Unready():
             _wait(run, attempt, outcome)
         case Held():
             _hold(run, attempt, outcome)
         case Lost():
             interrupt(run, attempt, outcome.cause)
+        case Unsettled():
+            pass  # the run is lost to this process
 
 
 def interrupt(run: ActiveRun, attempt: Attempt, cause: str) -> None:
@@ -83,16 +86,26 @@ def _hold(run: ActiveRun, attempt: Attempt, outcome: Held) -> None:
         fail(run, attempt.node, outcome.failure, final=True, attempt=attempt.attempt)
 
 
-def _succeed(run: ActiveRun, attempt: Attempt, content: bytes) -> None:
+def committed(run: ActiveRun, node: Node, content: bytes) -> None:
+    """Record an outcome that was found in the store (C8)."""
+    state, number = run.state, node.number
+    if state.states[number] == "REVERTING":
+        event = facts.TaskReverted(try_=state.tries[number], attempt=state.revert_attempts[number])
+        run.draft(number, event)
+    else:
+        _succeed(run, number, content, try_=state.tries[number], attempt=state.attempts[number])
+
+
+def _succeed(run: ActiveRun, number: int, content: bytes, *, try_: int, attempt: int) -> None:
     result, moved = run.keep(content)
     event = facts.TaskSucceeded(
-        try_=attempt.try_,
-        attempt=attempt.attempt,
+        try_=try_,
+        attempt=attempt,
         result=result,
         moved=moved,
-        polls=_polls(run, attempt.node.number),
+        polls=_polls(run, number),
     )
-    run.draft(attempt.node.number, event)
+    run.draft(number, event)
 
 
 def _polls(run: ActiveRun, number: int) -> int:
@@ -126,7 +139,9 @@ def _wait(run: ActiveRun, attempt: Attempt, outcome: Unready) -> None:
     run.draft(number, event)
 
 
-def fail(run: ActiveRun, node: Node, failure: Failure, *, final: bool, attempt: int = 0) -> None:
+def fail(
+    run: ActiveRun, node: Node, failure: Failure, *, final: bool, attempt: int = 0, still_running: bool = False
+) -> None:
     """Record a failed attempt: the end of the try, or another attempt after the back-off."""
     state, number = run.state, node.number
     until: int | None = None
@@ -144,6 +159,7 @@ def fail(run: ActiveRun, node: Node, failure: Failure, *, final: bool, attempt: 
         again=not final,
         until=None if final else until,
         polls=_polls(run, number),
+        still_running=still_running,
     )
     run.draft(number, event)
 
@@ -182,7 +198,7 @@ def fail_revert(run: ActiveRun, node: Node, failure: Failure, *, attempt: int, f
 
 def watch(run: ActiveRun, attempt: Attempt, executor: Executor) -> None:
     """Set the attempt's time limit: what is shorter of its timeout and what is left of the deadline (C7)."""
-    limits = [] if attempt.call.timeout_s is None else [attempt.call.timeout_s]
+    limits = [] if attempt.timeout_s is None else [attempt.timeout_s]
     if attempt.deadline_us is not None:
         limits.append(max(0.0, (attempt.deadline_us - run.services.clock.now_us()) / 1e6))
     if limits:
@@ -194,10 +210,14 @@ def _time_out(run: ActiveRun, attempt: Attempt, executor: Executor) -> None:
         return
     attempt.timed_out = True
     executor.cancel(attempt)
+    if isinstance(attempt, TransactionalAttempt):
+        attempt.limit = None
+        run.declare_lost(attempt)
+        return
     attempt.limit = run.services.loop.call_later(GRACE_S, _give_up, run, attempt)
 
 
 def _give_up(run: ActiveRun, attempt: Attempt) -> None:
     """A thread that went on through its grace: the attempt is over, whatever it still does."""
     if not run.lost and run.live.get(attempt.node.number) is attempt:
-        run.outcome(attempt, attempt.overdue())
+        run.outcome(attempt, attempt.overdue(still_running=True))

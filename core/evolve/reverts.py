@@ -28,10 +28,12 @@ def _revert_started(state: State, number: int, event: facts.RevertStarted, name:
 
 def ended(state: State, number: int) -> Ended:
     """How the execute of an atom has ended when its revert begins; what was lost or overdue may have had its effect."""
-    now = state.states[number]
+    now, task = state.states[number], state.plan.nodes[number].task
     said = state.resolved.get(number)
     if now == "INTERRUPTED" and said is not None and said.resolution != "rerun":
         return said.resolution
+    if task is not None and task.execute.connection is not None:
+        return "succeeded" if now == "SUCCEEDED" else "failed"  # declared lost: nothing of it is there (C8)
     if now != "FAILED":
         return "succeeded" if now == "SUCCEEDED" else "unknown"
     return "unknown" if state.failures[number].kind in _UNKNOWN else "failed"

@@ -67,7 +67,8 @@ class Process(Runtime):
         self.services = Services(
             loop=self.loop, appender=Wire(self), clock=world, ids=Ids(world),
             lanes={lane: Lane(bodies, Slots(capacity, ahead=ahead)) for lane in ("threads", "async")},
-            resources=ResourcePool({}, lambda _: {}), listeners=Deaf(), post=self.mailroom, actor=name,
+            resources=ResourcePool({}, lambda _: {}), listeners=Deaf(), post=self.mailroom,
+            transactions=world.store, actor=name,
             inline_bytes=65_536, max_bytes=1 << 24,
         )  # fmt: skip
         self._seen_us = world.now_us()

@@ -207,7 +207,6 @@ def test_the_context_is_refused_outside_a_body() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"transactional": True}, ["transactional", "idempotency_key"]),
         ({"queue": "probes"}, ["queue="]),
         ({"priority": 3}, ["priority="]),
     ],

@@ -23,6 +23,7 @@ ROLES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
             "DELETE ON {s}.owners",
             "SELECT, INSERT, UPDATE, DELETE ON {s}.conductors, {s}.job_notes, {s}.inbox, {s}.attempt_claims",
             "SELECT, INSERT, DELETE ON {s}.run_keys",
+            "SELECT, INSERT, UPDATE ON {s}.outcomes",
         ),
     ),
     "worker": (

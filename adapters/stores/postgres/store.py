@@ -7,7 +7,7 @@ happens beside (`Side`), each made when first needed, and a small pool for readi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Select, select
@@ -36,6 +36,7 @@ from flowledger.events.store import (
     Sent,
     Stream,
 )
+from flowledger.events.transactions import OutcomeKey
 
 from . import checking, opening
 from .board import PostgresBoard
@@ -47,6 +48,7 @@ from .location import Location, locate
 from .owners import PostgresOwners
 from .side import Side
 from .statements import Statements
+from .transactions import AT_ONCE, LONGEST_S, PostgresTransactions
 from .ways import PostgresWays
 from .wire import original, stored
 from .writer import PostgresWriter
@@ -66,6 +68,9 @@ class PostgresStore:
     """
 
     immediate = False
+    transactions = AT_ONCE
+    longest_transaction_s = LONGEST_S
+    is_locked = False
 
     def __init__(self, location: Location) -> None:
         self._database = PostgresDatabase(location)
@@ -82,6 +87,7 @@ class PostgresStore:
         ways = PostgresWays(self._database)
         self.seals = SqlSeals(ways, seals=pg_seals, heads=pg_sealed_heads, events=pg_events)
         self._inbox = PostgresInbox(self._database, self._texts, self._side)
+        self._transactions = PostgresTransactions(self._database)
 
     @classmethod
     def from_url(cls, url: str, *, schema: str | None = None) -> PostgresStore:
@@ -226,6 +232,16 @@ class PostgresStore:
     def release(self, run_id: str, *, epoch: int) -> None:
         self._owners.release(run_id, epoch=epoch)
 
+    # -- transactions ---------------------------------------------------------------------------
+
+    def transact(
+        self, key: OutcomeKey, *, version: int, work: Callable[[Any], bytes], timeout_s: float
+    ) -> bytes | None:
+        return self._transactions.transact(key, version=version, work=work, timeout_s=timeout_s)
+
+    def settle(self, key: OutcomeKey, *, version: int) -> bytes | None:
+        return self._transactions.settle(key, version=version)
+
     def describe(self) -> str:
         return self._database.location.describe()
 
@@ -236,6 +252,7 @@ class PostgresStore:
         self._side.close()
         self._owners.close()
         self._writer.close()
+        self._transactions.close()
         self._database.dispose()
 
 
