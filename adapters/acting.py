@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
@@ -11,12 +12,13 @@ from typing import Any, TypeVar
 from flowledger.core.engine.active import Observer
 from flowledger.core.engine.run import RunDriver
 from flowledger.core.preview import Preview, preview_rerun, preview_revert
-from flowledger.core.rerunning import check_duty, check_rerun
+from flowledger.core.rerunning import check_over, check_rerun, check_revert
 from flowledger.events.errors import IllegalRequest, RunOwned
 from flowledger.events.store import FINAL
 
 from . import driving, forking
 from .batch import suspend
+from .checking import submitted_inputs
 from .forking import Asked
 from .loading import Loaded
 from .opened import Opened
@@ -47,7 +49,7 @@ class Acting(Opened):
         """Undo all that stands of a final run (G5); returns when that has ended.
 
         Raises:
-            IllegalRequest: the run is not SUCCEEDED or FAILED.
+            IllegalRequest: the run is not over, or nothing of it stands.
         """
         runtime = self.living_runtime()
         stream = self.stream_of(run_id)
@@ -76,7 +78,7 @@ class Acting(Opened):
 
     def preview_rerun(self, run_id: str, *, from_: str | None = None) -> Preview:
         """What `rerun_run` would undo, run and keep. Writes nothing."""
-        driving.check_rerunnable(run_id, self.stream_of(run_id).status)
+        check_over(run_id, self.stream_of(run_id).status, "run again")
         loaded = self.load_run(run_id, goes_on=True)
         check_rerun(run_id, loaded.state, from_)
         return preview_rerun(loaded.state, from_)
@@ -94,16 +96,20 @@ class Acting(Opened):
             runtime, lambda started: forking.fork(runtime, self, stream, asked, started=started, observe=observe)
         )
 
+    def inputs_of_run(self, run_id: str) -> dict[str, Any]:
+        """The inputs a run was submitted with, as JSON values."""
+        inputs: dict[str, Any] = json.loads(submitted_inputs(self.runtime.store, self.stream_of(run_id).run_id))
+        return inputs
+
     def preview_fork(self, run_id: str, asked: Asked) -> Preview:
         """What `fork_run` would take over, and what the fork would run. Writes nothing."""
         return forking.prepare(self.runtime, self, self.stream_of(run_id), asked).chosen.preview()
 
     def preview_revert(self, run_id: str) -> Preview:
         """What `revert_run` would undo, in order. Writes nothing."""
-        stream = self.stream_of(run_id)
-        driving.check_revertable(run_id, stream.status)
+        check_over(run_id, self.stream_of(run_id).status, "be reverted")
         loaded = self.load_run(run_id, goes_on=True)
-        check_duty(run_id, loaded.state, "revert")
+        check_revert(run_id, loaded.state)
         return preview_revert(loaded.state)
 
     def suspend_run(self, run_id: str, *, reason: str) -> None:

@@ -17,12 +17,11 @@ from flowledger.core.inheriting import Had
 from flowledger.core.parts import Part
 from flowledger.core.plan import RUN, Plan
 from flowledger.core.registry import Registry
-from flowledger.core.rerunning import check_duty, check_rerun
+from flowledger.core.rerunning import check_over, check_rerun, check_revert
 from flowledger.core.state import State
 from flowledger.events import facts
 from flowledger.events.chain import GENESIS
 from flowledger.events.errors import (
-    IllegalRequest,
     InputError,
     IntegrityError,
     KeyConflict,
@@ -32,8 +31,8 @@ from flowledger.events.errors import (
     StoreUnavailable,
 )
 from flowledger.events.facts import OnFailure
-from flowledger.events.requests import Revert
-from flowledger.events.store import FINAL, Claim, Held, NewStream, PlanRow, RunStatus, Stream
+from flowledger.events.requests import Rerun, Revert
+from flowledger.events.store import FINAL, Claim, Held, NewStream, PlanRow, Stream
 
 from .loading import Loaded, load
 from .runtime import Runtime
@@ -176,18 +175,13 @@ async def revert(
     """Undo all that stands of a final run (G5).
 
     Raises:
-        IllegalRequest: the run is not SUCCEEDED or FAILED.
+        IllegalRequest: the run is not over, or nothing of it stands.
         InputError: no reason.
     """
     if not reason.strip():
         raise InputError("a revert needs a reason", field="reason", expected="text", given=repr(reason))
-    check_revertable(stream.run_id, stream.status)
-
-    def check(state: State) -> None:
-        check_revertable(stream.run_id, state.status)  # somebody may have been quicker
-        check_duty(stream.run_id, state, "revert")
-
-    loaded, claim = await _claimed(runtime, registry, stream, None, check)
+    check_over(stream.run_id, stream.status, "be reverted")
+    loaded, claim = await _claimed(runtime, registry, stream, None, lambda state: check_revert(stream.run_id, state))
     _show(observe, loaded)
     driver = _taken_up(runtime, loaded, claim, observe)
     driver.request(Revert(reason=reason), actor=runtime.services.actor, later=True)
@@ -206,36 +200,14 @@ async def rerun(
     """
     if not reason.strip():
         raise InputError("a rerun needs a reason", field="reason", expected="text", given=repr(reason))
-    check_rerunnable(stream.run_id, stream.status)
-
-    def check(state: State) -> None:
-        check_rerunnable(stream.run_id, state.status)  # somebody may have been quicker
-        check_rerun(stream.run_id, state, from_)
-
-    loaded, claim = await _claimed(runtime, registry, stream, None, check)
+    check_over(stream.run_id, stream.status, "run again")
+    loaded, claim = await _claimed(
+        runtime, registry, stream, None, lambda state: check_rerun(stream.run_id, state, from_)
+    )
     _show(observe, loaded)
     driver = _taken_up(runtime, loaded, claim, observe)
-    request = runtime.services.ids.request_id()
-    driver.draft(RUN, facts.RequestAccepted(request=request, kind="rerun", reason=reason, from_=from_))
+    driver.request(Rerun(reason=reason, from_=from_), actor=runtime.services.actor, later=True)
     return await drive(runtime, driver, stream.key, started)
-
-
-def check_rerunnable(run_id: str, status: RunStatus) -> None:
-    """Raise `IllegalRequest` unless the run is over."""
-    if status not in FINAL:
-        hint = "resume it" if status == "SUSPENDED" else "wait until it has ended, or resume it"
-        raise IllegalRequest(f"run {run_id} is {status}: only a run that is over runs again", hint=hint)
-
-
-def check_revertable(run_id: str, status: RunStatus) -> None:
-    """Raise `IllegalRequest` unless the run ended with something that may stand."""
-    if status in ("SUCCEEDED", "FAILED"):
-        return
-    hint = {
-        "REVERTED": "everything it did has been undone already",
-        "SUSPENDED": "resume it first; a run that is under way cannot be reverted yet",
-    }.get(status, "wait until it has ended, or resume it if its process is gone")
-    raise IllegalRequest(f"run {run_id} is {status}: only SUCCEEDED and FAILED runs can be reverted", hint=hint)
 
 
 async def _claimed(

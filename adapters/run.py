@@ -113,7 +113,7 @@ class Run(Generic[T]):
         self._app.suspend_run(self.id, reason=reason)
 
     def revert(self, *, reason: str, dry_run: bool = False) -> Preview:
-        """Undo all that stands of a SUCCEEDED or FAILED run (G5). Returns what is (``dry_run``: would be) undone.
+        """Undo all that stands of a run that is over (G5). Returns what is (``dry_run``: would be) undone.
 
         Raises:
             IllegalRequest: the run is in another state.
@@ -203,7 +203,10 @@ _ENDS: dict[str, tuple[type[RunUnsuccessful], Callable[[str], str]]] = {
     "REVERTED": (RunReverted, lambda run: f"everything has been undone; `flowledger show {run}` says what failed"),
     "FAILED": (
         RunFailed,
-        lambda run: f"look with `flowledger show {run}`, undo with `flowledger revert {run} --reason …`",
+        lambda run: (
+            f"look with `flowledger show {run}`, undo with `flowledger revert {run} --reason …`, "
+            f"go on after mending with `flowledger rerun {run} --reason …`"
+        ),
     ),
     "SUSPENDED": (RunSuspended, lambda run: f"nothing is lost: `flowledger resume {run}` goes on"),
 }

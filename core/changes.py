@@ -97,7 +97,7 @@ def check_plan(
     document = recorded(fingerprint)
     if document is None:
         raise _differs(envelopes, Change(in_the_way=("the recorded plan is not in the store",)))
-    history = _history(envelopes)
+    history = history_of(envelopes)
     returned = any(isinstance(envelope.event, facts.RunSucceeded) for envelope in envelopes)
     change = compare(document, plan.document, history, returned=returned)
     if change.in_the_way:
@@ -119,7 +119,7 @@ def expansion_differs(error: PlanDiffers, recorded: Recorded) -> PlanDiffers:
     return PlanDiffers("\n  ".join([error.message, *_cut(lines)]), hint=_HINT)
 
 
-def _history(envelopes: Iterable[Envelope]) -> set[str]:
+def history_of(envelopes: Iterable[Envelope]) -> set[str]:
     """The paths that have history: those of events, and what a fork has taken over from its source (G6)."""
     found: set[str] = set()
     for envelope in envelopes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from flowledger.events.errors import IllegalRequest, InputError
+from flowledger.events.store import FINAL, RunStatus
 
 from .following import reached
 from .names import did_you_mean
@@ -59,6 +60,7 @@ def check_rerun(run_id: str, state: State, from_: str | None) -> None:
         InputError: there is no such part.
         IllegalRequest: the run's status does not allow it, or what it did stands in the way.
     """
+    check_over(run_id, state.status, "run again")
     if not state.started:
         raise IllegalRequest(f"run {run_id} was never started", hint="begin a new run")
     check_duty(run_id, state, "rerun")
@@ -75,6 +77,29 @@ def check_rerun(run_id: str, state: State, from_: str | None) -> None:
         )
     if chosen.standing_in_the_way:
         _refuse(run_id, state, chosen)
+
+
+def check_revert(run_id: str, state: State) -> None:
+    """Refuse a revert of a run that is not over, or of which nothing stands (G5).
+
+    Raises:
+        IllegalRequest: the run's status does not allow it, or another run has to undo what this one did.
+    """
+    check_over(run_id, state.status, "be reverted")
+    check_duty(run_id, state, "revert")
+    if state.status == "REVERTED" or (state.status == "CANCELLED" and not state.standing[RUN]):
+        raise IllegalRequest(f"run {run_id} is {state.status}", hint="everything it did has been undone already")
+
+
+def check_over(run_id: str, status: RunStatus, what: str) -> None:
+    """Refuse what only a run that is over can do.
+
+    Raises:
+        IllegalRequest: it is not.
+    """
+    if status not in FINAL:
+        hint = "resume or cancel it first" if status == "SUSPENDED" else "wait until it has ended, or cancel it"
+        raise IllegalRequest(f"run {run_id} is {status}: only a run that is over can {what}", hint=hint)
 
 
 def check_duty(run_id: str, state: State, kind: str) -> None:

@@ -168,7 +168,7 @@ RUN: Table = {
     "SUCCEEDED": {"RequestAcceptedRevert": "RUNNING", **_RERUN, "RequestAcceptedFork": "SUCCEEDED"},
     "FAILED": {"RequestAcceptedRevert": "RUNNING", **_RERUN, "RequestAcceptedFork": "FAILED"},
     "REVERTED": {**_RERUN},
-    "CANCELLED": {**_RERUN, "RequestAcceptedFork": "CANCELLED"},
+    "CANCELLED": {"RequestAcceptedRevert": "RUNNING", **_RERUN, "RequestAcceptedFork": "CANCELLED"},
 }
 
 

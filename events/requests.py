@@ -58,6 +58,14 @@ class Revert(Request, frozen=True, kw_only=True):
     kind = "revert"
 
 
+class Rerun(Request, frozen=True, kw_only=True, rename={"from_": "from"}):
+    """Run again what of a final run has not succeeded; ``from_`` (written ``from``): from this part on (G5)."""
+
+    kind = "rerun"
+
+    from_: str | None = None
+
+
 class Signal(Request, frozen=True, kw_only=True):
     """A value for whoever waits for ``name`` (F4)."""
 
@@ -67,7 +75,9 @@ class Signal(Request, frozen=True, kw_only=True):
     payload: Raw = NULL
 
 
-REQUESTS: dict[str, type[Request]] = {cls.kind: cls for cls in (Suspend, Resume, Cancel, Resolve, Revert, Signal)}
+REQUESTS: dict[str, type[Request]] = {
+    cls.kind: cls for cls in (Suspend, Resume, Cancel, Resolve, Revert, Rerun, Signal)
+}
 
 _ENCODER = msgspec.json.Encoder()
 _DECODERS = {kind: msgspec.json.Decoder(cls) for kind, cls in REQUESTS.items()}

@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from . import asking, board, conducting, db, demo, listing, projecting, proving, reading, running, sealing
+from . import (
+    again,
+    asking,
+    board,
+    conducting,
+    db,
+    definitions,
+    demo,
+    listing,
+    projecting,
+    proving,
+    reading,
+    running,
+    sealing,
+)
 from .options import AppOption, Before, DatabaseUrlOption
 
 commands = typer.Typer(
@@ -49,6 +63,9 @@ commands.command()(listing.attempts)
 commands.command()(listing.audit)
 commands.command()(asking.resume)
 commands.command()(asking.revert)
+commands.command()(again.rerun)
+commands.command()(again.fork)
+commands.add_typer(definitions.definitions, name="definitions")
 commands.command()(proving.verify)
 commands.command()(proving.export)
 commands.add_typer(sealing.seals, name="seals")

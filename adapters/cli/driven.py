@@ -153,6 +153,8 @@ def next_steps(driven: Driven) -> list[str]:
     if exit_code(view) is Exit.INTERRUPTED:
         return ["suspended: nothing is lost", says, f"go on:  {program()} resume {name}{where}"]
     steps = [f"{program()} show {name}{where}", f"{program()} events {name}{where}"]
+    if view.status == "FAILED":
+        steps.append(f"{program()} rerun {name}{where} --dry-run")
     if view.status in ("SUCCEEDED", "FAILED"):
         steps.append(f"{program()} revert {name}{where} --dry-run")
     return [says, *(f"{'try:' if i == 0 else '':<6}{step}" for i, step in enumerate(steps))]

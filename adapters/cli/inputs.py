@@ -13,14 +13,20 @@ if TYPE_CHECKING:
     from flowledger.core.signature import Parameter
 
 
-def read_inputs(file: Path | None, settings: Sequence[str]) -> dict[str, Any]:
+def read_inputs(file: Path | None, settings: Sequence[str], *, before: dict[str, Any] | None = None) -> dict[str, Any]:
     """The inputs as plain values: those of the file, changed by each ``a.b=1`` in turn.
+
+    ``before``: what a setting changes a field of, where the file does not have it; only inputs that are named are
+    given back.
 
     Raises:
         InputError: the file cannot be read or holds no object; a setting has no ``=`` or names a place that is none.
     """
     inputs = _from_file(file) if file is not None else {}
     for setting in settings:
+        name = setting.partition("=")[0].strip().partition(".")[0]
+        if before is not None and name in before:
+            inputs.setdefault(name, before[name])
         _set(inputs, setting)
     return inputs
 

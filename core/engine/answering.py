@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from flowledger.core.plan import RUN
+from flowledger.core.rerunning import check_rerun, check_revert
 from flowledger.core.typed import Typed
 from flowledger.events import facts, requests
-from flowledger.events.errors import InputError
+from flowledger.events.errors import InputError, Refused
 from flowledger.events.store import FINAL
 
 from .active import ActiveRun
@@ -116,9 +117,20 @@ def _resolve(run: ActiveRun, asked: Asked, request: requests.Resolve) -> str | N
 
 
 def _revert(run: ActiveRun, asked: Asked, request: requests.Revert) -> str | None:
-    if run.state.status not in ("SUCCEEDED", "FAILED"):
-        return f"the run is {run.state.status}: only SUCCEEDED and FAILED runs can be reverted"
+    try:
+        check_revert(run.run_id, run.state)
+    except Refused as error:
+        return error.message
     _accept(run, asked, request)
+    return None
+
+
+def _rerun(run: ActiveRun, asked: Asked, request: requests.Rerun) -> str | None:
+    try:
+        check_rerun(run.run_id, run.state, request.from_)
+    except (Refused, InputError) as error:
+        return error.message
+    _accept(run, asked, request, from_=request.from_)
     return None
 
 
@@ -141,6 +153,7 @@ _ROOMS: Mapping[str, Room] = {
     "cancel": _cancel,
     "resolve": _resolve,
     "revert": _revert,
+    "rerun": _rerun,
     "signal": _signal,
 }
 

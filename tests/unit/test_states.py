@@ -49,8 +49,8 @@ def test_tables_use_the_words_of_the_design_and_no_others(table: Table, words: o
 def test_final_states_of_a_run_are_left_by_a_persons_revert_or_rerun_only() -> None:
     left = {now: {name for name, after in RUN[now].items() if after != now} for now in FINAL}
     both = {"RequestAcceptedRevert", "RequestAcceptedRerun"}
-    assert left["SUCCEEDED"] == left["FAILED"] == both
-    assert left["REVERTED"] == left["CANCELLED"] == {"RequestAcceptedRerun"}
+    assert left["SUCCEEDED"] == left["FAILED"] == left["CANCELLED"] == both
+    assert left["REVERTED"] == {"RequestAcceptedRerun"}
     assert all(after in (now, "RUNNING") for now in FINAL for after in RUN[now].values())
 
 
