@@ -4,46 +4,54 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
 from contextlib import suppress
 from time import monotonic, sleep
-from typing import Any, TypeVar
+from typing import Any
 
 from flowledger.core.engine.active import Observer
 from flowledger.core.engine.run import RunDriver
-from flowledger.core.preview import Preview, preview_rerun, preview_revert
+from flowledger.core.preview import Preview, preview_cancel, preview_rerun, preview_revert
 from flowledger.core.rerunning import check_over, check_rerun, check_revert
-from flowledger.events.errors import IllegalRequest, RunOwned
+from flowledger.events.errors import NotLive, RunOwned
+from flowledger.events.requests import Resume
 from flowledger.events.store import FINAL
 
 from . import driving, forking
-from .batch import suspend
 from .checking import submitted_inputs
+from .driving import check_not_held
 from .forking import Asked
 from .loading import Loaded
-from .opened import Opened
+from .requesting import Requesting
 from .run import Run
 from .runtime import Runtime
-
-R = TypeVar("R")
 
 LOOK_AGAIN_S = 0.25
 
 
-class Acting(Opened):
-    """What `Run` asks of its app: go on with a run, suspend it, undo it, wait for it."""
+class Acting(Requesting):
+    """What `Run` asks of its app: go on with a run, undo it, run it again, wait for it."""
 
-    def resume_run(self, run_id: str, *, observe: Observer | None = None) -> Run[Any]:
+    def resume_run(self, run_id: str, *, reason: str = "", observe: Observer | None = None) -> Run[Any]:
         """Go on with a run that is suspended, or whose process is gone. A final one is handed out as it is.
 
+        One that is just being suspended by another process is told to go on there.
+
         Raises:
+            IllegalRequest: the run is held; `resolve` it.
             RunNotFound, RunOwned, PlanDiffers, Tampered: nothing has been written.
         """
         runtime = self.living_runtime()
         stream = self.stream_of(run_id)
-        return self.drive(
-            runtime, lambda started: driving.resume(runtime, self, stream, started=started, observe=observe)
-        )
+        try:
+            return self.driven(
+                runtime,
+                lambda started: driving.resume(runtime, self, stream, started=started, observe=observe, reason=reason),
+            )
+        except RunOwned:
+            if stream.status != "SUSPENDING":
+                raise
+        self.ask(run_id, Resume(reason=reason), observe=observe)
+        return Run(self, run_id, stream.key)
 
     def revert_run(self, run_id: str, *, reason: str, observe: Observer | None = None) -> Run[Any]:
         """Undo all that stands of a final run (G5); returns when that has ended.
@@ -53,7 +61,7 @@ class Acting(Opened):
         """
         runtime = self.living_runtime()
         stream = self.stream_of(run_id)
-        return self.drive(
+        return self.driven(
             runtime,
             lambda started: driving.revert(runtime, self, stream, reason=reason, started=started, observe=observe),
         )
@@ -69,7 +77,7 @@ class Acting(Opened):
         """
         runtime = self.living_runtime()
         stream = self.stream_of(run_id)
-        return self.drive(
+        return self.driven(
             runtime,
             lambda started: driving.rerun(
                 runtime, self, stream, reason=reason, from_=from_, started=started, observe=observe
@@ -92,7 +100,7 @@ class Acting(Opened):
         """
         runtime = self.living_runtime()
         stream = self.stream_of(run_id)
-        return self.drive(
+        return self.driven(
             runtime, lambda started: forking.fork(runtime, self, stream, asked, started=started, observe=observe)
         )
 
@@ -112,19 +120,18 @@ class Acting(Opened):
         check_revert(run_id, loaded.state)
         return preview_revert(loaded.state)
 
-    def suspend_run(self, run_id: str, *, reason: str) -> None:
-        """Ask a run that this process drives to suspend (G2).
+    def preview_cancel(self, run_id: str, *, keep: bool = False) -> Preview:
+        """What `Cancel` would undo and keep of a run, as it stands now. Writes nothing.
 
         Raises:
-            IllegalRequest: this process does not drive it.
+            NotLive: the run is final.
         """
-        driver = self.runtime.drivers.get(run_id)
-        if driver is None:
-            raise IllegalRequest(
-                f"run {run_id} is {self.stream_of(run_id).status} and not driven by this process",
-                hint="press ^C where it is driven",
-            )
-        suspend(self.runtime, [driver], reason)
+        stream = self.stream_of(run_id)
+        if stream.status in FINAL:
+            raise NotLive(f"run {run_id} is {stream.status}: a cancel comes too late")
+        loaded = self.load_run(run_id, goes_on=True)
+        check_not_held(run_id, loaded.state)
+        return preview_cancel(loaded.state, keep=keep)
 
     def wait_for(self, run_id: str, timeout: float | None) -> Loaded:
         """A run's state once it has ended; drives it if nobody does."""
@@ -138,22 +145,9 @@ class Acting(Opened):
             sleep(LOOK_AGAIN_S)  # another process drives it: look until it has ended or died
         return self.load_run(run_id)
 
-    def drive(
+    def driven(
         self, runtime: Runtime, work: Callable[[Callable[[RunDriver], None]], Coroutine[Any, Any, Loaded]]
     ) -> Run[Any]:
-        """Have the engine do it and wait; the first ^C suspends the run, the second is let through (B5)."""
-        drivers: list[RunDriver] = []
-        future = runtime.call(work(drivers.append))
-        loaded = interruptible(future, lambda: suspend(runtime, drivers, "^C"))
+        """`drive`, and the handle of the run."""
+        loaded = self.drive(runtime, work)
         return Run(self, loaded.run_id, loaded.key, loaded)
-
-
-def interruptible(future: Future[R], suspend: Callable[[], None]) -> R:
-    """Wait for the engine; the first ^C suspends what it drives, the second is let through (B5)."""
-    try:
-        return future.result()
-    except KeyboardInterrupt:
-        suspend()
-    with suppress(KeyboardInterrupt):
-        return future.result()
-    raise KeyboardInterrupt

@@ -1,6 +1,7 @@
 """`App`: a registry of tasks, flows and resources, and the way to run them.
 
 opened.py    settings, store and engine
+requesting.py what may be asked of a run that is under way
 acting.py    what may be done with a run that is there
 boarding.py  the job board: submitting and conducting
 """
@@ -20,10 +21,10 @@ from flowledger.core.plan import Plan
 from flowledger.events.facts import OnFailure
 
 from . import driving
-from .acting import interruptible
 from .batch import Batch, suspend
 from .boarding import Boarding
 from .driving import ExecutorName
+from .requesting import interruptible
 from .run import Run
 
 T = TypeVar("T")
@@ -130,7 +131,7 @@ class App(Boarding):
         """`run` without the check; ``observe`` is told of all its events, once durable, on the engine's thread."""
         wish = self.wish(part, key=key, tags=tags, on_failure=on_failure, executor=executor)
         runtime = self.living_runtime()
-        return self.drive(runtime, lambda started: driving.run(runtime, self, wish, started, observe))
+        return self.driven(runtime, lambda started: driving.run(runtime, self, wish, started, observe))
 
     # -- looking --------------------------------------------------------------------------------
 

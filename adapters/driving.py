@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from flowledger.core.decide import held_paths
 from flowledger.core.engine.active import Observer
 from flowledger.core.engine.run import RunDriver
 from flowledger.core.inheriting import Had
@@ -22,21 +23,21 @@ from flowledger.core.state import State
 from flowledger.events import facts
 from flowledger.events.chain import GENESIS
 from flowledger.events.errors import (
+    IllegalRequest,
     InputError,
-    IntegrityError,
     KeyConflict,
     KeyTaken,
     RunNotFound,
-    RunOwned,
     StoreUnavailable,
 )
 from flowledger.events.facts import OnFailure
-from flowledger.events.requests import Rerun, Revert
-from flowledger.events.store import FINAL, Claim, Held, NewStream, PlanRow, Stream
+from flowledger.events.requests import Rerun, Resume, Revert
+from flowledger.events.store import FINAL, Claim, NewStream, PlanRow, Stream
 
+from .claiming import claimed, in_thread, read_under
 from .loading import Loaded, load
 from .runtime import Runtime
-from .transactions import check_store, settled
+from .transactions import check_store
 
 T = TypeVar("T")
 
@@ -145,7 +146,7 @@ async def _again(
 
 async def resume(
     runtime: Runtime, registry: Registry, stream: Stream, *, plan: Plan | None = None,
-    started: Callable[[RunDriver], None] | None = None, observe: Observer | None = None,
+    started: Callable[[RunDriver], None] | None = None, observe: Observer | None = None, reason: str = "",
 ) -> Loaded:  # fmt: skip
     """Go on with a run: join it if this process drives it, hand it out if it is final, else claim it."""
     driver = runtime.drivers.get(stream.run_id)
@@ -157,15 +158,38 @@ async def resume(
         loaded = await in_thread(runtime, lambda: load(runtime, registry, stream, plan=plan))
         _show(observe, loaded)
         return loaded
-    loaded, claim = await _claimed(runtime, registry, stream, plan)
+    loaded, claim = await claimed(runtime, registry, stream, plan, lambda state: check_not_held(stream.run_id, state))
     _show(observe, loaded)
     if loaded.state.status in FINAL:  # it has ended since somebody looked
         await in_thread(runtime, lambda: runtime.store.release(loaded.run_id, epoch=claim.epoch))
         return loaded
     driver = _taken_up(runtime, loaded, claim, observe)
     if loaded.state.status in ("SUSPENDED", "SUSPENDING"):
-        driver.draft(RUN, facts.RunResumed())
+        if reason:
+            driver.request(Resume(reason=reason), actor=runtime.services.actor, later=True)
+        else:
+            driver.draft(RUN, facts.RunResumed())
     return await drive(runtime, driver, stream.key, started)
+
+
+async def attend(
+    runtime: Runtime, registry: Registry, stream: Stream, *, started: Callable[[RunDriver], None] | None = None,
+    observe: Observer | None = None,
+) -> Loaded:  # fmt: skip
+    """Take up a run that nobody drives, so that its mail is answered; it goes on unless it is suspended (G1)."""
+    loaded, claim = await claimed(runtime, registry, stream, None)
+    _show(observe, loaded)
+    return await drive(runtime, _taken_up(runtime, loaded, claim, observe), stream.key, started)
+
+
+def check_not_held(run_id: str, state: State) -> None:
+    """Raise `IllegalRequest` if the run waits for a person's word (G3)."""
+    if state.held:
+        paths = held_paths(state)
+        raise IllegalRequest(
+            f"run {run_id} is held at {', '.join(paths)}",
+            hint=f"`flowledger resolve {run_id} {paths[0]} --as rerun|failed|succeeded=JSON --reason …`",
+        )
 
 
 async def revert(
@@ -181,7 +205,7 @@ async def revert(
     if not reason.strip():
         raise InputError("a revert needs a reason", field="reason", expected="text", given=repr(reason))
     check_over(stream.run_id, stream.status, "be reverted")
-    loaded, claim = await _claimed(runtime, registry, stream, None, lambda state: check_revert(stream.run_id, state))
+    loaded, claim = await claimed(runtime, registry, stream, None, lambda state: check_revert(stream.run_id, state))
     _show(observe, loaded)
     driver = _taken_up(runtime, loaded, claim, observe)
     driver.request(Revert(reason=reason), actor=runtime.services.actor, later=True)
@@ -201,54 +225,13 @@ async def rerun(
     if not reason.strip():
         raise InputError("a rerun needs a reason", field="reason", expected="text", given=repr(reason))
     check_over(stream.run_id, stream.status, "run again")
-    loaded, claim = await _claimed(
+    loaded, claim = await claimed(
         runtime, registry, stream, None, lambda state: check_rerun(stream.run_id, state, from_)
     )
     _show(observe, loaded)
     driver = _taken_up(runtime, loaded, claim, observe)
     driver.request(Rerun(reason=reason, from_=from_), actor=runtime.services.actor, later=True)
     return await drive(runtime, driver, stream.key, started)
-
-
-async def _claimed(
-    runtime: Runtime,
-    registry: Registry,
-    stream: Stream,
-    plan: Plan | None,
-    check: Callable[[State], None] | None = None,
-) -> tuple[Loaded, Claim]:
-    """Claim a run, then read it: in this order, so that nobody appends in between. What fails gives the claim back;
-    ``check`` may refuse what is asked of the run as it stands."""
-    run_id = stream.run_id
-    if run_id in runtime.claiming:
-        raise RunOwned(f"run {run_id} is just being taken up by this process", hint="wait for it")
-    runtime.claiming.add(run_id)
-    try:
-        claim = await claimed_only(runtime, run_id)
-        return await _read_under(runtime, registry, stream, claim, plan, check), claim
-    except StoreUnavailable:
-        runtime.adrift.add(run_id)
-        raise
-    finally:
-        runtime.claiming.discard(run_id)
-
-
-async def _read_under(
-    runtime: Runtime, registry: Registry, stream: Stream, claim: Claim, plan: Plan | None = None,
-    check: Callable[[State], None] | None = None,
-) -> Loaded:  # fmt: skip
-    """Read a run that is ours; a claim that leads to nothing is given back."""
-    try:
-        loaded = await in_thread(runtime, lambda: load(runtime, registry, stream, plan=plan, goes_on=True))
-        _check_head(loaded, claim)
-        if check is not None:
-            check(loaded.state)
-        check_store(runtime.store, loaded.plan)
-        committed = await in_thread(runtime, lambda: settled(runtime.store, loaded))
-    except BaseException:
-        await in_thread(runtime, lambda: runtime.store.release(stream.run_id, epoch=claim.epoch))
-        raise
-    return replace(loaded, committed=committed)
 
 
 async def work(
@@ -263,56 +246,13 @@ async def work(
         stream = await in_thread(runtime, lambda: runtime.store.stream(run_id))
         if stream is None:
             raise RunNotFound(f"run {run_id} is gone")
-        loaded = await _read_under(runtime, registry, stream, claim)
+        loaded = await read_under(runtime, registry, stream, claim)
     except StoreUnavailable:
         runtime.adrift.add(run_id)
         raise
     finally:
         runtime.claiming.discard(run_id)
     return await drive(runtime, _taken_up(runtime, loaded, claim, None), stream.key, taken_up)
-
-
-async def claimed_only(runtime: Runtime, run_id: str) -> Claim:
-    """Become the owner of a run; whoever asks gives it up again.
-
-    Raises:
-        RunOwned: another live process drives it.
-    """
-    return _granted(run_id, await in_thread(runtime, lambda: _claim(runtime, run_id)))
-
-
-def _claim(runtime: Runtime, run_id: str) -> Claim | Held | None:
-    """Claim a run that this process does not drive; also one that is its own.
-
-    It is if the store was away when it gave the run up. Nobody takes over from itself (B1): it is let go first.
-    """
-    store, owner, takeover_s = runtime.store, runtime.owner, runtime.settings.lease_takeover_s
-    claim = store.claim(run_id, owner, takeover_s=takeover_s)
-    if not isinstance(claim, Held) or claim.owner != owner:
-        return claim
-    stream = store.stream(run_id)
-    if stream is not None and stream.owner == owner:
-        store.release(run_id, epoch=stream.epoch)
-    return store.claim(run_id, owner, takeover_s=takeover_s)
-
-
-def _granted(run_id: str, claim: Claim | Held | None) -> Claim:
-    if claim is None:
-        raise RunNotFound(f"run {run_id} is gone")
-    if isinstance(claim, Held):
-        raise RunOwned(
-            f"run {run_id} is driven by process {claim.pid} on {claim.host}, last seen {claim.seen_s:.0f} s ago",
-            hint="wait for it; if that process hangs, end it, and the run can be taken over",
-        )
-    return claim
-
-
-def _check_head(loaded: Loaded, claim: Claim) -> None:
-    """The stream row and the log must end alike: a tail cut off shows here (A8)."""
-    if loaded.state.version != claim.version or loaded.head != claim.head_hash:
-        raise IntegrityError(
-            f"run {loaded.run_id}: the stream says version {claim.version}, the log has {loaded.state.version}"
-        )
 
 
 def _taken_up(runtime: Runtime, loaded: Loaded, claim: Claim, observe: Observer | None) -> RunDriver:
@@ -376,8 +316,3 @@ async def _finished(driver: RunDriver, key: str | None) -> Loaded:
 def _show(observe: Observer | None, loaded: Loaded) -> None:
     if observe is not None:
         observe(loaded.envelopes)
-
-
-async def in_thread(runtime: Runtime, work: Callable[[], T]) -> T:
-    """The store blocks; the loop must not. One in memory does not."""
-    return work() if runtime.store.immediate else await asyncio.to_thread(work)

@@ -27,7 +27,8 @@ from flowledger.events.envelope import Envelope, StoredEvent
 from flowledger.events.errors import DefinitionError, IllegalRequest, InputError, IntegrityError, StoreError
 from flowledger.events.store import FINAL, Append, Claim, Stream
 
-from .driving import Forked, Wish, claimed_only, drive, in_thread, new
+from .claiming import claimed_only, in_thread
+from .driving import Forked, Wish, drive, new
 from .loading import Loaded
 from .runtime import Runtime
 from .sources import moved_values, read, source_of

@@ -12,9 +12,13 @@ from typing_extensions import TypeVar
 from flowledger.core.decide import round_failures
 from flowledger.core.plan import RUN
 from flowledger.core.preview import Preview
+from flowledger.core.signals import Signal
+from flowledger.core.typed import to_json
 from flowledger.core.values import Values
-from flowledger.events.errors import RunFailed, RunReverted, RunSuspended, RunUnsuccessful
+from flowledger.events.errors import RunCancelled, RunFailed, RunReverted, RunSuspended, RunUnsuccessful
+from flowledger.events.facts import Raw, Resolution
 from flowledger.events.failure import Failure
+from flowledger.events.requests import Cancel, Request, Resolve, Suspend
 
 from .forking import Asked
 
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from .loading import Loaded
 
 T = TypeVar("T", default=Any)
+V = TypeVar("V")
 
 RunState = Literal[
     "PENDING", "RUNNING", "SUSPENDING", "SUSPENDED", "REVERTING", "SUCCEEDED", "REVERTED", "FAILED", "CANCELLED"
@@ -104,13 +109,81 @@ class Run(Generic[T]):
         return asyncio.to_thread(self.wait).__await__()
 
     def resume(self, *, reason: str = "") -> Run[T]:
-        """Go on with a suspended run, or with one whose process is gone; returns when it has ended or is suspended."""
-        resumed: Run[T] = self._app.resume_run(self.id)
+        """Go on with a suspended run, or with one whose process is gone; returns when it has ended or is suspended.
+
+        Raises:
+            IllegalRequest: it is held; `resolve` it.
+            RunOwned: another process drives it.
+        """
+        resumed: Run[T] = self._app.resume_run(self.id, reason=reason)
         return resumed
 
     def suspend(self, *, reason: str) -> None:
-        """Let running bodies finish, start nothing more (G2). For runs that this process drives."""
-        self._app.suspend_run(self.id, reason=reason)
+        """Let running bodies finish, start nothing more (G2). Returns when whoever drives the run has agreed.
+
+        This, `cancel` and `resolve` are durable requests: where another process drives the run, that one answers; where
+        nobody does, this one takes the run up, and returns when it has ended or is suspended.
+
+        Raises:
+            IllegalRequest: it is suspended already.
+            NotLive: it has ended.
+        """
+        self._ask(Suspend(reason=reason))
+
+    def cancel(self, *, reason: str, keep: bool = False, dry_run: bool = False) -> Preview:
+        """Give the run up, and undo all that stands of it; ``keep``: leave that standing (G4). It ends CANCELLED, or
+        FAILED if a revert fails.
+
+        Returns what is (``dry_run``: would be) undone, or kept, as the run stood when it was asked; see `suspend`.
+
+        Raises:
+            IllegalRequest: it is being cancelled already, or held.
+            NotLive: it has ended.
+        """
+        preview = self._app.preview_cancel(self.id, keep=keep)
+        if not dry_run:
+            self._ask(Cancel(reason=reason, keep=keep))
+        return preview
+
+    def resolve(self, path: str, as_: Resolution, *, reason: str, result: object = None) -> None:
+        """Say what became of the attempt that the run is held at (G3): "rerun" it, it has "failed", or it has
+        "succeeded" with ``result``. The run goes on then; see `suspend`.
+
+        Raises:
+            IllegalRequest: nothing is held at ``path``, or the result is not of the type that the task returns.
+            NotLive: the run has ended.
+        """
+        content = to_json(result) if as_ == "succeeded" else b"null"
+        self._ask(Resolve(path=path, resolution=as_, result=Raw(content), reason=reason))
+
+    def send(self, signal: Signal[V], value: V, *, reason: str = "") -> None:
+        """Send a value to whoever waits for the signal, now or later (F4). It is kept until the run is driven.
+
+        Raises:
+            InputError: the value is not of the signal's type.
+            NotLive: the run has ended.
+        """
+        self._app.send_signal(self.id, signal.name, signal.to_json(value), reason=reason)
+
+    async def aresume(self, *, reason: str = "") -> Run[T]:
+        """`resume` for a caller that must not block."""
+        return await asyncio.to_thread(self.resume, reason=reason)
+
+    async def asuspend(self, *, reason: str) -> None:
+        """`suspend` for a caller that must not block."""
+        await asyncio.to_thread(self.suspend, reason=reason)
+
+    async def acancel(self, *, reason: str, keep: bool = False, dry_run: bool = False) -> Preview:
+        """`cancel` for a caller that must not block."""
+        return await asyncio.to_thread(self.cancel, reason=reason, keep=keep, dry_run=dry_run)
+
+    async def aresolve(self, path: str, as_: Resolution, *, reason: str, result: object = None) -> None:
+        """`resolve` for a caller that must not block."""
+        await asyncio.to_thread(self.resolve, path, as_, reason=reason, result=result)
+
+    async def asend(self, signal: Signal[V], value: V, *, reason: str = "") -> None:
+        """`send` for a caller that must not block."""
+        await asyncio.to_thread(self.send, signal, value, reason=reason)
 
     def revert(self, *, reason: str, dry_run: bool = False) -> Preview:
         """Undo all that stands of a run that is over (G5). Returns what is (``dry_run``: would be) undone.
@@ -171,6 +244,10 @@ class Run(Generic[T]):
 
     # -- inside
 
+    def _ask(self, request: Request) -> None:
+        self._app.ask(self.id, request)
+        self._loaded = None  # it has more history now
+
     def _load(self) -> Loaded:
         if self._loaded is None:
             self._loaded = self._app.load_run(self.id)
@@ -208,5 +285,6 @@ _ENDS: dict[str, tuple[type[RunUnsuccessful], Callable[[str], str]]] = {
             f"go on after mending with `flowledger rerun {run} --reason …`"
         ),
     ),
+    "CANCELLED": (RunCancelled, lambda run: f"`flowledger audit {run}` says who asked for it, and why"),
     "SUSPENDED": (RunSuspended, lambda run: f"nothing is lost: `flowledger resume {run}` goes on"),
 }

@@ -74,6 +74,11 @@ class TaskContext:
 RUNNING: ContextVar[Callable[[], TaskContext] | None] = ContextVar("flowledger_running", default=None)
 
 
+def is_inside_body() -> bool:
+    """Whether the caller is the body of a task."""
+    return RUNNING.get() is not None
+
+
 def refuse_inside_body(what: str, place: Place | None = None) -> None:
     """Raise `PlacedInsideTask` where a body is running; ``what`` is what was tried, as the user wrote it."""
     context = RUNNING.get()

@@ -47,6 +47,29 @@ def preview_revert(state: State) -> Preview:
     return Preview(reverts=tuple(_undone(state, until="End")))
 
 
+def preview_cancel(state: State, *, keep: bool = False) -> Preview:
+    """What would be undone, in an order it may take, or kept, if the run were cancelled now (G4).
+
+    Bodies that run would be waited for: they are taken to have been interrupted. ``state`` is used up.
+    """
+    if not state.started:
+        return Preview()
+    for wait in list(state.due.values()):
+        if state.states[wait.node] == "REVERTING":
+            evolve(state, wait.node, facts.TimerFired(due=wait.until_us), state.time_us)
+    for number in sorted(state.running):
+        reverting = state.states[number] == "REVERTING"
+        lost = facts.TaskInterrupted(try_=state.tries[number], cause="", phase="revert" if reverting else "execute")
+        evolve(state, number, lost, state.time_us)
+    standing = list(state.plan.in_order(n for n, stands in enumerate(state.standing) if stands))
+    evolve(state, RUN, facts.RequestAccepted(request="", kind="cancel", keep=keep), state.time_us)
+    if state.status != "RUNNING":
+        evolve(state, RUN, facts.RunResumed(), state.time_us)
+    if keep:
+        return Preview(keeps=_atoms(state, standing))
+    return Preview(reverts=tuple(_undone(state, until="End")))
+
+
 def _atoms(state: State, numbers: Iterable[int]) -> tuple[str, ...]:
     nodes = state.plan.nodes
     return tuple(nodes[number].path for number in numbers if nodes[number].is_atom)

@@ -7,6 +7,7 @@ from typing import Any, TypeGuard
 
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 from pydantic.errors import PydanticUndefinedAnnotation
+from pydantic_core import to_json as pydantic_to_json
 
 from flowledger.events.errors import UnserialisableType
 
@@ -78,3 +79,12 @@ def typed(annotation: Any, *, where: str) -> Typed:
 def list_of(annotation: Any) -> Any:
     """`list[annotation]`, for an annotation that is a value."""
     return list.__class_getitem__(annotation)
+
+
+def to_json(value: object) -> bytes:
+    """Any value that pydantic can write, as JSON.
+
+    Raises:
+        pydantic_core.PydanticSerializationError: it cannot.
+    """
+    return pydantic_to_json(value)

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TypeVar
 
 from flowledger.adapters import driving
+from flowledger.adapters.claiming import in_thread
 from flowledger.adapters.runtime import Runtime
 from flowledger.core.engine.run import RunDriver
 from flowledger.core.registry import Registry
@@ -213,7 +214,7 @@ class Conductor:
             driver.give_up(DRAINED)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await driving.in_thread(self._runtime, work)
+        return await in_thread(self._runtime, work)
 
 
 DRAINED = "its conductor drains"

@@ -41,7 +41,8 @@ class MemoryBoard:
         if new.app != offer.app or new.factory not in offer.factories or new.queue not in offer.queues:
             return False
         if run.owner is None:
-            return run.status in LIVE if run.wake_at_us is None else run.wake_at_us <= now_us
+            has_mail = run.mailbox is not None and run.mailbox.newest > 0
+            return has_mail or (run.status in LIVE if run.wake_at_us is None else run.wake_at_us <= now_us)
         return run.owner != owner_id and self._store.held(run, owner_id, offer.takeover_s) is None
 
     def keep(self, owner_id: str, run_ids: Sequence[str]) -> int:

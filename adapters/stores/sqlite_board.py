@@ -18,16 +18,22 @@ from .sqlite_owners import SqliteOwners, now_us
 
 _LIVE = "('PENDING', 'RUNNING', 'SUSPENDING')"
 _OWNERS = "SELECT id, last_seen_us FROM owners"
-# Three questions, each with an index of its own: asked with OR, they would go through all runs there ever were.
+# Four questions, each with an index of its own: asked with OR, they would go through all runs there ever were.
 _WANTED = """
    AND app = :app AND queue IN (SELECT value FROM json_each(:queues))
    AND factory IN (SELECT value FROM json_each(:factories)) AND run_id NOT IN (SELECT value FROM json_each(:but))
    AND NOT EXISTS (SELECT 1 FROM job_notes n WHERE n.run_id = s.run_id AND n.remark = 'trashed')"""
 _SOME = "SELECT * FROM (SELECT priority, run_id, epoch, version, head_hash FROM streams s WHERE {which}{wanted}{order})"
+_MAILED = (
+    "queue IS NOT NULL AND owner IS NULL AND run_id IN (SELECT run_id FROM inbox) "
+    "AND (CASE WHEN wake_at_us IS NULL THEN status NOT IN ('PENDING', 'RUNNING', 'SUSPENDING') "
+    "ELSE wake_at_us > :now END)"
+)
 _WHICH = (
     f"queue IS NOT NULL AND owner IS NULL AND wake_at_us IS NULL AND status IN {_LIVE}",
     "queue IS NOT NULL AND owner IS NULL AND wake_at_us IS NOT NULL AND wake_at_us <= :now",
     "queue IS NOT NULL AND owner IS NOT NULL AND owner <> :me AND owner NOT IN (SELECT value FROM json_each(:alive))",
+    _MAILED,
 )
 _ORDER = " ORDER BY priority DESC, run_id LIMIT :limit"
 _FIND = " UNION ALL ".join(_SOME.format(which=w, wanted=_WANTED, order=_ORDER) for w in _WHICH) + _ORDER

@@ -24,8 +24,8 @@ _WANTED: Final = """
      AND s.run_id <> ALL (%(but)s::text[])
      AND NOT EXISTS (SELECT FROM {s}.job_notes n WHERE n.run_id = s.run_id AND n.remark = 'trashed')
    ORDER BY s.priority DESC, s.run_id LIMIT %(limit)s FOR NO KEY UPDATE OF s SKIP LOCKED"""
-# Three questions, each with an index of its own. What two claimers find at the same time only one of them locks, and
-# a row that has changed since is judged anew as it has become.
+# Four questions, each with an index of its own; the last is about requests to runs that are not ready (G1). What two
+# claimers find at the same time only one of them locks, and a row that has changed since is judged as it has become.
 _CLAIM: Final = """
 WITH {alive},
 ready AS MATERIALIZED (
@@ -39,8 +39,13 @@ orphaned AS MATERIALIZED (
   SELECT s.run_id, s.priority FROM {s}.streams s
    WHERE s.queue IS NOT NULL AND s.owner IS NOT NULL AND s.owner <> %(me)s
      AND s.owner NOT IN (SELECT id FROM alive) {wanted}),
+mailed AS MATERIALIZED (
+  SELECT s.run_id, s.priority FROM {s}.streams s
+   WHERE s.queue IS NOT NULL AND s.owner IS NULL AND s.run_id IN (SELECT run_id FROM {s}.inbox)
+     AND CASE WHEN s.wake_at_us IS NULL THEN s.status NOT IN ('PENDING', 'RUNNING', 'SUSPENDING')
+              ELSE s.wake_at_us > {now} END {wanted}),
 best AS (
-  SELECT run_id FROM (TABLE ready UNION ALL TABLE due UNION ALL TABLE orphaned) AS found
+  SELECT run_id FROM (TABLE ready UNION ALL TABLE due UNION ALL TABLE orphaned UNION ALL TABLE mailed) AS found
    ORDER BY priority DESC, run_id LIMIT %(limit)s)
 UPDATE {s}.streams s SET owner = %(me)s, epoch = s.epoch + 1 FROM best WHERE s.run_id = best.run_id
 RETURNING s.priority, s.run_id, s.epoch, s.version, s.head_hash""".replace("{alive}", _ALIVE).replace(
