@@ -14,7 +14,7 @@ from flowledger.core.preview import Preview, preview_cancel, preview_rerun, prev
 from flowledger.core.rerunning import check_over, check_rerun, check_revert
 from flowledger.events.errors import NotLive, RunOwned
 from flowledger.events.requests import Resume
-from flowledger.events.store import FINAL
+from flowledger.events.store import FINAL, Stream
 
 from . import driving, forking
 from .checking import submitted_inputs
@@ -134,16 +134,33 @@ class Acting(Requesting):
         return preview_cancel(loaded.state, keep=keep)
 
     def wait_for(self, run_id: str, timeout: float | None) -> Loaded:
-        """A run's state once it has ended; drives it if nobody does."""
+        """A run's state once it has ended; drives it if nobody does, or would."""
         runtime = self.runtime
         until = monotonic() + (float("inf") if timeout is None else timeout)
         while (stream := self.stream_of(run_id)).status not in FINAL:
-            with suppress(RunOwned):
-                return runtime.call(driving.resume(runtime, self, stream)).result(timeout)
+            if not self._is_others(stream):
+                with suppress(RunOwned):
+                    return runtime.call(driving.resume(runtime, self, stream)).result(timeout)
             if monotonic() >= until:
                 raise TimeoutError(f"run {run_id} is {stream.status}, not ended after {timeout} s")
             sleep(LOOK_AGAIN_S)  # another process drives it: look until it has ended or died
         return self.load_run(run_id)
+
+    def is_served(self, stream: Stream) -> bool:
+        """Whether a live conductor takes such a run from the board."""
+        takeover_s = self.settings.lease_takeover_s
+        return stream.queue is not None and any(
+            conductor.app == stream.app
+            and stream.factory in conductor.factories
+            and stream.queue in conductor.queues
+            and conductor.seen_s <= takeover_s
+            and not conductor.draining
+            for conductor in self.runtime.store.board.conductors()
+        )
+
+    def _is_others(self, stream: Stream) -> bool:
+        """Whether it is not for us to begin the run: it is not due yet, or a conductor will."""
+        return driving.is_early(self.runtime, stream) or (stream.status == "PENDING" and self.is_served(stream))
 
     def driven(
         self, runtime: Runtime, work: Callable[[Callable[[RunDriver], None]], Coroutine[Any, Any, Loaded]]

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from flowledger.core.compiler import compile as compile_part
-from flowledger.core.compiler import entry
+from flowledger.core.compiler import entry, rebuild
 from flowledger.core.context import refuse_inside_body
 from flowledger.core.parts import Part
 from flowledger.events.board import DEFAULT_QUEUE
@@ -40,22 +40,68 @@ class Boarding(Acting):
         queue: str = DEFAULT_QUEUE,
         priority: int = 0,
         not_before: datetime | None = None,
+        connection: Any = None,
     ) -> Run[T]:
         """Put a run on the job board; a conductor drives it (or `Run.wait`, `Run.resume`, where there is none).
 
         The same ``key`` again gives the same run. ``priority``: higher first, then oldest; ``not_before``: a time with
-        its zone, before which nobody claims it.
+        its zone, before which nobody claims it. ``connection``: SQLAlchemy's or psycopg's, to the database of the log
+        and in a transaction: the run is there if that is committed, and never was if it is rolled back (the outbox).
 
         Raises:
             DefinitionError, InputError: nothing has been written.
             KeyConflict: the key belongs to other inputs.
         """
         wish = self.wish(part, key=key, tags=tags, on_failure=None, executor=None)
+        submitting.check_priority(priority)
         runtime = self.living_runtime()
         append = submitting.submission(
             runtime.services, self.name, wish, queue=queue, priority=priority, not_before=not_before
         )
-        return Run(self, submitting.submit(runtime.store, append), key)
+        return Run(self, submitting.submit(runtime.store, append, connection=connection), key)
+
+    async def asubmit(
+        self,
+        part: Part[T],
+        *,
+        key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        queue: str = DEFAULT_QUEUE,
+        priority: int = 0,
+        not_before: datetime | None = None,
+        connection: Any = None,
+    ) -> Run[T]:
+        """`submit` for a caller that must not block. A ``connection`` is used on the caller's own thread."""
+
+        def submit() -> Run[T]:
+            return self.submit(
+                part, key=key, tags=tags, queue=queue, priority=priority, not_before=not_before, connection=connection
+            )
+
+        return submit() if connection is not None else await asyncio.to_thread(submit)
+
+    def submit_named(
+        self,
+        flow: str,
+        inputs: Mapping[str, Any],
+        *,
+        key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        queue: str = DEFAULT_QUEUE,
+        priority: int = 0,
+        not_before: datetime | None = None,
+        connection: Any = None,
+    ) -> Run[Any]:
+        """`submit` for a flow or task that is known by its registered name, with inputs as JSON knows them.
+
+        Raises:
+            FlowNotRegistered: the app has none of this name.
+            InputError: an input is missing, unknown, or does not fit.
+        """
+        part = rebuild(self, flow, submitting.as_json(inputs, flow))
+        return self.submit(
+            part, key=key, tags=tags, queue=queue, priority=priority, not_before=not_before, connection=connection
+        )
 
     def conducting(self, *, queues: Sequence[str] = (DEFAULT_QUEUE,)) -> Conducting:
         """A conductor of this app, to be started: it takes jobs of these queues from the board and drives them."""

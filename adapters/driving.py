@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -158,6 +159,11 @@ async def resume(
         loaded = await in_thread(runtime, lambda: load(runtime, registry, stream, plan=plan))
         _show(observe, loaded)
         return loaded
+    if is_early(runtime, stream):
+        raise IllegalRequest(
+            f"run {stream.run_id} is not to begin before {_shown(stream.wake_at_us or 0)}",
+            hint="wait for it, or submit another run",
+        )
     loaded, claim = await claimed(runtime, registry, stream, plan, lambda state: check_not_held(stream.run_id, state))
     _show(observe, loaded)
     if loaded.state.status in FINAL:  # it has ended since somebody looked
@@ -190,6 +196,16 @@ def check_not_held(run_id: str, state: State) -> None:
             f"run {run_id} is held at {', '.join(paths)}",
             hint=f"`flowledger resolve {run_id} {paths[0]} --as rerun|failed|succeeded=JSON --reason …`",
         )
+
+
+def is_early(runtime: Runtime, stream: Stream) -> bool:
+    """Whether the run was submitted for a time that has not come yet."""
+    due_us = stream.wake_at_us
+    return stream.status == "PENDING" and due_us is not None and due_us > runtime.services.clock.now_us()
+
+
+def _shown(time_us: int) -> str:
+    return datetime.fromtimestamp(time_us / 1e6, UTC).isoformat(timespec="seconds")
 
 
 async def revert(

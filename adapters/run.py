@@ -21,6 +21,7 @@ from flowledger.events.failure import Failure
 from flowledger.events.requests import Cancel, Request, Resolve, Suspend
 
 from .forking import Asked
+from .listening import Progress
 
 if TYPE_CHECKING:
     from .acting import Acting
@@ -88,6 +89,24 @@ class Run(Generic[T]):
         by_path = plan.by_path
         failed = [state.failures.get(by_path[failure.path], failure) for failure in round_failures(state, RUN)]
         return (*failed, *(state.revert_errors[number] for number in plan.in_order(state.revert_errors)))
+
+    @property
+    def progress(self) -> Mapping[str, Progress]:
+        """What the bodies that run have last said of how far they have got, by path; at most a second old."""
+        notes = self._app.runtime.store.progress.of(self.id)
+        if not notes:
+            return MappingProxyType({})
+        loaded = self._app.load_run(self.id)
+        state, by_path = loaded.state, loaded.plan.by_path
+        return MappingProxyType(
+            {
+                note.path: Progress(self.id, note.path, note.attempt, note.fraction, note.message)
+                for note in notes
+                if (number := by_path.get(note.path)) is not None
+                and state.states[number] in ("RUNNING", "WAITING")
+                and (state.tries[number], state.attempts[number]) == (note.try_, note.attempt)
+            }
+        )
 
     def check(self) -> None:
         """Raise `RunUnsuccessful` (with ``__cause__`` where this process saw the exception) unless SUCCEEDED."""

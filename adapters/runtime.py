@@ -33,6 +33,7 @@ from .heartbeat import Heartbeat
 from .ids import SystemIds
 from .importing import name_of
 from .mailroom import Mailroom
+from .noting import StoredNotes
 from .projecting.embedded import EmbeddedProjector
 from .settings import Settings
 from .stores import open_store
@@ -84,6 +85,7 @@ class Runtime:
             lone=self._is_lone,
         )  # fmt: skip
         self.mailroom = Mailroom(self.store, self.owner, self.loop, self.drivers)
+        self._notes = StoredNotes(self.store, clock, worker=self.owner)
         self.services = Services(
             loop=self.loop,
             appender=self.appender,
@@ -96,6 +98,7 @@ class Runtime:
             resources=ResourcePool(registry.resources, registry.resource_needs),
             listeners=listeners,
             post=self.mailroom,
+            notes=self._notes,
             transactions=self.store,
             actor=actor(),
             inline_bytes=settings.payload_inline_bytes,
@@ -167,6 +170,7 @@ class Runtime:
         self._projector.close()
         self.appender.close()
         self.mailroom.stop()
+        self._notes.close()
         self.heartbeat.close()
         self.mailroom.close()
         self.store.close()

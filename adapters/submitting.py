@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from msgspec.structs import replace
+from pydantic_core import PydanticSerializationError, to_json
 
 from flowledger.core.engine.active import Services
 from flowledger.core.engine.drafts import Drafts
@@ -43,18 +46,26 @@ def submission(
     return append if not_before is None else replace(append, wake_at_us=_us(not_before))
 
 
-def submit(store: Store, append: Append) -> str:
+def submit(store: Store, append: Append, *, connection: Any = None) -> str:
     """Write a submission; returns the id of the run, which is another's where the key has been used before (G8).
+
+    ``connection``: write it in the transaction this is in, which is its owner's to commit or to roll back.
 
     Raises:
         KeyConflict: the key belongs to a run with other inputs.
+        InputError: the connection cannot take it along.
         StoreUnavailable: it is not known whether it was written; with a key it may be sent again.
     """
-    result = store.append((append,))[0]
+    result = store.append((append,))[0] if connection is None else store.append_through(connection, append)
     if isinstance(result, KeyTaken) and append.create is not None:
-        new, taken = append.create, store.stream(result.run_id)
-        if taken is not None and taken.inputs_digest != new.inputs_digest:
-            raise KeyConflict(f"key {new.key!r} of {new.factory} belongs to run {taken.run_id}, which has other inputs")
+        new, digest = append.create, result.inputs_digest
+        if digest is None:
+            taken = store.stream(result.run_id)
+            digest = None if taken is None else taken.inputs_digest
+        if digest is not None and digest != new.inputs_digest:
+            raise KeyConflict(
+                f"key {new.key!r} of {new.factory} belongs to run {result.run_id}, which has other inputs"
+            )
         return result.run_id
     if isinstance(result, StoreError):
         raise result
@@ -68,3 +79,27 @@ def _us(time: datetime) -> int:
             given=str(time), hint="e.g. datetime(2030, 1, 1, tzinfo=UTC)",
         )  # fmt: skip
     return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+def as_json(inputs: Mapping[str, Any], flow: str) -> bytes:
+    """The inputs of a flow as a JSON object; models, dataclasses, dates and the like as pydantic writes them.
+
+    Raises:
+        InputError: one cannot be written.
+    """
+    try:
+        return to_json(dict(inputs))
+    except PydanticSerializationError as error:
+        raise InputError(
+            f"{flow}: the inputs cannot be written as JSON: {error}", field="inputs", expected="what JSON can hold",
+            hint="give plain values, models or dataclasses",
+        ) from error  # fmt: skip
+
+
+def check_priority(priority: int) -> None:
+    """Raise `InputError` unless it is a whole number of 32 bits."""
+    if type(priority) is not int or not -(2**31) <= priority < 2**31:
+        raise InputError(
+            f"priority={priority!r} is not a whole number", field="priority", expected="a number of 32 bits",
+            given=repr(priority), hint="higher comes first; 0 is the default",
+        )  # fmt: skip

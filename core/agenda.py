@@ -6,7 +6,7 @@ lane of ten thousand ready atoms costs nothing when only another lane has room.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 from typing import Any, Literal
 
@@ -96,33 +96,33 @@ class Agenda:
 
 
 class OrderedAgenda(Agenda):
-    """The agenda of a plan that may grow: in the order of the nodes' places, which their numbers do not say.
+    """The agenda of a plan that may grow, or has priorities: in an order that the numbers of its nodes do not say.
 
-    Inside, an entry stands under the place of its node instead of its number.
+    Inside, an entry stands under the rank of its node instead of its number.
     """
 
-    __slots__ = ("_numbers", "_places")
+    __slots__ = ("_numbers", "_rank")
 
-    def __init__(self, places: Sequence[Any]) -> None:
+    def __init__(self, rank: Callable[[int], Any]) -> None:
         super().__init__()
-        self._places = places  # by number; grows with the plan
-        self._numbers: dict[Any, int] = {}  # of the nodes that have an entry, by place
+        self._rank = rank
+        self._numbers: dict[Any, int] = {}  # of the nodes that have an entry, by rank
 
     def add(self, number: int, kind: Kind, lane: str = CONTROL) -> None:
-        place = self._places[number]
-        self._numbers[place] = number
-        super().add(place, kind, lane)
+        rank = self._rank(number)
+        self._numbers[rank] = number
+        super().add(rank, kind, lane)
 
     def drop(self, number: int) -> None:
-        place = self._places[number]
-        if self._numbers.pop(place, None) is not None:
-            super().drop(place)
+        rank = self._rank(number)
+        if self._numbers.pop(rank, None) is not None:
+            super().drop(rank)
 
     def kind(self, number: int) -> Kind | None:
-        return super().kind(self._places[number])
+        return super().kind(self._rank(number))
 
     def __iter__(self) -> Iterator[tuple[int, Kind]]:
-        return ((self._numbers[place], kind) for place, kind in super().__iter__())
+        return ((self._numbers[rank], kind) for rank, kind in super().__iter__())
 
     def first(self, room: Callable[[str], int]) -> list[tuple[int, Kind]]:
-        return [(self._numbers[place], kind) for place, kind in super().first(room)]
+        return [(self._numbers[rank], kind) for rank, kind in super().first(room)]

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from flowledger.events.errors import DefinitionError, PlacedInsideTask
+from flowledger.events.failure import Failure
 
 from .source import Place, caller, shown
 
@@ -22,6 +23,19 @@ def _never() -> bool:
 
 def _unheard(_fraction: float, _message: str) -> None:
     return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherOutcome:
+    """How an attempt ended that had been given up before (C4): what it has made is there, though nobody waited for it.
+
+    ``result`` is None unless it succeeded; one that cannot be read any more is None, too.
+    """
+
+    attempt: int
+    outcome: Literal["succeeded", "failed"]
+    result: Any = None
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +53,7 @@ class TaskContext:
     deadline: datetime | None
     log: LoggerAdapter[Logger]
     outcome: Literal["succeeded", "failed", "unknown"] | None = None
-    other_outcomes: tuple[Any, ...] = ()
+    other_outcomes: tuple[OtherOutcome, ...] = ()
     # handed in by the engine
     on_progress: Callable[[float, str], None] = _unheard
     is_cancelled: Callable[[], bool] = _never

@@ -16,12 +16,14 @@ Executor = Literal["inline", "threads", "processes"]
 
 OPTIONS = (
     "provides", "name", "label", "attempts", "backoff", "retry_on", "timeout", "deadline", "on_interrupt", "read_only",
-    "executor", "transactional",
+    "executor", "transactional", "priority",
 )  # fmt: skip
 #: A transaction keeps others waiting (C8): what its body may take unless it says so, and at most.
 TRANSACTION_S = 10.0
 LONGEST_TRANSACTION_S = 60.0
-_LATER_AT_ALL = {"queue": "bodies run in this process", "priority": "atoms start in plan order"}
+_LATER_AT_ALL = {"queue": "bodies run in this process"}
+#: A priority is a number of so many bits.
+_PRIORITY_BITS = 31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,7 @@ class TaskOptions:
     read_only: bool = False
     executor: Executor | None = None
     transactional: bool = False
+    priority: int = 0
 
 
 def call_options(
@@ -75,6 +78,7 @@ def task_options(
     read_only: bool = False,
     executor: Executor | None = None,
     transactional: bool = False,
+    priority: int = 0,
     **later: Any,
 ) -> TaskOptions:
     """Checked options of a task.
@@ -100,6 +104,7 @@ def task_options(
         read_only=read_only,
         executor=_one_of("executor", executor, ("inline", "threads", "processes", None), where),
         transactional=transactional,
+        priority=_priority(priority, where),
     )
 
 
@@ -148,6 +153,14 @@ def _count(attempts: int, where: str) -> int:
             f"{where}: attempts={attempts!r} is not a number from 1", hint="attempts=1 means no retry"
         )
     return attempts
+
+
+def _priority(priority: int, where: str) -> int:
+    if type(priority) is not int or priority.bit_length() > _PRIORITY_BITS:
+        raise DefinitionError(
+            f"{where}: priority={priority!r} is not a whole number", hint="higher ones come first; 0 is the default"
+        )
+    return priority
 
 
 def _duration(value: Seconds | None, option: str, where: str) -> float | None:

@@ -212,6 +212,7 @@ class Node(msgspec.Struct, kw_only=True, eq=False):
     parent: int
     scope: int
     lane: Lane = "inline"
+    priority: int = 0  # of what is enabled, the higher comes first
     preds: list[int] = []
     succs: list[int] = []
     conditions: tuple[Condition, ...] = ()
@@ -290,6 +291,7 @@ class Plan:
     fingerprint: str
     document: bytes
     without_revert: tuple[str, ...]  # paths of atoms that are neither read_only nor revertable (E5)
+    prioritised: bool = False  # some atom has a priority
     growth: Growth | None = None
     base: Plan | None = None
     order: list[tuple[int, ...]] | None = None
@@ -311,6 +313,10 @@ class Plan:
     def place(self, number: int) -> Any:
         """What to sort nodes by to have them in plan order (rule D8)."""
         return number if self.order is None else self.order[number]
+
+    def rank(self, number: int) -> tuple[int, Any]:
+        """What to sort enabled nodes by: higher priorities come first, then plan order."""
+        return (-self.nodes[number].priority, self.place(number))
 
     def in_order(self, numbers: Iterable[int]) -> list[int]:
         """Nodes in plan order."""

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from flowledger.events.facts import NULL, Phase
+from flowledger.events.facts import NULL, OutcomeIgnored, Phase
 from flowledger.events.failure import Failure
 
 from .state import Ended
@@ -19,7 +19,8 @@ from .state import Ended
 class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"try_": "try"}):
     """One attempt that somebody else is asked to make. ``config``: the fields of a task class.
 
-    ``deadline_us`` is store time; ``ended``: in a revert, how execute ended; ``max_bytes`` bounds the result.
+    ``deadline_us`` is store time; ``ended`` and ``late``: in a revert, how execute ended, and what came too late of
+    it; ``max_bytes`` bounds the result.
     """
 
     run: str
@@ -33,6 +34,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     arguments: dict[str, msgspec.Raw] = {}
     deadline_us: int | None = None
     ended: Ended | None = None
+    late: tuple[OutcomeIgnored, ...] = ()
     max_bytes: int
 
 

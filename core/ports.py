@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from flowledger.events.envelope import StoredEvent
+from flowledger.events.facts import Progress
 from flowledger.events.store import Append, AppendResult
 
 
@@ -66,4 +67,16 @@ class Listeners(Protocol):
 
     def progress(self, run_id: str, path: str, attempt: int, fraction: float, message: str) -> None:
         """A body says how far it has got."""
+        ...
+
+
+class ProgressNotes(Protocol):
+    """Where bodies' progress is noted for who looks from another process; never in the log (F2)."""
+
+    def put(self, run_id: str, path: str, try_: int, attempt: int, progress: Progress) -> None:
+        """Note it, soon; of several, the last. From any thread, never in the way of a body."""
+        ...
+
+    def forget(self, run_id: str) -> None:
+        """Nothing of this run is running here any more."""
         ...

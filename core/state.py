@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import msgspec
 
-from flowledger.events.facts import OnFailure, Resolution, RunSubmitted
+from flowledger.events.facts import OnFailure, OutcomeIgnored, Resolution, RunSubmitted
 from flowledger.events.failure import Failure
 from flowledger.events.store import Direction, RunStatus
 
@@ -76,9 +76,9 @@ class State:
     __slots__ = (
         "adopted_by", "again", "agenda", "answered", "attempts", "backoff_s", "blockers", "broken", "busy", "cancelled",
         "claimed_by", "decided", "direction", "doomed", "due", "ended", "epoch", "failed", "failure_counts", "failures",
-        "first_started_us", "held", "history", "hollow", "interruptions", "kept", "known_failures", "listening",
-        "live_scopes", "members", "moved", "offered", "on_failure", "open_children", "open_reverts", "plan", "polls",
-        "resolved", "results", "retry_errors", "revert_attempts", "revert_errors", "revert_failures",
+        "first_started_us", "held", "history", "hollow", "interruptions", "kept", "known_failures", "late",
+        "listening", "live_scopes", "members", "moved", "offered", "on_failure", "open_children", "open_reverts",
+        "plan", "polls", "resolved", "results", "retry_errors", "revert_attempts", "revert_errors", "revert_failures",
         "revert_interruptions", "revert_scope", "rounds", "running", "signals", "skipped", "skips", "standing",
         "standing_succs", "started", "states", "status", "submitted", "suspended_at_us", "suspended_us", "taken",
         "time_us", "touched", "tries", "undo", "version", "waiting",
@@ -87,7 +87,8 @@ class State:
     def __init__(self, plan: Plan, moved: Mapping[str, bytes] | None = None) -> None:
         self.plan = plan = plan.own()
         self.moved: Mapping[str, bytes] = {} if moved is None else moved
-        self.agenda = Agenda() if plan.order is None else OrderedAgenda(plan.order)
+        in_numbers = plan.order is None and not plan.prioritised
+        self.agenda = Agenda() if in_numbers else OrderedAgenda(plan.rank)
         self.version = 0
         self.time_us = 0
         self.epoch = 0
@@ -116,7 +117,13 @@ class State:
         self.skips: dict[int, list[int]] = {}  # by the node that was decided against: what it takes along
         self.doomed: dict[int, int] = {}  # how many of those take a node along
         self.skipped: set[int] = set()
-        # per atom, where there is something to say
+        self._no_attempts_yet()
+        self._nothing_said_yet()
+        self._no_rounds_yet()
+        self._first_time()
+
+    def _no_attempts_yet(self) -> None:
+        """What is kept per atom, where there is something to say."""
         self.results: dict[int, Result] = {}
         self.failures: dict[int, Failure] = {}  # the last one
         self.failure_counts: dict[int, int] = {}  # in this try
@@ -130,11 +137,9 @@ class State:
         self.revert_interruptions: dict[int, int] = {}
         self.revert_scope: dict[int, int] = {}  # the scope whose revert an enabled or running revert belongs to
         self.ended: dict[int, Ended] = {}  # how execute had ended when its revert began
+        self.late: dict[int, tuple[OutcomeIgnored, ...]] = {}  # outcomes of execute that came too late, in this try
         self.running: set[int] = set()  # bodies that run, as far as the log says
         self.due: dict[int, Wait] = {}
-        self._nothing_said_yet()
-        self._no_rounds_yet()
-        self._first_time()
 
     def _nothing_said_yet(self) -> None:
         """What people have asked, said and sent."""

@@ -339,13 +339,14 @@ class Fenced(StoreError):
 
 
 class KeyTaken(StoreError):
-    """A stream with this (app, factory, key) exists; ``run_id`` says which."""
+    """A stream with this (app, factory, key) exists; ``run_id`` says which, ``inputs_digest`` (if known) with what."""
 
     code = "FL604"
 
-    def __init__(self, message: str, *, run_id: str) -> None:
+    def __init__(self, message: str, *, run_id: str, inputs_digest: str | None = None) -> None:
         super().__init__(message)
         self.run_id = run_id
+        self.inputs_digest = inputs_digest
 
 
 class InboxNotEmpty(StoreError):

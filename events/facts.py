@@ -266,6 +266,13 @@ class AtomEvent(Event, frozen=True, kw_only=True, omit_defaults=True, rename={"t
     attempt: int = 1
 
 
+class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The last that a body said of how far it has got (F2): ``fraction`` from 0 to 1, and a line for people."""
+
+    fraction: float
+    message: str = ""
+
+
 class TaskStarted(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
     """Written before the body runs (rules C1, C10)."""
 
@@ -296,12 +303,13 @@ class TaskSucceeded(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
     ``signal``: nothing was called, the result is what came with that `SignalReceived`, by its version (F4).
     """
 
-    volatile = frozenset({"polls", "signal"})
+    volatile = frozenset({"polls", "signal", "progress"})
 
     result: Raw = NULL
     moved: str | None = None
     polls: int = 0
     signal: int | None = None
+    progress: Progress | None = None
 
 
 class TaskFailed(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -312,13 +320,14 @@ class TaskFailed(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     schema_version = 2
-    volatile = frozenset({"until", "polls"})
+    volatile = frozenset({"until", "polls", "progress"})
 
     failure: Failure
     again: bool = False
     until: int | None = None
     polls: int = 0
     still_running: bool = False
+    progress: Progress | None = None
 
 
 class TaskInterrupted(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -357,10 +366,16 @@ class RevertFailed(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class OutcomeIgnored(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """An outcome came after the attempt had been settled; it has no effect (rule C4)."""
+    """An outcome came after the attempt had been settled; it has no effect, but a revert may see it (rule C4).
+
+    ``result`` (or ``moved``) and ``failure`` are what an execute ended with.
+    """
 
     outcome: Literal["succeeded", "failed"]
     phase: Phase = "execute"
+    result: Raw = NULL
+    moved: str | None = None
+    failure: Failure | None = None
 
 
 RUN_EVENTS: tuple[type[Event], ...] = (

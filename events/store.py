@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
 from .envelope import StoredEvent
 from .errors import StoreError
+from .progress import ProgressBoard
 from .seals import Seals
 from .transactions import Transactions
 
@@ -225,6 +226,11 @@ class Store(Transactions, Protocol):
         ...
 
     @property
+    def progress(self) -> ProgressBoard:
+        """How far bodies have got (F2)."""
+        ...
+
+    @property
     def seals(self) -> Seals:
         """Signed statements about where runs stood."""
         ...
@@ -243,6 +249,17 @@ class Store(Transactions, Protocol):
 
         Raises:
             InternalError: a run stands twice in the batch, or events do not follow ``expected`` one by one.
+        """
+        ...
+
+    def append_through(self, connection: Any, request: Append) -> AppendResult:
+        """Make a run that nobody owns in the transaction of a caller: it is there when that commits (the outbox).
+
+        ``connection`` is SQLAlchemy's or psycopg's own, to the database of the log. `Appended`, or `KeyTaken`.
+
+        Raises:
+            InputError: it is no such connection, or it is in no transaction.
+            Exception: what the caller's database raises.
         """
         ...
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .adapters.run import Run
     from .adapters.settings import Settings
     from .core.backoff import Backoff, constant, exponential
-    from .core.context import TaskContext
+    from .core.context import OtherOutcome, TaskContext
     from .core.factory import FlowFactory
     from .core.parts import Atom, Flow, Link, Part
     from .core.patterns import graph, linear, link, switch, unordered
@@ -95,7 +95,7 @@ _HOMES = {
     "adapters.run": ("Run",),
     "adapters.settings": ("Settings",),
     "core.backoff": ("Backoff", "constant", "exponential"),
-    "core.context": ("TaskContext",),
+    "core.context": ("OtherOutcome", "TaskContext"),
     "core.factory": ("FlowFactory",),
     "core.parts": ("Atom", "Flow", "Link", "Part"),
     "core.patterns": ("graph", "linear", "link", "switch", "unordered"),
@@ -152,6 +152,7 @@ __all__ = [
     "NotLive",
     "NotReady",
     "NotSupported",
+    "OtherOutcome",
     "Part",
     "PayloadError",
     "PayloadTooLarge",

@@ -20,6 +20,7 @@ from . import (
     reading,
     running,
     sealing,
+    submitting,
 )
 from .options import AppOption, Before, DatabaseUrlOption
 
@@ -56,6 +57,7 @@ def before(
 commands.command()(demo.demo)
 commands.command(add_help_option=False)(running.plan)
 commands.command(add_help_option=False)(running.run)
+commands.command(add_help_option=False)(submitting.submit)
 commands.command(context_settings=listing.LS_CONTEXT)(listing.ls)
 commands.command()(reading.show)
 commands.command()(reading.events)

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from flowledger.adapters.history import History
     from flowledger.events.envelope import Envelope
     from flowledger.events.store import Stream
+    from flowledger.projections.nodes import AtomView
     from flowledger.projections.run_view import RunView
+
+    from .tree import Note
 
 
 @contextmanager
@@ -76,7 +79,8 @@ def show(
 
             terminal.document("run", run_fields(view))
             return
-        terminal.lines(shown_run(view, at=at))
+        note = _progress(history, view) if at is None else None
+        terminal.lines(shown_run(view, at=at, note=note))
         say(f"log: {history.store.describe()}")
 
 
@@ -101,10 +105,24 @@ def _follow(terminal: Terminal, history: History, stream: Stream) -> None:
                 return
 
 
-def shown_run(view: RunView, *, at: int | None = None) -> list[Line]:
+def _progress(history: History, view: RunView) -> Note:
+    """How far bodies have got, for atoms of which somebody says so while they run (F2)."""
+    said = {(note.path, note.try_, note.attempt): note for note in history.store.progress.of(view.run_id)}
+
+    def note(atom: AtomView) -> str:
+        found = said.get((atom.path, atom.try_, atom.attempt))
+        if found is None or atom.state not in ("RUNNING", "WAITING"):
+            return ""
+        return f"{found.fraction:.0%} {found.message}".rstrip()
+
+    return note
+
+
+def shown_run(view: RunView, *, at: int | None = None, note: Note | None = None) -> list[Line]:
     """A run as `show` draws it."""
     from .frame import failures, header, resumed  # noqa: PLC0415
     from .tree import Drawing, tree  # noqa: PLC0415
+    from .watching import no_note  # noqa: PLC0415
     from .words import clock, count  # noqa: PLC0415
 
     now_us = view.last_us if at is not None else None
@@ -114,7 +132,7 @@ def shown_run(view: RunView, *, at: int | None = None) -> list[Line]:
     parts.append(f"as of event {at}" if at is not None else f"{count(view.version, 'event')}, chain verified")
     lines = [header(view, name=view.run_id, now_us=now_us or view.last_us, bar=False), [Span("  ".join(parts), "dim")]]
     lines += resumed(view)
-    lines += tree(view, Drawing(now_us=now_us or view.last_us))
+    lines += tree(view, Drawing(now_us=now_us or view.last_us, note=note or no_note))
     if view.state != "SUCCEEDED" and view.failures:
         lines += [[Span("")], *failures(view)]
     return lines

@@ -58,15 +58,15 @@ def plan(
 ) -> None:
     """Compile a flow and show what it would do. Writes nothing."""
     if help_:
-        _help(context, flow, app)
+        help_of(context, flow, app)
         return
     from flowledger.core.compiler import check_pure  # noqa: PLC0415
 
     found = app_of(context, app, database_url)
-    name = _named(found, flow)
-    inputs = _inputs(found, name, input_, set_)
+    name = named_flow(found, flow)
+    inputs = inputs_given(found, name, input_, set_)
     # Twice: a factory that reads a clock gives itself away.
-    compiled = check_pure(lambda: _part(found, name, inputs), found)
+    compiled = check_pure(lambda: part_of(found, name, inputs), found)
     _show_plan(terminal_of(json=json, plain=plain), compiled)
 
 
@@ -156,14 +156,14 @@ def run(
 ) -> None:
     """Run a flow here and now, and watch it. ^C suspends it, ^C again exits at once."""
     if help_:
-        _help(context, flow, app)
+        help_of(context, flow, app)
         return
     from .driven import Driven, finish  # noqa: PLC0415
     from .inputs import read_tags  # noqa: PLC0415
 
     found = app_of(context, app, database_url)
-    name = _named(found, flow)
-    part = _part(found, name, _inputs(found, name, input_, set_))
+    name = named_flow(found, flow)
+    part = part_of(found, name, inputs_given(found, name, input_, set_))
     tags = read_tags(tag or ())
     terminal = terminal_of(json=json, plain=plain)
     before = found.runtime.store.find(app=found.name, factory=name, key=key) if key is not None else None
@@ -182,7 +182,7 @@ def _what_then(before: Stream) -> str:
 # -- the flow and its inputs --------------------------------------------------------------------
 
 
-def _named(app: App, flow: str | None) -> str:
+def named_flow(app: App, flow: str | None) -> str:
     """The flow (or task) the user named.
 
     Raises:
@@ -211,7 +211,7 @@ def _signature(app: App, name: str) -> Signature:
     return found
 
 
-def _inputs(app: App, name: str, file: Path | None, settings: list[str] | None) -> dict[str, Any]:
+def inputs_given(app: App, name: str, file: Path | None, settings: list[str] | None) -> dict[str, Any]:
     """The inputs from file and options.
 
     Raises:
@@ -235,7 +235,7 @@ def _inputs(app: App, name: str, file: Path | None, settings: list[str] | None) 
     return inputs
 
 
-def _part(app: App, name: str, inputs: Mapping[str, Any]) -> Part[Any]:
+def part_of(app: App, name: str, inputs: Mapping[str, Any]) -> Part[Any]:
     """The flow with its inputs, each checked against its annotation."""
     import msgspec  # noqa: PLC0415
 
@@ -244,18 +244,19 @@ def _part(app: App, name: str, inputs: Mapping[str, Any]) -> Part[Any]:
     return rebuild(app, name, msgspec.json.encode(inputs))
 
 
-def _help(context: typer.Context, flow: str | None, app: str | None) -> None:
+def help_of(context: typer.Context, flow: str | None, app: str | None, *, verb: str = "run") -> None:
+    """Show the help of a verb, and the inputs of the flow where one is named."""
     typer.echo(context.get_help())
     if flow is None:
         return
     from .inputs import inputs_help  # noqa: PLC0415
 
     found = app_of(context, app, None)
-    name = _named(found, flow)
+    name = named_flow(found, flow)
     described = list(inputs_help(_signature(found, name).parameters))
     width = max((len(field) for field, _ in described), default=0)
     typer.echo(f"\nInputs of {name}:" + ("" if described else " none"))
     for field, words in described:
         typer.echo(f"  {field:<{width}}  {words}")
     if described:
-        typer.echo(f"\n  {program()} run {name} --input FILE.json --set {described[0][0]}=…")
+        typer.echo(f"\n  {program()} {verb} {name} --input FILE.json --set {described[0][0]}=…")

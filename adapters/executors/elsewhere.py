@@ -15,8 +15,9 @@ from flowledger.core.registry import Registry
 from flowledger.core.signature import Parameter, Signature
 from flowledger.core.state import Ended
 from flowledger.core.task import Task
+from flowledger.events import facts
 from flowledger.events.errors import FlowNotRegistered
-from flowledger.events.facts import Phase
+from flowledger.events.facts import OutcomeIgnored, Phase
 from flowledger.events.failure import Failure
 
 Progress = Callable[[float, str], None]
@@ -50,9 +51,13 @@ class Elsewhere:
         """As the request says."""
         return self._request.ended or "unknown"
 
-    def progressed(self, node: Node, attempt: int, fraction: float, message: str) -> None:
+    def late(self, number: int) -> tuple[OutcomeIgnored, ...]:
+        """As the request says."""
+        return self._request.late
+
+    def progressed(self, attempt: Attempt, progress: facts.Progress) -> None:
         """Pass it on."""
-        self._on_progress(fraction, message)
+        self._on_progress(progress.fraction, progress.message)
 
 
 def attempt_of(registry: Registry, request: Request, host: Elsewhere) -> tuple[Attempt, Signature]:

@@ -35,6 +35,7 @@ from flowledger.events.transactions import OutcomeKey
 from .batch import check, has_unseen, no_such_run, position_of, refusal
 from .mailbox import Mailbox, newer
 from .memory_board import MemoryBoard
+from .memory_progress import MemoryProgress
 from .memory_seals import MemorySeals
 
 
@@ -92,6 +93,7 @@ class MemoryStore:
         self._plans: dict[str, bytes] = {}
         self._owners: dict[str, tuple[Owner, int]] = {}
         self._waiting = 0
+        self.progress = MemoryProgress()
         self.seals = MemorySeals(self.read)
         #: The views of this log, once somebody has looked (`views.views_of`).
         self.views: object = None
@@ -311,6 +313,9 @@ class MemoryStore:
     def transact(
         self, key: OutcomeKey, *, version: int, work: Callable[[Any], bytes], timeout_s: float
     ) -> bytes | None:
+        raise NotSupported("a log in memory is no database: it has no transactions", hint="use SQLite or Postgres")
+
+    def append_through(self, connection: Any, request: Append) -> AppendResult:
         raise NotSupported("a log in memory is no database: it has no transactions", hint="use SQLite or Postgres")
 
     def settle(self, key: OutcomeKey, *, version: int) -> bytes | None:

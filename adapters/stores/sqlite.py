@@ -35,13 +35,15 @@ from flowledger.events.store import (
 from flowledger.events.transactions import OutcomeKey
 
 from .batch import position_of
-from .schema import events, payloads, plans, sealed_heads, seals
+from .progressed import SqlProgress
+from .schema import attempt_claims, events, payloads, plans, sealed_heads, seals
 from .schema import streams as rows
 from .sealed import SqlSeals
 from .sqlite_append import SqliteWriter
 from .sqlite_board import SqliteBoard
 from .sqlite_file import SqliteFile, SqliteWays, Synchronous, parse_url
 from .sqlite_inbox import SqliteInbox
+from .sqlite_outbox import append_through
 from .sqlite_owners import SqliteOwners, now_us
 from .sqlite_transactions import LONGEST_S, SqliteTransactions
 
@@ -74,6 +76,7 @@ class SqliteStore:
         self._inbox = SqliteInbox(self._file)
         self._transactions = SqliteTransactions(self._file)
         self._appended = Condition()
+        self.progress = SqlProgress(SqliteWays(self._file), attempt_claims)
         self.seals = SqlSeals(SqliteWays(self._file), seals=seals, heads=sealed_heads, events=events)
 
     @classmethod
@@ -221,6 +224,9 @@ class SqliteStore:
         self, key: OutcomeKey, *, version: int, work: Callable[[Any], bytes], timeout_s: float
     ) -> bytes | None:
         return self._transactions.transact(key, version=version, work=work, timeout_s=timeout_s)
+
+    def append_through(self, connection: Any, request: Append) -> AppendResult:
+        return append_through(self._file.path, connection, request)
 
     def settle(self, key: OutcomeKey, *, version: int) -> bytes | None:
         return self._transactions.settle(key, version=version)

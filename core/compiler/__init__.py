@@ -66,6 +66,7 @@ def _compile(part: Part[Any], registry: Registry, executor: str | None, on_failu
         on_failure=mode,
         fingerprint=fingerprint,
         document=document,
+        prioritised=any(node.priority for node in draft.nodes),
         without_revert=tuple(_without_revert(draft)),
         growth=Expander(binder, draft.nodes) if any(node.expansion is not None for node in draft.nodes) else None,
     )

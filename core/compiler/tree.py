@@ -91,7 +91,8 @@ def _place(draft: Draft, level: _Level, part: Part[Any], atom: Atom[Any] | None,
         spec, lane = specs.of(atom)
         node = Node(
             number=number, path=path, name=name, pattern="task", parent=parent.number, scope=level.scope, lane=lane,
-            preds=preds, children=_NONE, task=spec, provides=part.given_provides or atom.definition.provides,
+            priority=atom.definition.options.priority, preds=preds, children=_NONE, task=spec,
+            provides=part.given_provides or atom.definition.provides,
         )  # fmt: skip
         draft.wanted.update([id(value) for value in atom.bound.values()] if atom.bound else ())
     else:

@@ -11,18 +11,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec.structs import replace as replaced
+
 from flowledger.core.actions import Wait
 from flowledger.core.agenda import CONTROL
 from flowledger.core.evolve import ended
 from flowledger.core.flowing import may_start
 from flowledger.core.plan import Node, Plan
-from flowledger.core.ports import Appender, Clock, Ids, Listeners, Post
+from flowledger.core.ports import Appender, Clock, Ids, Listeners, Post, ProgressNotes
 from flowledger.core.state import Ended, State
 from flowledger.core.values import Values
 from flowledger.events import facts
 from flowledger.events.envelope import Envelope
 from flowledger.events.errors import FlowledgerError, StoreError
-from flowledger.events.facts import Event, Phase
+from flowledger.events.facts import Event, OutcomeIgnored, Phase, Progress
 from flowledger.events.failure import Failure
 from flowledger.events.transactions import Transactions
 
@@ -55,6 +57,7 @@ class Services:
     resources: ResourcePool
     listeners: Listeners
     post: Post
+    notes: ProgressNotes
     transactions: Transactions
     actor: str
     inline_bytes: int
@@ -92,6 +95,8 @@ class ActiveRun(ABC):
         self.polls_due: set[int] = set()
         self.poll_counts: dict[int, int] = {}  # all polls of this try, also the ones between two lines of the log
         self.poll_logged_us: dict[int, int] = {}
+        self.said: dict[int, Progress] = {}  # how far bodies have got that run, by their last word
+        self.noted = False  # whether any has ever said so
         self.settling = 0  # transactions whose time is over and that are being declared lost
         self.lost = False
         self.giving_up: str | None = None  # why this process lets go of the run as soon as no body runs here
@@ -186,10 +191,16 @@ class ActiveRun(ABC):
         """Whether a body should stop: its scope fails, or the run is not this process's any more (D1)."""
         return self.lost or (phase == "execute" and not may_start(self.state, node.scope))
 
-    def progressed(self, node: Node, attempt: int, fraction: float, message: str) -> None:
-        """A body says how far it has got: told to who listens, kept nowhere."""
-        if not self.lost:
-            self.services.listeners.progress(self.run_id, node.path, attempt, fraction, message)
+    def progressed(self, attempt: Attempt, progress: Progress) -> None:
+        """A body says how far it has got, on its own thread: told to who listens, noted for who looks (F2)."""
+        if self.lost or self.live.get(attempt.node.number) is not attempt:
+            return
+        path, fraction, message = attempt.node.path, progress.fraction, progress.message
+        self.services.listeners.progress(self.run_id, path, attempt.attempt, fraction, message)
+        if attempt.phase == "execute":
+            self.said[attempt.node.number] = progress
+            self.noted = True
+            self.services.notes.put(self.run_id, path, attempt.try_, attempt.attempt, progress)
 
     def deadline_us(self, node: Node) -> int | None:
         """When all attempts and polls of the atom's try must be over; suspended time does not count (G2)."""
@@ -199,6 +210,13 @@ class ActiveRun(ABC):
         first = self.state.first_started_us.get(node.number)
         started = self.services.clock.now_us() - self.state.suspended_us if first is None else first
         return started + self.state.suspended_us + round(task.deadline_s * 1e6)
+
+    def late(self, number: int) -> tuple[OutcomeIgnored, ...]:
+        """What came too late of the execute of an atom that is being reverted (C4), each with its result."""
+        return tuple(self._whole(late) for late in self.state.late.get(number, ()))
+
+    def _whole(self, late: OutcomeIgnored) -> OutcomeIgnored:
+        return late if late.moved is None else replaced(late, result=facts.Raw(self.moved[late.moved]), moved=None)
 
     def ended(self, number: int) -> Ended:
         """How the execute of an atom ended that is being reverted."""

@@ -10,18 +10,20 @@ import asyncio
 import inspect
 import traceback as tracebacks
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from logging import LoggerAdapter, getLogger
 from typing import Any, NamedTuple, Protocol
 
-from flowledger.core.context import RUNNING, TaskContext
+from flowledger.core.context import RUNNING, OtherOutcome, TaskContext
 from flowledger.core.plan import Call, Node
 from flowledger.core.state import Ended
 from flowledger.events.errors import Hold, NotReady, PayloadTooLarge, Permanent, StoreError, UnserialisableResult
-from flowledger.events.facts import Phase
+from flowledger.events.facts import OutcomeIgnored, Phase, Progress
 from flowledger.events.failure import Failure, FailureKind
 
 MESSAGE_CHARS = 4_000
+PROGRESS_CHARS = 200
 TRACEBACK_CHARS = 16_000
 CAUSES = 5
 
@@ -90,7 +92,7 @@ class Host(Protocol):
         """Whether the body should stop."""
         ...
 
-    def progressed(self, node: Node, attempt: int, fraction: float, message: str) -> None:
+    def progressed(self, attempt: Attempt, progress: Progress) -> None:
         """The body says how far it has got."""
         ...
 
@@ -100,6 +102,10 @@ class Host(Protocol):
 
     def ended(self, number: int) -> Ended:
         """In a revert: how execute ended."""
+        ...
+
+    def late(self, number: int) -> tuple[OutcomeIgnored, ...]:
+        """In a revert: what came too late."""
         ...
 
 
@@ -140,6 +146,7 @@ class Attempt:
                 deadline=_at(self.deadline_us),
                 log=LoggerAdapter(_LOG, {"run": run_id, "path": node.path, "attempt": self.attempt}),
                 outcome=self.ended,
+                other_outcomes=tuple(self._other(late) for late in self.late),
                 on_progress=self._progressed,
                 is_cancelled=self.is_cancelled,
             )
@@ -156,6 +163,18 @@ class Attempt:
         return self._host.max_bytes
 
     @property
+    def late(self) -> tuple[OutcomeIgnored, ...]:
+        """In a revert: what came too late of its execute (C4)."""
+        return self._host.late(self.node.number) if self.phase == "revert" else ()
+
+    def _other(self, late: OutcomeIgnored) -> OtherOutcome:
+        result = None
+        if late.outcome == "succeeded" and self.node.task is not None:
+            with suppress(Exception):  # it has been read once; a type that has changed since must not end a revert
+                result = self.node.task.result.load(bytes(late.result))
+        return OtherOutcome(attempt=late.attempt, outcome=late.outcome, result=result, failure=late.failure)
+
+    @property
     def ended(self) -> Ended | None:
         """In a revert: how execute ended."""
         return self._host.ended(self.node.number) if self.phase == "revert" else None
@@ -167,7 +186,7 @@ class Attempt:
             self.limit = None
 
     def _progressed(self, fraction: float, message: str) -> None:
-        self._host.progressed(self.node, self.attempt, fraction, message)
+        self._host.progressed(self, Progress(fraction=fraction, message=message[:PROGRESS_CHARS]))
 
     def is_cancelled(self) -> bool:
         """Whether the body should stop."""

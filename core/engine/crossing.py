@@ -25,6 +25,7 @@ def packed(attempt: Attempt) -> bytes:
         arguments={name: msgspec.Raw(content) for name, content in attempt.packed.items()},
         deadline_us=attempt.deadline_us,
         ended=attempt.ended,
+        late=attempt.late,
         max_bytes=attempt.max_bytes,
     )
     return encoded(request)

@@ -332,6 +332,8 @@ class RunDriver(ActiveRun):
         for attempt in self.starting:  # taken, never started
             self.slots(settling.lane_of(attempt)).give()
         self.starting.clear()
+        if self.noted:
+            self.services.notes.forget(self.run_id)
         self.services.loop.create_task(self._finish(error))
 
     async def _finish(self, error: FlowledgerError | None) -> None:

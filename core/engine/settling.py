@@ -43,11 +43,16 @@ def settle(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
 def _ignore(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
     if isinstance(outcome, Unready | Lost | Unsettled):
         return
+    late = attempt.phase == "execute"
+    result, moved = run.keep(outcome.content) if late and isinstance(outcome, Returned) else (facts.NULL, None)
     event = facts.OutcomeIgnored(
         try_=attempt.try_,
         attempt=attempt.attempt,
         phase=attempt.phase,
         outcome="succeeded" if isinstance(outcome, Returned) else "failed",
+        result=result,
+        moved=moved,
+        failure=outcome.failure if late and isinstance(outcome, Raised) else None,
     )
     run.draft(run.plan.by_path[attempt.node.path], event)  # its expansion may have been dropped (E7)
 
@@ -104,6 +109,7 @@ def _succeed(run: ActiveRun, number: int, content: bytes, *, try_: int, attempt:
         result=result,
         moved=moved,
         polls=_polls(run, number),
+        progress=run.said.pop(number, None),
     )
     run.draft(number, event)
 
@@ -160,6 +166,7 @@ def fail(
         until=None if final else until,
         polls=_polls(run, number),
         still_running=still_running,
+        progress=run.said.pop(number, None),
     )
     run.draft(number, event)
 

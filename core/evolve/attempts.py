@@ -10,7 +10,7 @@ from flowledger.core.stored import Result
 from flowledger.events import facts
 
 from .bodies import body_ended, leave_wait, settle_body, try_again, wait
-from .stepping import Evolvers, nothing, step, step_run
+from .stepping import Evolvers, step, step_run
 
 
 def _task_started(state: State, number: int, event: facts.TaskStarted, name: str) -> None:
@@ -114,6 +114,12 @@ def _task_interrupted(state: State, number: int, event: facts.TaskInterrupted, n
     settle_body(state, number, was_running)
 
 
+def _outcome_ignored(state: State, number: int, event: facts.OutcomeIgnored, name: str) -> None:
+    """It changes nothing; a revert of the same try may want to know (C4)."""
+    if event.phase == "execute" and event.try_ == state.tries[number]:
+        state.late[number] = (*state.late.get(number, ()), event)
+
+
 EVOLVERS: Evolvers = {
     facts.TaskStarted: _task_started,
     facts.TaskWaiting: _task_waiting,
@@ -121,5 +127,5 @@ EVOLVERS: Evolvers = {
     facts.TaskFailed: _task_failed,
     facts.TaskInterrupted: _task_interrupted,
     facts.TaskHeld: _task_held,
-    facts.OutcomeIgnored: nothing,
+    facts.OutcomeIgnored: _outcome_ignored,
 }

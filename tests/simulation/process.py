@@ -21,6 +21,7 @@ from flowledger.core.engine.run import RunDriver
 from flowledger.core.engine.slots import Slots
 from flowledger.events.envelope import StoredEvent
 from flowledger.events.errors import Fenced, Refused, StoreError, StoreUnavailable
+from flowledger.events.facts import Progress
 from flowledger.events.requests import Suspend
 from flowledger.events.store import FINAL, Append, Appended, AppendResult, Owner, Store
 
@@ -68,7 +69,7 @@ class Process(Runtime):
             loop=self.loop, appender=Wire(self), clock=world, ids=Ids(world),
             lanes={lane: Lane(bodies, Slots(capacity, ahead=ahead)) for lane in ("threads", "async")},
             resources=ResourcePool({}, lambda _: {}), listeners=Deaf(), post=self.mailroom,
-            transactions=world.store, actor=name,
+            transactions=world.store, notes=Forgetful(), actor=name,
             inline_bytes=65_536, max_bytes=1 << 24,
         )  # fmt: skip
         self._seen_us = world.now_us()
@@ -314,6 +315,14 @@ class Ids:
 
     def random(self) -> float:
         return self._world.chance.random()
+
+
+class Forgetful:
+    """Nobody looks how far bodies have got."""
+
+    def put(self, run_id: str, path: str, try_: int, attempt: int, progress: Progress) -> None: ...
+
+    def forget(self, run_id: str) -> None: ...
 
 
 class Deaf:

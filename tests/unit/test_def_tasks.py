@@ -208,7 +208,6 @@ def test_the_context_is_refused_outside_a_body() -> None:
     ("options", "words"),
     [
         ({"queue": "probes"}, ["queue="]),
-        ({"priority": 3}, ["priority="]),
     ],
 )
 def test_options_of_later_versions_say_so_and_what_serves_now(

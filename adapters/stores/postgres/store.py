@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Select, select
 
-from flowledger.adapters.stores.schema import pg_events, pg_sealed_heads, pg_seals
+from flowledger.adapters.stores.progressed import SqlProgress
+from flowledger.adapters.stores.schema import pg_attempt_claims, pg_events, pg_sealed_heads, pg_seals
 from flowledger.adapters.stores.schema import pg_payloads as payloads
 from flowledger.adapters.stores.schema import pg_plans as plans
 from flowledger.adapters.stores.schema import pg_streams as rows
@@ -45,6 +46,7 @@ from .database import PostgresDatabase
 from .following import event_of, followed, place_of
 from .inbox import PostgresInbox
 from .location import Location, locate
+from .outbox import PostgresOutbox
 from .owners import PostgresOwners
 from .side import Side
 from .statements import Statements
@@ -85,8 +87,10 @@ class PostgresStore:
         self._owners = PostgresOwners(self._database, self._side)
         self.board = PostgresBoard(self._database)
         ways = PostgresWays(self._database)
+        self.progress = SqlProgress(ways, pg_attempt_claims)
         self.seals = SqlSeals(ways, seals=pg_seals, heads=pg_sealed_heads, events=pg_events)
         self._inbox = PostgresInbox(self._database, self._texts, self._side)
+        self._outbox = PostgresOutbox(self._database)
         self._transactions = PostgresTransactions(self._database)
 
     @classmethod
@@ -238,6 +242,9 @@ class PostgresStore:
         self, key: OutcomeKey, *, version: int, work: Callable[[Any], bytes], timeout_s: float
     ) -> bytes | None:
         return self._transactions.transact(key, version=version, work=work, timeout_s=timeout_s)
+
+    def append_through(self, connection: Any, request: Append) -> AppendResult:
+        return self._outbox.append_through(connection, request)
 
     def settle(self, key: OutcomeKey, *, version: int) -> bytes | None:
         return self._transactions.settle(key, version=version)
