@@ -17,7 +17,7 @@ PYTHON ?= $(shell for candidate in python3.14 python3.13 python3.12 python3.11 p
 
 .PHONY: help
 help: ## list what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 # -- setting up ---------------------------------------------------------------------------------
 
@@ -98,16 +98,18 @@ demo-clean: setup ## revert the demo, and prove that no process is left
 	@$(BIN)/flowledger demo --clean
 
 .PHONY: bench-short
-bench-short: setup ## the figures of the speed budget, a minute or two
+bench-short: setup ## the main figures beside the floor, taskflow, dbos, absurd, celery: about ten minutes
 	@$(BIN)/python benchmarks/run.py --short
 
 .PHONY: bench
-bench: setup ## the figures of the speed budget, in full
-	@$(BIN)/python benchmarks/run.py
+bench: setup ## all figures, in full, and docs/benchmarks.md anew
+	@$(BIN)/python benchmarks/run.py --record
 
-.PHONY: bench-postgres
-bench-postgres: setup ## the figures of a log in Postgres beside dbos and absurd, about ten minutes
-	@$(BIN)/python benchmarks/run.py postgres
+bench-%: setup ## one of: flat taskflow sqlite postgres fanout jobs memory starting prefect pgbench
+	@$(BIN)/python benchmarks/run.py $*
+
+profile-%: setup ## where the time goes in one of: memory sqlite postgres many (a flame graph, and time by layer)
+	@$(BIN)/python benchmarks/profiling.py $*
 
 # -- shipping -----------------------------------------------------------------------------------
 

@@ -13,16 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
-from statistics import median
 from typing import Any
 
 from benchmarks import peers
 from benchmarks.measuring import HERE, ROOT, Figure, in_fresh_process
 from benchmarks.postgres_server import Server, server
-
-Measured = dict[str, Any]
-Rounds = dict[str, list[Measured]]
-Measure = Callable[..., Measured]
+from benchmarks.turns import Measure, Measured, Rounds, by_turns, counted, judged, of, peer, ratio
 
 OURS = HERE / "postgres_flowledger.py"
 FLOOR = HERE / "postgres_floor.py"
@@ -45,69 +41,77 @@ def postgres(*, short: bool) -> Iterator[Figure]:
 
 def linear(on: Server, *, rounds: int, n: int = 1_000) -> Iterator[Figure]:
     """One run, one task after the other."""
-    got = _by_turns(rounds, {
+    got = by_turns(rounds, {
         "floor": partial(in_fresh_process, FLOOR, "commits", on.url("floor"), n),
         "ours": partial(in_fresh_process, OURS, "linear", on.url("flow"), n, "inline"),
         "ours, threads": partial(in_fresh_process, OURS, "linear", on.url("flow"), n, "threads"),
-        "absurd": partial(_peer, ABSURD, "linear", on.url("absurd"), n),
-        "dbos": partial(_peer, DBOS, "linear", on.url("dbos"), n),
+        "absurd": partial(peer, ABSURD, "linear", on.url("absurd"), n),
+        "dbos": partial(peer, DBOS, "linear", on.url("dbos"), n),
     })  # fmt: skip
     figure = partial(Figure, "pg linear")
-    yield figure("one-row commits", "1/s", _of(got, "floor", "rate"))
+    yield figure("one-row commits", "1/s", of(got, "floor", "rate"))
     for name in ("ours", "ours, threads", "absurd", "dbos"):
         yield from _costs(figure, name, got[name])
     ours = got["ours"]
-    yield _judged(figure("ours: appends committed per task", "", _of(got, "ours", "own_commits"), "1.0"), most=1.005)
-    yield _judged(figure("ours: statements per task", "", _counted(ours, "statements"), "≤ 1.1"), most=1.1)
-    yield _judged(figure("ours / one-row commits", "", _ratio(got, "ours", "floor"), "≥ 0.5"), least=0.5)
-    yield _judged(figure("threads / one-row commits", "", _ratio(got, "ours, threads", "floor")))
-    yield _judged(figure("ours / absurd", "times", _ratio(got, "ours", "absurd"), "≥ 2"), least=2)
-    yield _judged(figure("ours / dbos", "times", _ratio(got, "ours", "dbos"), "≥ 5"), least=5)
+    yield judged(figure("ours: appends committed per task", "", of(got, "ours", "own_commits"), "1.0"), most=1.005)
+    yield judged(figure("ours: statements per task", "", counted(ours, "statements"), "≤ 1.1"), most=1.1)
+    yield judged(figure("ours / one-row commits", "", ratio(got, "ours", "floor"), "≥ 0.5"), least=0.5)
+    yield judged(figure("threads / one-row commits", "", ratio(got, "ours, threads", "floor")))
+    yield judged(figure("ours / absurd", "times", ratio(got, "ours", "absurd"), "≥ 2"), least=2)
+    yield judged(figure("ours / dbos", "times", ratio(got, "ours", "dbos"), "≥ 5"), least=5)
 
 
 def slow_disk(on: Server, *, rounds: int, n: int = 300) -> Iterator[Figure]:
     """The same where `commit_delay` makes a commit take 2 ms more."""
-    got = _by_turns(rounds, {
+    got = by_turns(rounds, {
         "floor": partial(in_fresh_process, FLOOR, "commits", on.url("floor_slow"), n),
         "ours": partial(in_fresh_process, OURS, "linear", on.url("flow_slow"), n, "inline"),
     })  # fmt: skip
     figure = partial(Figure, "pg linear, 2 ms disk")
-    yield figure("one-row commits", "1/s", _of(got, "floor", "rate"))
+    yield figure("one-row commits", "1/s", of(got, "floor", "rate"))
     yield from _costs(figure, "ours", got["ours"])
-    yield _judged(figure("ours / one-row commits", "", _ratio(got, "ours", "floor"), "≥ 0.85"), least=0.85)
+    yield judged(figure("ours / one-row commits", "", ratio(got, "ours", "floor"), "≥ 0.85"), least=0.85)
 
 
 def many(on: Server, *, rounds: int, runs: int = 500, n: int = 10) -> Iterator[Figure]:
     """Many runs at once in one process. Thread bodies: as many threads as the setting gives, and with 64."""
     events = runs * (2 * n + 4)
     ours = partial(in_fresh_process, OURS, "many", on.url("flow"), runs, n)
-    got = _by_turns(rounds, {
+    got = by_turns(rounds, {
         "async": partial(ours, "async"),
         "bare rows": partial(in_fresh_process, FLOOR, "batches", on.url("flow"), events, 1_000),
         "store alone": partial(in_fresh_process, OURS, "store", on.url("flow"), runs, n),
+        "engine alone": partial(in_fresh_process, OURS, "engine", "memory://", runs, n),
         "threads": partial(ours, "threads"),
         "64 threads": partial(ours, "threads", 64),
-        "absurd": partial(_peer, ABSURD, "many", on.url("absurd"), runs, n),
-        "dbos": partial(_peer, DBOS, "many", on.url("dbos"), runs, n),
+        "absurd": partial(peer, ABSURD, "many", on.url("absurd"), runs, n),
+        "dbos": partial(peer, DBOS, "many", on.url("dbos"), runs, n),
     })  # fmt: skip
     figure = partial(Figure, "pg many")
-    yield figure("bare rows, 1,000 to a commit", "events/s", _of(got, "bare rows", "rate"))
-    yield figure("store alone, same appends, 500 to a commit", "events/s", _of(got, "store alone", "event_rate"))
+    yield figure("bare rows, 1,000 to a commit", "events/s", of(got, "bare rows", "rate"))
+    yield figure("store alone, same appends, 500 to a commit", "events/s", of(got, "store alone", "event_rate"))
+    yield figure("engine alone, the log in memory", "events/s", of(got, "engine alone", "event_rate"))
     for name in ("async", "threads", "64 threads"):
         yield from _costs(figure, f"ours, {name}", got[name], commits="< 0.1", most=0.1)
-        yield figure(f"ours, {name}: append p50", "ms", _of(got, name, "p50_ms"))
-        yield figure(f"ours, {name}: append p99", "ms", _of(got, name, "p99_ms"))
-        yield figure(f"ours, {name}: events per commit", "", _of(got, name, "events_per_commit"))
+        yield figure(f"ours, {name}: append p50", "ms", of(got, name, "p50_ms"))
+        yield figure(f"ours, {name}: append p99", "ms", of(got, name, "p99_ms"))
+        yield figure(f"ours, {name}: events per commit", "", of(got, name, "events_per_commit"))
     for name in ("absurd", "dbos"):
         yield from _costs(figure, name, got[name])
-    per_event = _ratio(got, "async", "store alone", "event_rate", "event_rate")
-    yield _judged(
-        figure("ours, async / bare rows", "", _ratio(got, "async", "bare rows", "event_rate"), "≥ 0.5"), least=0.5
+    per_event = ratio(got, "async", "store alone", "event_rate", "event_rate")
+    yield judged(
+        figure("ours, async / bare rows", "", ratio(got, "async", "bare rows", "event_rate"), "≥ 0.5"), least=0.5
     )
     yield figure("ours, async / store alone", "", per_event)
+    yield figure("engine alone / bare rows: the most there can be", "", ratio(
+        got, "engine alone", "bare rows", "event_rate", "rate"))  # fmt: skip
+    yield figure("ours, async / engine and store one after the other", "", [
+        one * (1 / engine + 1 / store) for one, engine, store in zip(
+            of(got, "async", "event_rate"), of(got, "engine alone", "event_rate"),
+            of(got, "store alone", "event_rate"), strict=True)])  # fmt: skip
     for name in ("async", "threads"):
-        yield _judged(figure(f"ours, {name} / absurd", "times", _ratio(got, name, "absurd"), "≥ 7"), least=7)
-        yield _judged(figure(f"ours, {name} / dbos", "times", _ratio(got, name, "dbos"), "≥ 15"), least=15)
+        yield judged(figure(f"ours, {name} / absurd", "times", ratio(got, name, "absurd"), "≥ 7"), least=7)
+        yield judged(figure(f"ours, {name} / dbos", "times", ratio(got, name, "dbos"), "≥ 15"), least=15)
 
 
 def resume(on: Server, *, rounds: int, n: int = 1_000) -> Iterator[Figure]:
@@ -120,20 +124,20 @@ def resume(on: Server, *, rounds: int, n: int = 1_000) -> Iterator[Figure]:
             _killed(script, python, *arguments)
             got[name].append(in_fresh_process(script, "resume", *arguments, python=python))
     figure = partial(Figure, "pg resume")
-    yield _judged(figure("ours: to the first new task", "s", _of(got, "ours", "first_s"), "≤ 0.1"), most=0.1)
-    yield figure("ours: to the end", "s", _of(got, "ours", "total_s"))
-    yield figure("dbos: to the first new step", "s", _of(got, "dbos", "first_s"))
-    yield figure("dbos: to the end", "s", _of(got, "dbos", "total_s"))
+    yield judged(figure("ours: to the first new task", "s", of(got, "ours", "first_s"), "≤ 0.1"), most=0.1)
+    yield figure("ours: to the end", "s", of(got, "ours", "total_s"))
+    yield figure("dbos: to the first new step", "s", of(got, "dbos", "first_s"))
+    yield figure("dbos: to the end", "s", of(got, "dbos", "total_s"))
 
 
 def fold(on: Server, *, sizes: tuple[int, ...], rounds: int) -> Iterator[Figure]:
     """How fast a log comes back: read from the server, chain verified, decoded, folded; and the fold alone."""
     for n in sizes:
-        got = _by_turns(rounds, {"ours": partial(in_fresh_process, OURS, "fold", on.url("flow"), n)})
+        got = by_turns(rounds, {"ours": partial(in_fresh_process, OURS, "fold", on.url("flow"), n)})
         events = f"{got['ours'][0]['events']:,} events"
-        loads = Figure("pg replay", f"{events}: read to folded", "events/s", _of(got, "ours", "load_rate"), "≥ 50,000")
-        yield _judged(loads, least=50_000)
-        yield Figure("pg replay", f"{events}: fold alone", "events/s", _of(got, "ours", "fold_rate"))
+        loads = Figure("pg replay", f"{events}: read to folded", "events/s", of(got, "ours", "load_rate"), "≥ 50,000")
+        yield judged(loads, least=50_000)
+        yield Figure("pg replay", f"{events}: fold alone", "events/s", of(got, "ours", "fold_rate"))
 
 
 def idle(on: Server, *, seconds: int) -> Iterator[Figure]:
@@ -147,8 +151,8 @@ def idle(on: Server, *, seconds: int) -> Iterator[Figure]:
 
     asked = {
         "ours": partial(in_fresh_process, OURS, "idle", on.url("flow"), seconds),
-        "absurd": partial(_peer, ABSURD, "idle", on.url("absurd"), seconds),
-        "dbos": partial(_peer, DBOS, "idle", on.url("dbos"), seconds),
+        "absurd": partial(peer, ABSURD, "idle", on.url("absurd"), seconds),
+        "dbos": partial(peer, DBOS, "idle", on.url("dbos"), seconds),
     }
     threads = [threading.Thread(target=measure, args=(name, ask)) for name, ask in asked.items()]
     for thread in threads:
@@ -159,7 +163,7 @@ def idle(on: Server, *, seconds: int) -> Iterator[Figure]:
         figure = Figure("pg idle", f"{name}: statements", "1/s", [found[name]["per_s"]])
         if name == "ours":
             figure.target = "≤ 1"
-            figure = _judged(figure, most=1)
+            figure = judged(figure, most=1)
         yield figure
 
 
@@ -170,18 +174,6 @@ def _versions() -> dict[str, str]:
 
 
 # -- measuring ----------------------------------------------------------------------------------
-
-
-def _by_turns(rounds: int, measures: dict[str, Measure]) -> Rounds:
-    got: Rounds = {name: [] for name in measures}
-    for _ in range(rounds):
-        for name, measure in measures.items():
-            got[name].append(measure())
-    return got
-
-
-def _peer(script: Any, *arguments: object) -> Measured:
-    return dict(in_fresh_process(script, *arguments, python=peers.python()))
 
 
 def _killed(script: Any, python: str, *arguments: object) -> None:
@@ -202,33 +194,9 @@ def _costs(
     """What a task has cost, whoever ran it."""
     yield figure(f"{who}: tasks", "1/s", [one["rate"] for one in got])
     yield figure(f"{who}: client CPU per task", "ms", [one["cpu_ms"] for one in got])
-    counted = figure(f"{who}: commits per task", "", [one["commits"] for one in got], commits)
-    yield counted if most is None else _judged(counted, most=most)
+    committed = figure(f"{who}: commits per task", "", [one["commits"] for one in got], commits)
+    yield committed if most is None else judged(committed, most=most)
     with suppress(LookupError):
-        yield figure(f"{who}: statements per task", "", _counted(got, "statements"))
+        yield figure(f"{who}: statements per task", "", counted(got, "statements"))
     yield figure(f"{who}: WAL per task", "B", [one["wal_bytes"] for one in got])
     yield figure(f"{who}: tables and indexes per task", "B", [one["bytes"] for one in got])
-
-
-def _of(got: Rounds, who: str, what: str) -> list[float]:
-    return [float(one[what]) for one in got[who]]
-
-
-def _counted(got: list[Measured], what: str) -> list[float]:
-    """What only pg_stat_statements knows; raises `LookupError` where the server has it not."""
-    found = [float(one[what]) for one in got if one[what] is not None]
-    if not found:
-        raise LookupError(what)
-    return found
-
-
-def _ratio(got: Rounds, who: str, to: str, what: str = "rate", of: str = "rate") -> list[float]:
-    return [a / b for a, b in zip(_of(got, who, what), _of(got, to, of), strict=True)]
-
-
-def _judged(figure: Figure, *, least: float | None = None, most: float | None = None) -> Figure:
-    """Whether the median is where it ought to be."""
-    found = median(figure.samples)
-    if least is not None or most is not None:
-        figure.met = (least is None or found >= least) and (most is None or found <= most)
-    return figure

@@ -2,6 +2,8 @@
 
 linear URL N inline|threads     one run of N no-op tasks, one after the other
 many URL RUNS N async|threads [THREADS]    RUNS runs of N tasks at once
+store URL RUNS N                what `many` appends, by the store alone, all runs in each commit
+engine memory:// RUNS N         what `many` does, with the log in memory
 crash URL N KEY                 a run that kills its process half way
 resume URL N KEY                go on with it
 fold URL N                      a log of N tasks: read, verify, decode and fold it
@@ -154,6 +156,19 @@ def run_store(url: str, runs: int, n: int) -> dict[str, Any]:
     return {"event_rate": events / wall, "events": events}
 
 
+def run_engine(url: str, runs: int, n: int) -> dict[str, Any]:
+    """The engine with nothing behind it: what the same runs cost with their log in memory."""
+    app: Any = build(url)
+    app.run_many([app.straight(n, "async") for _ in range(50)])
+    events = app.runtime.appender.events
+    began = time.perf_counter()
+    app.run_many([app.straight(n, "async") for _ in range(runs)])
+    wall = time.perf_counter() - began
+    events = app.runtime.appender.events - events
+    app.close()
+    return {"event_rate": events / wall, "events": events}
+
+
 def _appends(runs: int, n: int) -> list[list[Append]]:
     """What runs in memory have asked to be appended, run by run."""
     memory: Any = build("memory://")
@@ -223,7 +238,7 @@ if __name__ == "__main__":
     what, where, *rest = sys.argv[1:]
     numbers = [int(argument) if argument.isdigit() else argument for argument in rest]
     measure: dict[str, Callable[..., dict[str, Any]]] = {
-        "linear": run_linear, "many": run_many, "crash": crash, "resume": resume, "store": run_store, "fold": run_fold,
-        "idle": run_idle,
+        "linear": run_linear, "many": run_many, "crash": crash, "resume": resume, "store": run_store,
+        "engine": run_engine, "fold": run_fold, "idle": run_idle,
     }  # fmt: skip
     print(json.dumps(measure[what](where, *numbers)))

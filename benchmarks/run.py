@@ -4,6 +4,12 @@
     taskflow  1,000 linear tasks, by turns with taskflow's serial engine in the same session: ≥ 300 times less CPU
     sqlite    one linear run on SQLite: 1.0 commits per task, ≥ 0.5 of the disk's one-row-commit rate
     postgres  the log in Postgres beside its floor, dbos and absurd: linear, 500 runs at once, resume, replay, idle
+    fanout    1,000 tasks side by side, beside the queues of dbos, absurd, procrastinate, and a chord of Celery
+    jobs      submitting, claiming, from submission to start, projecting
+    memory    per atom, per waiting run, of a process
+    starting  importing, `flowledger --help`
+    prefect   one flow of Prefect
+    pgbench   what the server does for 1, 8 and 32 clients
 
 JSON lines go to stdout as they come, the table for people to stderr. Everything is measured in fresh processes; ratios
 are taken within a round and travel, absolute times do not.
@@ -13,16 +19,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import peers
+from benchmarks import peers, report
 from benchmarks.measuring import HERE, Figure, in_fresh_process, machine, table
+from benchmarks.more_figures import fanout, jobs, memory, pgbench, prefect, starting
 from benchmarks.postgres_figures import postgres
+from benchmarks.turns import judged
 
 SIZES = (100, 1_000, 10_000, 100_000)
 PATTERNS = ("linear", "unordered", "graph")
@@ -38,7 +48,12 @@ def flat(*, short: bool) -> Iterator[Figure]:
                 figures = in_fresh_process(HERE / "noop.py", pattern, n, max(1, budget // n))
                 samples[n].append(figures["cpu_us"])
         for n in SIZES:
-            yield Figure("flat", f"{pattern}, {n:,} tasks", "us CPU/task", samples[n], "≤ 25" if n == 1_000 else "")
+            point = Figure("flat", f"{pattern}, {n:,} tasks", "us CPU/task", samples[n], more={
+                "plot": "us of CPU per task against tasks", "series": pattern, "x": n})  # fmt: skip
+            if (pattern, n) == ("linear", 1_000):
+                point.target = "≤ 25"
+                judged(point, most=25)
+            yield point
         medians = [sorted(samples[n])[rounds // 2] for n in SIZES]
         spread = max(medians) / min(medians)
         yield Figure("flat", f"{pattern}, largest/smallest", "", [spread], "≤ 1.5", spread <= 1.5)
@@ -73,26 +88,46 @@ def sqlite(*, short: bool) -> Iterator[Figure]:
 
 
 BENCHMARKS: dict[str, Callable[..., Iterator[Figure]]] = {
-    "flat": flat, "taskflow": taskflow, "sqlite": sqlite, "postgres": postgres,
+    "flat": flat, "taskflow": taskflow, "sqlite": sqlite, "postgres": postgres, "fanout": fanout, "jobs": jobs,
+    "memory": memory, "starting": starting, "prefect": prefect, "pgbench": pgbench,
 }  # fmt: skip
+#: What `--short` runs: the main rows.
+SHORT = ("flat", "taskflow", "sqlite", "postgres", "fanout", "starting")
 
 
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("names", nargs="*", metavar="NAME", help=f"which (all): {', '.join(BENCHMARKS)}")
-    options.add_argument("--short", action="store_true", help="fewer rounds: about two minutes for all")
+    options.add_argument("--short", action="store_true", help="fewer rounds, and only what has a short form")
+    options.add_argument("--record", action="store_true", help="keep the figures, and write docs/benchmarks.md anew")
     chosen = options.parse_args()
     unknown = set(chosen.names) - set(BENCHMARKS)
     if unknown:
         options.error(f"no benchmark {', '.join(sorted(unknown))}: there are {', '.join(BENCHMARKS)}")
-    print(json.dumps({"benchmark": "machine", **machine()}), flush=True)
+    every: list[Figure] = []
+    for name in chosen.names or (SHORT if chosen.short else BENCHMARKS):
+        every += _measured(name, short=chosen.short, recorded=chosen.record)
+    if chosen.record:
+        report.write(titles())
+    print(table(every), file=sys.stderr)
+    return int(any(figure.met is False for figure in every))
+
+
+def titles() -> dict[str, str]:
+    """What each benchmark is about, for the page."""
+    return {name: (measure.__doc__ or "").strip() for name, measure in BENCHMARKS.items()}
+
+
+def _measured(name: str, *, short: bool, recorded: bool) -> list[Figure]:
+    about = {**machine(), "short": short, "at": time.strftime("%Y-%m-%d %H:%M")}
+    print(json.dumps({"benchmark": "machine", **about}), flush=True)
     figures: list[Figure] = []
-    for name in chosen.names or BENCHMARKS:
-        for figure in BENCHMARKS[name](short=chosen.short):
-            print(figure.as_json(), flush=True)
-            figures.append(figure)
-    print(table(figures), file=sys.stderr)
-    return int(any(figure.met is False for figure in figures))
+    for figure in BENCHMARKS[name](short=short):
+        print(figure.as_json(), flush=True)
+        figures.append(figure)
+    if recorded:
+        report.record(name, {**about, "load_after": os.getloadavg()[0]}, figures)
+    return figures
 
 
 if __name__ == "__main__":

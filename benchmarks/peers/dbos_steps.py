@@ -1,6 +1,6 @@
 """DBOS on Postgres: the shapes of `postgres_flowledger.py`, sequential steps in one workflow, no-op. Prints JSON.
 
-    linear URL N | many URL WORKFLOWS N | crash URL N KEY | resume URL N KEY | idle URL SECONDS
+    linear URL N | many URL WORKFLOWS N | fanout URL N | crash URL N KEY | resume URL N KEY | idle URL SECONDS
 
 Runs in the environment of the peers, which has no flowledger. Set up as its documentation says: a Postgres system
 database, defaults, `DBOS.start_workflow` for what runs side by side.
@@ -65,6 +65,24 @@ def run_many(url: str, workflows: int, n: int) -> dict[str, Any]:
     return figures
 
 
+@DBOS.workflow()  # type: ignore[untyped-decorator]
+def job() -> None:
+    pass
+
+
+def fanout(url: str, n: int) -> dict[str, Any]:
+    """Jobs of a queue, as its documentation has it for work side by side."""
+    launch(url)
+    queue = DBOS.register_queue("bench")
+    for handle in [queue.enqueue(job) for _ in range(20)]:
+        handle.get_result()
+    with counting(url, n) as figures:
+        for handle in [queue.enqueue(job) for _ in range(n)]:
+            handle.get_result()
+    DBOS.destroy()
+    return figures
+
+
 def crash(url: str, n: int, key: str) -> dict[str, Any]:
     global kill_at
     kill_at = n // 2
@@ -95,5 +113,12 @@ def run_idle(url: str, seconds: int) -> dict[str, Any]:
 if __name__ == "__main__":
     what, where, *rest = sys.argv[1:]
     numbers = [int(argument) if argument.isdigit() else argument for argument in rest]
-    measure = {"linear": run_linear, "many": run_many, "crash": crash, "resume": resume, "idle": run_idle}
+    measure = {
+        "linear": run_linear,
+        "many": run_many,
+        "crash": crash,
+        "resume": resume,
+        "idle": run_idle,
+        "fanout": fanout,
+    }
     print(json.dumps(measure[what](where, *numbers)))

@@ -28,7 +28,8 @@ from .wire import original, stored
 
 #: How long appends gather before others are told.
 COALESCE_S: Final = 0.02
-#: How long after they have been told of events they are told again, while events keep coming.
+#: While more appends than this come between two hints, the next hint comes so much later.
+BUSY_APPENDS: Final = 8
 TELL_GAP_S: Final = 0.1
 #: Without any hint, somebody who waits looks so often.
 POLL_S: Final = 1.0
@@ -69,7 +70,8 @@ class Side:
         self._failing_since = 0.0
         # Telling others, and being told
         self._dirty: dict[str, float] = {}  # what to tell, and when
-        self._events_told_at = float("-inf")
+        self._appends = self._appends_told = 0
+        self._not_before = float("-inf")  # tell of events
         self._waiting = 0
         self._expecting: dict[str, int] = {}  # who waits for mail
         self._listening = False
@@ -107,6 +109,7 @@ class Side:
 
     def appended(self) -> None:
         """Something has been committed here: soon tell others, and at once who waits here."""
+        self._appends += 1
         self._changed_here(_EVENTS, waited_for=self._waiting > 0)
 
     def sent(self) -> None:
@@ -117,7 +120,7 @@ class Side:
         ring = False
         if what not in self._dirty:
             due = monotonic() + COALESCE_S
-            self._dirty[what] = due if what == _MAIL else max(due, self._events_told_at + TELL_GAP_S)
+            self._dirty[what] = due if what == _MAIL else max(due, self._not_before)
             ring = True
         if waited_for and what not in self._hints:
             self._hints.add(what)
@@ -310,7 +313,8 @@ class Side:
             if last or now >= due:
                 del self._dirty[what]
                 if what == _EVENTS:
-                    self._events_told_at = now
+                    busy = self._appends - self._appends_told > BUSY_APPENDS
+                    self._appends_told, self._not_before = self._appends, now + TELL_GAP_S if busy else now
                 self._execute(_NOTIFY, self._channel, what)
 
     def _hear(self, connection: GuardedConnection) -> None:

@@ -1,0 +1,1 @@
+INSERT INTO bench (payload) VALUES (decode(repeat('ab', 250), 'hex'));
