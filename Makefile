@@ -37,10 +37,30 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(STAMP)
 
+# A second version of Python, for the test that both decide alike (R15): only with what that needs. Where there is none
+# the test is skipped, and says so.
+OTHER := $(VENV)-other
+OTHER_PYTHON ?= $(shell own=$$($(BIN)/python -c 'import sys; print(sys.version_info[:2])' 2>/dev/null); \
+	for candidate in python3.14 python3.13 python3.12 python3.11 $$HOME/.pyenv/versions/3.1[1-4]*/bin/python; do \
+	version=$$("$$candidate" -c 'import sys, venv, ensurepip; print(sys.version_info[:2])' 2>/dev/null) \
+	&& test "$$version" != "$$own" && echo "$$candidate" && break; done)
+
+.PHONY: other-python
+other-python: $(OTHER)/.set-up ## make .venv-other with a second version of Python, where there is one
+
+$(OTHER)/.set-up: $(STAMP)
+	@if [ -z "$(OTHER_PYTHON)" ]; then echo "no second version of Python was found: what compares two is skipped"; exit 0; fi; \
+	echo "making $(OTHER) with $(OTHER_PYTHON)"; \
+	$(BIN)/python -m pip list --format=freeze --disable-pip-version-check 2>/dev/null \
+		| grep -iE '^(msgspec|pydantic|python.ulid|typing.extensions)==' > $(VENV)/other.txt; \
+	"$(OTHER_PYTHON)" -m venv --clear $(OTHER) \
+		&& $(OTHER)/bin/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/other.txt \
+		&& touch $@ || echo "$(OTHER) could not be made: what compares two versions of Python is skipped"
+
 # -- checking -----------------------------------------------------------------------------------
 
 .PHONY: test
-test: setup lint types ## set up, then all checks and all tests
+test: setup other-python lint types ## set up, then all checks and all tests
 	@$(BIN)/pytest -n $(JOBS)
 
 .PHONY: test-fast

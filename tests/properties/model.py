@@ -86,6 +86,7 @@ class Model:
     calls: list[Call] = field(default_factory=list[Call])
     broken: bool = False  # a revert has failed for good (D5)
     suspension: Literal["none", "asked", "suspended"] = "none"
+    unwanted: bool = False  # it was over, and is undone on request (G5)
     cancelled: Literal["", "revert", "keep"] = ""  # somebody has given the run up (G4)
 
     def __post_init__(self) -> None:
@@ -323,7 +324,15 @@ class Model:
     @property
     def keeps(self) -> bool:
         """What a failure of the root leaves standing (D3, G4)."""
+        if self.unwanted:
+            return False
         return self.cancelled == "keep" if self.cancelled else self.spec.on_failure == "stop"
+
+    def reopen(self) -> None:
+        """Somebody wants a run undone that is over (G5)."""
+        self.status, self.broken, self.cancelled, self.unwanted = "RUNNING", False, "", True
+        self.suspension = "none"  # an end that came before it was suspended
+        self.scopes[ROOT].state = "FAILING"
 
     def calm(self) -> bool:
         """No body runs, as far as the log says (G2: suspend waits for running bodies, not for waiting ones)."""

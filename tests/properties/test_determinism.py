@@ -24,6 +24,7 @@ from flowledger.core.states import RUN as RUN_TABLE
 from flowledger.events.envelope import Envelope
 from tests.crash import corpus
 from tests.crash.job import Row
+from tests.golden.record import HERE, History
 from tests.properties.digests import Recorded, digest
 from tests.properties.running import run
 from tests.properties.spec import Spec
@@ -31,6 +32,7 @@ from tests.properties.strategies import specs
 
 ROOT = Path(__file__).parents[2]
 SEEDS = range(10)
+HISTORIES = sorted(HERE.glob("*/*.json"))
 
 #: Where the state of a node must have a way on, for an action to be offered: table and triggers of its consequences.
 CONSEQUENCES: dict[Kind, tuple[Table, tuple[str, ...]]] = {
@@ -73,9 +75,38 @@ def test_rel_r15_ten_hash_seeds_give_one_state_and_one_decision_at_every_prefix(
     assert all(answer == answers[0] for answer in answers)
 
 
-def _answer(logs: bytes, seed: int) -> list[str]:
+@pytest.fixture
+def other_python() -> Path:
+    """A second version of Python, with what the core needs."""
+    python = ROOT / ".venv-other" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("no second version of Python here: `make other-python` makes .venv-other, where there is one")
+    code = "import sys; print(*sys.version_info[:2])"
+    version = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert tuple(map(int, version)) != sys.version_info[:2]
+    return python
+
+
+def test_rel_r15_two_versions_of_python_give_one_state_and_one_decision_at_every_prefix(other_python: Path) -> None:
+    # Given a log of each flow of the corpus, and those of the releases
+    logs = msgspec.json.encode([*recorded(), *golden()])
+
+    # When another version of Python folds them, under two hash seeds
+    answers = [_answer(logs, seed, other_python) for seed in (0, 1)]
+
+    # Then it comes to what this one says
+    assert answers == [_answer(logs, 0)] * 2
+
+
+def golden() -> list[Recorded]:
+    """The logs of all releases."""
+    histories = [msgspec.json.decode(path.read_bytes(), type=History) for path in HISTORIES]
+    return [Recorded(history.flow, history.run_id, history.rows) for history in histories]
+
+
+def _answer(logs: bytes, seed: int, python: Path | str = sys.executable) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.properties.digests"],
+        [python, "-m", "tests.properties.digests"],
         input=logs, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": str(seed)}, capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()

@@ -37,6 +37,7 @@ class Witness:
         self._follower = Follower(Model(spec), paths_of(spec))
         self._head = GENESIS
         self._epoch = 0
+        self._answered: set[str] = set()
 
     @property
     def model(self) -> Model:
@@ -44,7 +45,7 @@ class Witness:
 
     def stored(self, request: Append) -> None:
         """The store took these events."""
-        if self.state.status in FINAL and {event.type for event in request.events} != {"RequestRefused"}:
+        if self.state.status in FINAL and not _answers(request):
             raise Unsafe(f"an append to a run that is {self.state.status}")
         if request.epoch < self._epoch:
             raise Unsafe(f"an append under epoch {request.epoch} after one under {self._epoch}")
@@ -69,8 +70,12 @@ class Witness:
         self._note(envelope)
 
     def _note(self, envelope: Envelope) -> None:
-        """C1: a body runs only after its start is durable, with the arguments it was started with."""
+        """C1: a body runs only after its start is durable, with the arguments it was started with. G1: one answer."""
         event = envelope.event
+        if isinstance(event, facts.RequestAccepted | facts.RequestRefused | facts.SignalReceived):
+            if event.request in self._answered:
+                raise Unsafe(f"request {event.request} was answered twice (G1)")
+            self._answered.add(event.request)
         if isinstance(event, facts.TaskStarted | facts.RevertStarted):
             name = self._follower.paths[envelope.path]
             atom = self.model.atoms[name]
@@ -100,3 +105,9 @@ class Witness:
         replay.check_complete(self.plan, replay.check(self.plan, self.log))
         if self.model.status != self.state.status:
             raise Unsafe(f"the run is {self.state.status}, the model {self.model.status}")
+
+
+def _answers(request: Append) -> bool:
+    """An append to a run that is over: it answers somebody, or it opens the run again (G5)."""
+    first = next((event.type for event in request.events if event.type != "RunClaimed"), "")
+    return first in ("RequestRefused", "RequestAccepted")

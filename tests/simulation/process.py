@@ -72,6 +72,7 @@ class Process(Runtime):
             transactions=world.store, notes=Forgetful(), actor=name,
             inline_bytes=65_536, max_bytes=1 << 24,
         )  # fmt: skip
+        self.doom = ""  # where its next append will kill it
         self._seen_us = world.now_us()
         world.store.join(self.heartbeat.owner)
         self.loop.call_later(BEAT_S, self._beat)
@@ -95,6 +96,12 @@ class Process(Runtime):
         stream = self.world.store.stream(run_id)
         if stream is not None:
             self._attend(lambda: driving.resume(self, app, stream))
+
+    def revert(self, app: App, run_id: str) -> None:
+        """What `Run.revert` does."""
+        stream = self.world.store.stream(run_id)
+        if stream is not None:
+            self._attend(lambda: driving.revert(self, app, stream, reason="simulated"))
 
     def suspend(self, run_id: str) -> None:
         """What ^C does."""
@@ -227,6 +234,9 @@ class Wire:
     def _crashes(self, when: str) -> bool:
         process = self._process
         if process.is_dead:
+            return True
+        if process.doom == when:
+            process.crash(when)
             return True
         if self._world.may_crash() and process.chance.random() < self._world.faults.crash_at_append:
             process.crash(when)

@@ -18,7 +18,7 @@ from flowledger.adapters.stores.memory import MemoryStore
 from flowledger.core.engine import run as engine
 from flowledger.events import requests
 from flowledger.events.facts import OnFailure
-from flowledger.events.requests import Cancel, Resume, Suspend
+from flowledger.events.requests import Cancel, Request, Resume, Signal, Suspend
 from flowledger.events.store import FINAL, Append, Appended, AppendResult, Mail
 from tests.properties.build import Recorder, build
 from tests.properties.spec import Spec
@@ -86,6 +86,7 @@ class World:
         self.store = WatchedStore(self)
         self.story: deque[str] = deque(maxlen=SHOWN)
         self.processes: list[Process] = []
+        self.found = False  # something is wrong, and what comes after means nothing
         self._numbers = 0
         self._crashes = 0
         self._complaint: BaseException | None = None
@@ -154,17 +155,28 @@ class World:
             self.note(f"the call of {told.key} is made again in {process.name}")
             process.drive(told.part, self.app, told.key)
 
-    def _write(self, chance: Random) -> None:
-        """Somebody asks something of a run by mail: it may come twice (G1)."""
-        witness = chance.choice(self.store.witnesses) if self.store.witnesses else None
-        if witness is None:
-            return
-        request = chance.choice([Suspend, Resume, Suspend, Resume, Cancel])(reason="simulated")
-        if isinstance(request, Cancel):
-            request = Cancel(reason="simulated", keep=chance.random() < 0.3)
-        self.note(f"somebody asks {witness.run_id} to {request.kind}")
-        mail = Mail(witness.run_id, f"M{self.number()}", request.kind, requests.encode(request), "somebody")
+    def ask_for(self, spec: Spec, process: Process) -> Told:
+        """Somebody asks for another run."""
+        told = self.runs[f"run-{len(self.runs) + 1}"] = Told(self, f"run-{len(self.runs) + 1}", spec)
+        process.drive(told.part, self.app, told.key)
+        return told
+
+    def write(self, run_id: str, request: Request) -> Mail:
+        """Somebody asks something of a run by mail."""
+        self.note(f"somebody writes {request.kind} to {run_id}")
+        mail = Mail(run_id, f"M{self.number()}", request.kind, requests.encode(request), "somebody")
         self.store.send([mail])
+        return mail
+
+    def _write(self, chance: Random) -> None:
+        """Any request, to any run; it may come twice (G1)."""
+        if not self.store.witnesses:
+            return
+        requests: list[Request] = [
+            Suspend(reason="simulated"), Resume(), Suspend(reason="simulated"), Resume(),
+            Cancel(reason="simulated", keep=chance.random() < 0.3), Signal(name="nobody waits"),
+        ]  # fmt: skip
+        mail = self.write(chance.choice(self.store.witnesses).run_id, chance.choice(requests))
         if chance.random() < 0.5:
             self.loop.call_later(chance.random() * 30, self.store.send, [mail])
 
@@ -199,7 +211,7 @@ class World:
             self.start_process()
         for told in self.runs.values():
             self.loop.call_later(self.chance.random() * 20, self._begin, told)
-        self._until(START_US + round(TROUBLED_S * 1e6))
+        self.until(START_US + round(TROUBLED_S * 1e6))
         self.make_peace()
         self.until_all_ended()
 
@@ -211,13 +223,18 @@ class World:
         """One thing happens, and is judged. False if nothing is to come."""
         if self.scheduler.steps > MOST_STEPS:
             raise Unsafe(f"no end after {MOST_STEPS} steps")
-        more = self.scheduler.step()
-        self.check()
+        try:
+            more = self.scheduler.step()
+            self.check()
+        except BaseException:
+            self.found = True
+            raise
         if not self.alive and self.faults.crash_at_append:
             self.replace(self.processes[-1])
         return more
 
-    def _until(self, time_us: int) -> None:
+    def until(self, time_us: int) -> None:
+        """Let so much time pass, unless everything has ended."""
         self.loop.call_later((time_us - self.now_us()) / 1e6, int)
         while self.now_us() < time_us and not self.all_ended and self.step():
             pass

@@ -1,0 +1,171 @@
+"""RELIABILITY R17: any sequence of calls, crashes, silences and requests, against the reference model.
+
+hypothesis chooses what happens and when; the world is that of the simulation (one thread, no faults but the chosen
+ones), so that what it finds shrinks to a few lines. `FLOWLEDGER_EXAMPLES=5000 pytest` for a night.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
+
+from flowledger.core.engine import run as engine
+from flowledger.events.requests import Cancel, Request, Resume, Signal, Suspend
+from flowledger.events.store import Mail
+from tests.properties.spec import Spec
+from tests.properties.strategies import specs
+from tests.simulation.faults import Faults
+from tests.simulation.process import Process
+from tests.simulation.world import Told, World
+
+EXAMPLES = int(os.environ.get("FLOWLEDGER_EXAMPLES", "0"))
+MOST_RUNS = 3
+MOST_PROCESSES = 5
+
+#: In the chosen moments only; else nothing goes wrong, and everything takes up to a tenth of a second.
+PEACE = {"slow_s": 0.1}
+REQUESTS: list[Request] = [
+    Suspend(reason="a pause"), Resume(), Cancel(reason="enough"), Cancel(reason="enough", keep=True), Signal(name="go"),
+]  # fmt: skip
+
+
+class Machine(RuleBasedStateMachine):
+    """The world and what may be done in it. Safety is judged at every step, liveness at the end."""
+
+    runs = Bundle("runs")
+    mails = Bundle("mails")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(engine, "TURN_S", float("inf"))
+        self.world = World(0, faults=Faults(**PEACE), specs=())
+        self.world.start_process()
+
+    def a_process(self, n: int) -> Process:
+        """One that lives; a new one where none does."""
+        alive = self.world.alive or [self.world.start_process()]
+        return alive[n % len(alive)]
+
+    # -- calls ----------------------------------------------------------------------------------
+
+    @initialize(target=runs, spec=specs(polls=True))
+    def first_call(self, spec: Spec) -> Told:
+        return self.world.ask_for(spec, self.a_process(0))
+
+    @precondition(lambda self: len(self.world.runs) < MOST_RUNS)
+    @rule(target=runs, spec=specs(polls=True), n=st.integers(0, 4))
+    def call(self, spec: Spec, n: int) -> Told:
+        return self.world.ask_for(spec, self.a_process(n))
+
+    @rule(told=runs, n=st.integers(0, 4))
+    def the_same_call_again(self, told: Told, n: int) -> None:
+        self.a_process(n).drive(told.part, self.world.app, told.key)
+
+    @rule(told=runs, n=st.integers(0, 4))
+    def resume(self, told: Told, n: int) -> None:
+        if told.witness is not None:
+            self.a_process(n).resume(self.world.app, told.witness.run_id)
+
+    @rule(told=runs, n=st.integers(0, 4))
+    def revert_what_is_over(self, told: Told, n: int) -> None:
+        if told.ended and told.witness is not None and not told.witness.model.broken:
+            self.a_process(n).revert(self.world.app, told.witness.run_id)
+
+    @rule(n=st.integers(0, 4), m=st.integers(0, 2))
+    def interrupt(self, n: int, m: int) -> None:
+        process = self.a_process(n)
+        if process.drivers:
+            process.suspend(sorted(process.drivers)[m % len(process.drivers)])
+
+    # -- mail -----------------------------------------------------------------------------------
+
+    @rule(target=mails, told=runs, request=st.sampled_from(REQUESTS))
+    def write(self, told: Told, request: Request) -> Any:
+        return multiple() if told.witness is None else self.world.write(told.witness.run_id, request)
+
+    @rule(mail=consumes(mails))
+    def the_same_mail_again(self, mail: Mail) -> None:
+        self.world.store.send([mail])
+
+    # -- what befalls processes -----------------------------------------------------------------
+
+    @precondition(lambda self: len(self.world.alive) < MOST_PROCESSES)
+    @rule()
+    def another_process(self) -> None:
+        self.world.start_process()
+
+    @rule(n=st.integers(0, 4))
+    def kill(self, n: int) -> None:
+        self.a_process(n).crash("from outside")
+
+    @rule(n=st.integers(0, 4), when=st.sampled_from(["before an append", "after an append"]))
+    def kill_at_its_next_append(self, n: int, when: str) -> None:
+        self.a_process(n).doom = when
+
+    @rule(n=st.integers(0, 4))
+    def stop(self, n: int) -> None:
+        self.a_process(n).fate.stand_still()
+
+    @rule(n=st.integers(0, 4))
+    def go_on(self, n: int) -> None:
+        process = self.a_process(n)
+        if process.fate.stands_still:
+            process.fate.go_on()
+
+    # -- time -----------------------------------------------------------------------------------
+
+    @rule(steps=st.integers(1, 30))
+    def steps(self, steps: int) -> None:
+        for _ in range(steps):
+            self.world.step()
+
+    @rule(seconds=st.sampled_from([1, 6, 30]))
+    def wait(self, seconds: int) -> None:
+        self.world.until(self.world.now_us() + seconds * 1_000_000)
+
+    @invariant()
+    def nothing_was_found(self) -> None:
+        self.world.check()
+
+    def teardown(self) -> None:
+        try:
+            if not self.world.found:
+                for process in self.world.processes:
+                    process.doom = ""
+                self.world.make_peace()
+                self.world.until_all_ended()
+        finally:
+            self.world.end()
+            self.patch.undo()
+
+
+def machine(examples: int, steps: int) -> Callable[..., Any]:
+    """The machine as a test."""
+    case = Machine.TestCase
+    case.settings = settings(
+        max_examples=EXAMPLES or examples,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+        report_multiple_bugs=False,
+    )
+    return case
+
+
+TestRelR17Machine = pytest.mark.timeout(300 + EXAMPLES)(machine(60, 30))
