@@ -120,6 +120,12 @@ class Acting(Requesting):
         check_revert(run_id, loaded.state)
         return preview_revert(loaded.state)
 
+    def see_to(self, stream: Stream, asked: str, *, observe: Observer | None = None) -> Run[Any]:
+        """See that a request is answered that was sent when the run stood at ``stream``; see `ask`. Returns the run."""
+        self.stream_of(stream.run_id)  # is it one of this app?
+        self.await_answer(stream, asked, observe)
+        return Run(self, stream.run_id, stream.key)
+
     def preview_cancel(self, run_id: str, *, keep: bool = False) -> Preview:
         """What `Cancel` would undo and keep of a run, as it stands now. Writes nothing.
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 def resume(
     context: typer.Context,
     runs: RunsArgument,
+    reason: ReasonOption = None,
     app: AppOption = None,
     database_url: DatabaseUrlOption = None,
     json: JsonOption = False,
@@ -38,7 +39,7 @@ def resume(
     found = app_of(context, app, database_url)
     try:
         streams = streams_of(history_of(found), runs)
-        each(streams, lambda stream: _resume_one(found, terminal_of(json=json, plain=plain), stream))
+        each(streams, lambda stream: _resume_one(found, terminal_of(json=json, plain=plain), stream, reason))
     finally:
         found.close()
 
@@ -71,7 +72,7 @@ def revert(
         found.close()
 
 
-def _resume_one(app: App, terminal: Terminal, stream: Stream) -> int:
+def _resume_one(app: App, terminal: Terminal, stream: Stream, reason: str | None) -> int:
     from flowledger.events.store import FINAL  # noqa: PLC0415
 
     from .driven import Driven, finished  # noqa: PLC0415
@@ -79,7 +80,9 @@ def _resume_one(app: App, terminal: Terminal, stream: Stream) -> int:
     if stream.status in FINAL:
         say(f"run {stream.run_id} has ended: {stream.status}; there is nothing to resume")
     driven = Driven(app, terminal, before=stream)
-    return finished(driven, driven.drive(lambda observe: app.resume_run(stream.run_id, observe=observe)))
+    return finished(
+        driven, driven.drive(lambda observe: app.resume_run(stream.run_id, reason=reason or "", observe=observe))
+    )
 
 
 def _revert_one(app: App, terminal: Terminal, stream: Stream, reason: str) -> int:

@@ -18,6 +18,7 @@ from . import (
     projecting,
     proving,
     reading,
+    requesting,
     running,
     sealing,
     submitting,
@@ -65,6 +66,10 @@ commands.command()(listing.attempts)
 commands.command()(listing.audit)
 commands.command()(asking.resume)
 commands.command()(asking.revert)
+commands.command()(requesting.suspend)
+commands.command()(requesting.cancel)
+commands.command()(requesting.resolve)
+commands.command()(requesting.signal)
 commands.command()(again.rerun)
 commands.command()(again.fork)
 commands.add_typer(definitions.definitions, name="definitions")

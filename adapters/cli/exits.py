@@ -43,6 +43,7 @@ _CODES: tuple[tuple[type[BaseException], Exit], ...] = (
     (errors.StoreError, Exit.UNREACHABLE),
     (errors.Nondeterminism, Exit.NONDETERMINISM),
     (errors.IntegrityError, Exit.NOT_VERIFIED),
+    (TimeoutError, Exit.TIMED_OUT),
     (KeyboardInterrupt, Exit.INTERRUPTED),
 )
 

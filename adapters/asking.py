@@ -1,0 +1,94 @@
+"""Requests as mail, and their answers in the log (rule G1). For this a store is enough: no app, no engine."""
+
+from __future__ import annotations
+
+from time import monotonic, sleep
+
+from flowledger.events import facts, requests
+from flowledger.events.codec import opened
+from flowledger.events.errors import IllegalRequest, NotLive, RunNotFound
+from flowledger.events.requests import Request
+from flowledger.events.store import Mail, NotSent, Store, Stream
+
+from .ids import new_ulid
+from .runtime import actor
+
+#: The first and the longest pause between two looks for an answer.
+LOOK_S = 0.01
+LONGEST_LOOK_S = 0.25
+#: How long an answer is waited for before somebody else tries to take the run up: a live engine needs a second.
+OWNED_S = 3.0
+#: The same of a job that nobody owns, but conductors serve.
+CONDUCTED_S = 5.0
+
+_HINTS = {
+    "held": "`flowledger resolve RUN PATH --as rerun|failed|succeeded=JSON --reason …` says what became of it",
+    "already": "there is nothing to do",
+}
+
+
+def send(store: Store, run_id: str, request: Request) -> str:
+    """Put a request into the inbox of a run that is not final; returns its id. Whoever drives the run next answers.
+
+    Raises:
+        NotLive: the run is final.
+        RunNotFound
+    """
+    mail = Mail(run_id, new_ulid(), request.kind, requests.encode(request), actor(), live=True)
+    sent = store.send((mail,))[0]
+    if isinstance(sent, NotSent):
+        if sent.status is None:
+            raise RunNotFound(f"there is no run {run_id} in {store.describe()}")
+        raise NotLive(
+            f"run {run_id} is {sent.status}: a {request.kind} comes too late",
+            hint=f"`flowledger show {run_id}` says how it ended",
+        )
+    return mail.id
+
+
+class Look:
+    """Looks for the answer to a request in what has been appended since the last look."""
+
+    def __init__(self, store: Store, stream: Stream, asked: str) -> None:
+        self._store = store
+        self._run_id = stream.run_id
+        self._version = stream.version
+        self._asked = asked
+
+    def __call__(self) -> facts.Event | None:
+        rows = self._store.read(self._run_id, after_version=self._version)
+        self._version += len(rows)
+        events = (envelope.event for envelope in opened(self._run_id, rows))
+        return next((event for event in events if getattr(event, "request", None) == self._asked), None)
+
+
+def answer(store: Store, stream: Stream, asked: str, *, patience_s: float) -> facts.Event | None:
+    """The answer to a request; None if there is none after so many seconds."""
+    look, until, pause_s = Look(store, stream, asked), monotonic() + patience_s, LOOK_S
+    while (found := look()) is None and monotonic() < until:
+        sleep(pause_s)
+        pause_s = min(1.5 * pause_s, LONGEST_LOOK_S)
+    return found
+
+
+def patience_s(store: Store, stream: Stream) -> float:
+    """How long it is to somebody else to answer, before whoever asks takes the run up."""
+    if stream.owner is not None:
+        return OWNED_S
+    return CONDUCTED_S if _is_conducted(store, stream) else 0.0
+
+
+def _is_conducted(store: Store, stream: Stream) -> bool:
+    """Whether a conductor that lives would take the run from the board."""
+    return stream.queue is not None and any(
+        not conductor.draining and stream.factory in conductor.factories and stream.queue in conductor.queues
+        for conductor in store.board.conductors()
+        if conductor.app == stream.app
+    )
+
+
+def check(run_id: str, found: facts.Event) -> None:
+    """Raise `IllegalRequest` if the answer is no."""
+    if isinstance(found, facts.RequestRefused):
+        hint = next((hint for word, hint in _HINTS.items() if word in found.why), f"see `flowledger show {run_id}`")
+        raise IllegalRequest(f"run {run_id}: {found.kind} refused: {found.why}", hint=hint)
