@@ -51,3 +51,17 @@ def order(item: str) -> Flow[str]:
 def held(item: str) -> Flow[str]:
     last = ship.bind(item)
     return linear(hold.bind(item), last, returns=last)
+
+
+@app.task
+def pack(item: str) -> str:
+    sleep(0.1)
+    say(f"pack {item} {os.getpid()}")
+    return item
+
+
+@app.flow
+def slowly(item: str) -> Flow[str]:
+    """Twenty steps one after the other, two seconds in all."""
+    steps = [pack.bind(item).named(f"step-{n}") for n in range(20)]
+    return linear(*steps, returns=steps[-1])
