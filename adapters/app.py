@@ -37,6 +37,7 @@ class App(Boarding):
 
     Making one touches nothing: no file, no connection. The first run opens the store and starts the engine's thread.
     ``database_url`` (or ``settings``) says where the log is: ``memory://``, ``sqlite:///flowledger.db`` (the default).
+    ``codec`` turns the bytes of all values of new runs into those that are stored, and back (encryption by a service).
     """
 
     # -- running --------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from flowledger.events.board import DEFAULT_QUEUE
 from flowledger.events.errors import InputError, NotSupported
 from flowledger.events.facts import OnFailure
 
-from . import submitting
+from . import driving, submitting
 from .acting import Acting
 from .conductor import Conducting
 from .driving import ExecutorName, Wish
@@ -55,6 +55,7 @@ class Boarding(Acting):
         wish = self.wish(part, key=key, tags=tags, on_failure=None, executor=None)
         submitting.check_priority(priority)
         runtime = self.living_runtime()
+        wish = driving.ready(runtime, wish)
         append = submitting.submission(
             runtime.services, self.name, wish, queue=queue, priority=priority, not_before=not_before
         )

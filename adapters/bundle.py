@@ -25,7 +25,7 @@ from flowledger.events.errors import InputError, RunNotFound
 from flowledger.events.merkle import prove
 from flowledger.events.store import Store, Stream
 
-from .verifying import PAGE, moved_digest, payload_fault
+from .verifying import PAGE, payload_digests, payload_fault
 
 FORMAT: Final = "flowledger-evidence-1"
 README: Final = """\
@@ -169,8 +169,7 @@ class _Export:
     def _note(self, event: StoredEvent) -> None:
         """What else belongs to the event."""
         self._last = event
-        digest = moved_digest(event)
-        if digest is not None:
+        for digest in payload_digests(event):
             self._moved.setdefault(digest, event)
         if event.type in ("RunStarted", "PlanChanged"):
             fingerprint = msgspec.json.decode(event.payload, type=dict[str, object]).get("fingerprint")

@@ -22,7 +22,7 @@ from .bundle import EventLine, Manifest, SealLine
 from .findings import Finding, Verified
 from .seal_checking import note_key, rewritten
 from .signing import is_signed_by
-from .verifying import moved_digest, payload_fault
+from .verifying import payload_digests, payload_fault
 
 #: What a bundle may come to, unpacked: against files made to fill memory.
 MOST_BYTES: Final = 4 * 2**30
@@ -139,8 +139,7 @@ def _chain(bundle: Bundle, done: Verified) -> None:
     last: StoredEvent | None = None
     for last in verified(manifest.run_id, bundle.events):
         done.events += 1
-        digest = moved_digest(last)
-        if digest is not None:
+        for digest in payload_digests(last):
             done.payloads += 1
             wrong = payload_fault(manifest.run_id, last, digest, bundle.payloads.get(digest))
             if wrong is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -20,7 +20,9 @@ from flowledger.core.parts import Part
 from flowledger.core.plan import RUN, Plan
 from flowledger.core.registry import Registry
 from flowledger.core.rerunning import check_over, check_rerun, check_revert
+from flowledger.core.secret import masked
 from flowledger.core.state import State
+from flowledger.core.vault import keeps_secrets
 from flowledger.events import facts
 from flowledger.events.chain import GENESIS
 from flowledger.events.errors import (
@@ -45,6 +47,10 @@ T = TypeVar("T")
 ExecutorName = Literal["inline", "threads", "processes"]
 
 
+def _unkeyed(inputs: bytes) -> str:
+    return sha256(inputs).hexdigest()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """What somebody wants run, checked and compiled; nothing is written yet."""
@@ -58,16 +64,29 @@ class Wish:
     on_failure: OnFailure = "revert"
     executor: str | None = None
 
+    digest: Callable[[bytes], str] = _unkeyed
+
     @property
     def inputs_digest(self) -> str:
-        """What `key=` compares (G8)."""
-        return sha256(self.inputs).hexdigest()
+        """What `key=` compares (G8): the inputs but for their secrets, so that a new token is no other input."""
+        return self.digest(masked(self.inputs) if keeps_secrets(self.plan) else self.inputs)
+
+
+def ready(runtime: Runtime, wish: Wish) -> Wish:
+    """The wish as this process may write it.
+
+    Raises:
+        KeyMissing: it has secrets, and there is no key for them.
+    """
+    runtime.vaults.check(wish.plan)
+    return replace(wish, digest=runtime.vaults.digest)
 
 
 async def run(runtime: Runtime, registry: Registry, wish: Wish, started: Callable[[RunDriver], None] | None,
               observe: Observer | None) -> Loaded:  # fmt: skip
     """Run what is wished, or go on with the run that has its key (G8)."""
     check_store(runtime.store, wish.plan)
+    wish = ready(runtime, wish)
     if wish.key is not None:
         stream = await in_thread(runtime, lambda: runtime.store.find(
             app=registry.name, factory=wish.factory, key=wish.key or ""))  # fmt: skip
@@ -107,9 +126,6 @@ def new(
         observe=observe,
     )
     drafts = driver.drafts
-    moved = drafts.move_out(wish.inputs) if len(wish.inputs) > services.inline_bytes else None
-    if moved is not None:
-        driver.moved[moved] = wish.inputs
     drafts.create(
         NewStream(
             app=registry.name, factory=wish.factory, key=wish.key, inputs_digest=wish.inputs_digest,
@@ -120,11 +136,11 @@ def new(
     submitted = facts.RunSubmitted(
         app=registry.name,
         factory=wish.factory,
-        inputs=facts.Raw(b"{}" if moved else wish.inputs),
-        moved=moved,
+        inputs=facts.Raw(wish.inputs),
         key=wish.key,
         tags=dict(sorted(wish.tags.items())),
         executor=wish.executor,
+        codec=driver.vault.codec_name,
     )
     driver.draft(RUN, submitted)
     if forked is not None:
@@ -325,7 +341,7 @@ async def _finished(driver: RunDriver, key: str | None) -> Loaded:
     await asyncio.shield(driver.finished)
     return Loaded(
         run_id=driver.run_id, key=key, plan=driver.plan, state=driver.state, head=driver.head, moved=driver.moved,
-        exceptions=driver.exceptions,
+        exceptions=driver.exceptions, vault=driver.vault,
     )  # fmt: skip
 
 

@@ -24,7 +24,14 @@ from flowledger.events import facts
 from flowledger.events.chain import link
 from flowledger.events.codec import encode
 from flowledger.events.envelope import Envelope, StoredEvent
-from flowledger.events.errors import DefinitionError, IllegalRequest, InputError, IntegrityError, StoreError
+from flowledger.events.errors import (
+    DefinitionError,
+    IllegalRequest,
+    InputError,
+    IntegrityError,
+    NotSupported,
+    StoreError,
+)
 from flowledger.events.store import FINAL, Append, Claim, Stream
 
 from .claiming import claimed_only, in_thread
@@ -68,6 +75,7 @@ def prepare(runtime: Runtime, registry: Registry, stream: Stream, asked: Asked) 
     log = read(store, stream.run_id)
     submitted = log[0].event
     assert isinstance(submitted, facts.RunSubmitted)
+    _check_readable(stream.run_id, log, encodes=runtime.vaults.encodes)
     source = source_of(store, log)
     moved = {**source.moved, **moved_values(store, stream.run_id, log)}
     version = _version(stream.run_id, asked.at, log)
@@ -129,6 +137,17 @@ async def fork(
 
 def _driver(runtime: Runtime, registry: Registry, prepared: Prepared, observe: Observer | None) -> RunDriver:
     return new(runtime, registry, prepared.wish, observe, prepared.forked)
+
+
+def _check_readable(run_id: str, log: list[Envelope], *, encodes: bool) -> None:
+    """A fork would have to read its source's values for ever, under a key that is not its own."""
+    for envelope in log:
+        event = envelope.event
+        if encodes or getattr(event, "secrets", None) or getattr(event, "codec", None):
+            raise NotSupported(
+                f"run {run_id} has secrets or encrypted values, and such a run cannot be forked in this version",
+                hint="begin a new run",
+            )
 
 
 def _check_over(stream: Stream) -> None:

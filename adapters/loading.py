@@ -12,9 +12,10 @@ from flowledger.core.evolve import fold
 from flowledger.core.plan import Plan
 from flowledger.core.registry import Registry
 from flowledger.core.state import State
+from flowledger.core.vault import Vault
 from flowledger.events import facts
 from flowledger.events.envelope import Envelope
-from flowledger.events.errors import IntegrityError, PlanDiffers
+from flowledger.events.errors import IntegrityError, PayloadErased, PlanDiffers
 from flowledger.events.store import Stream
 
 from .runtime import Runtime
@@ -37,6 +38,14 @@ class Loaded:
     envelopes: Sequence[Envelope] = ()
     exceptions: Mapping[str, BaseException] = field(default_factory=dict[str, BaseException])
     committed: Mapping[int, bytes] = field(default_factory=dict[int, bytes])  # outcomes the log does not know yet (C8)
+    vault: Vault | None = None
+
+
+def _inputs(runtime: Runtime, run_id: str, submitted: facts.RunSubmitted, moved: dict[str, bytes]) -> bytes:
+    """The inputs of a run, as the factory is to have them again."""
+    vault = runtime.vaults.reading(run_id, submitted)
+    content = vault.opened(moved[submitted.moved]) if submitted.moved else bytes(submitted.inputs)
+    return vault.revealed(content, moved)
 
 
 def load(
@@ -53,15 +62,19 @@ def load(
     submitted = envelopes[0].event if envelopes else None
     if not isinstance(submitted, facts.RunSubmitted):
         raise IntegrityError(f"run {stream.run_id}: its log does not begin with RunSubmitted")
+    if any(isinstance(envelope.event, facts.RunErased) for envelope in envelopes):
+        raise PayloadErased(f"run {stream.run_id}: its key was removed, so its values cannot be read any more")
     if plan is None:
-        inputs = moved[submitted.moved] if submitted.moved else bytes(submitted.inputs)
-        part = rebuild(registry, submitted.factory, inputs)
+        part = rebuild(registry, submitted.factory, _inputs(runtime, stream.run_id, submitted, moved))
         plan = compile_part(part, registry, executor=submitted.executor)
+    vault = runtime.vaults.of(stream.run_id, plan, submitted)
     source = source_of(runtime.store, envelopes, goes_on=goes_on)
     moved = {**source.moved, **moved}
-    changed = check_plan(plan, envelopes, recorded=runtime.store.plan, moved=moved, taken=source.had, goes_on=goes_on)
+    changed = check_plan(
+        plan, envelopes, recorded=runtime.store.plan, moved=moved, taken=source.had, goes_on=goes_on, vault=vault
+    )
     try:
-        state = fold(plan, envelopes, moved, taken=source.had)
+        state = fold(plan, envelopes, moved, taken=source.had, vault=vault)
     except PlanDiffers as error:
         raise expansion_differs(error, runtime.store.plan) from error
     return Loaded(
@@ -73,4 +86,5 @@ def load(
         moved=moved,
         changed=changed,
         envelopes=envelopes,
+        vault=vault,
     )

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from flowledger.core.vault import Codec
 from flowledger.events.errors import IllegalRequest, RunNotFound
 from flowledger.events.store import Stream
 
@@ -24,8 +25,12 @@ if TYPE_CHECKING:
 class Opened(Viewed):
     """What `App` is about the world around it. Making one touches nothing: no file, no connection."""
 
-    def __init__(self, name: str, *, settings: Settings | None = None, database_url: str | None = None) -> None:
+    def __init__(
+        self, name: str, *, settings: Settings | None = None, database_url: str | None = None,
+        codec: Codec | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(name)
+        self._codec = codec
         self._settings = settings
         self._database_url = database_url
         self._options: Mapping[str, Any] = {}
@@ -40,7 +45,7 @@ class Opened(Viewed):
                 self._runtime = Runtime(
                     self.settings, registry=self,
                     listeners=self.listeners,
-                    projections=self.projections if self.settings.views == "auto" else [],
+                    projections=self.projections if self.settings.views == "auto" else [], codec=self._codec,
                 )  # fmt: skip
                 atexit.register(self.close)
             return self._runtime

@@ -75,7 +75,7 @@ class Run(Generic[T]):
         nodes = plan.nodes
         return MappingProxyType(
             {
-                nodes[number].path: task.result.load(values.content(number))
+                nodes[number].path: values.load(task.result, values.content(number))
                 for number in plan.in_order(loaded.state.results)
                 if (task := nodes[number].task) is not None
             }
@@ -88,7 +88,8 @@ class Run(Generic[T]):
         state, plan = loaded.state, loaded.state.plan
         by_path = plan.by_path
         failed = [state.failures.get(by_path[failure.path], failure) for failure in round_failures(state, RUN)]
-        return (*failed, *(state.revert_errors[number] for number in plan.in_order(state.revert_errors)))
+        found = (*failed, *(state.revert_errors[number] for number in plan.in_order(state.revert_errors)))
+        return tuple(map(self._values().shown, found))
 
     @property
     def progress(self) -> Mapping[str, Progress]:
@@ -274,7 +275,7 @@ class Run(Generic[T]):
 
     def _values(self) -> Values:
         loaded = self._load()
-        return Values(loaded.state, moved=loaded.moved, resource=_no_resource)
+        return Values(loaded.state, moved=loaded.moved, resource=_no_resource, vault=loaded.vault)
 
     def _unsuccessful(self, state: RunState) -> RunUnsuccessful:
         failures = self.failures

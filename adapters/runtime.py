@@ -22,6 +22,7 @@ from flowledger.core.engine.run import RunDriver
 from flowledger.core.engine.slots import Slots
 from flowledger.core.ports import Appender, Listeners
 from flowledger.core.registry import Registry
+from flowledger.core.vault import Codec
 from flowledger.events.errors import Fenced
 from flowledger.events.store import Store
 from flowledger.projections.projection import Projection
@@ -38,6 +39,7 @@ from .projecting.embedded import EmbeddedProjector
 from .settings import Settings
 from .stores import open_store
 from .timekeeping import SyncedClock, timekeeper
+from .vaulting import RunVaults
 
 T = TypeVar("T")
 
@@ -63,10 +65,14 @@ class Runtime:
         registry: Registry,
         listeners: Listeners,
         projections: Sequence[Projection] = (),
+        codec: Codec | None = None,
     ) -> None:
         self.settings = settings
         self._closing = False
         self.store: Store = open_store(settings.database_url, schema=settings.database_schema)
+        self.vaults = RunVaults(
+            self.store.run_keys, settings, codec=codec, now_us=self.store.now_us, ephemeral=self.store.immediate
+        )
         self.drivers: dict[str, RunDriver] = {}  # runs this process drives, by id; touched on the loop only
         self.claiming: set[str] = set()  # runs it is taking up; touched on the loop only
         time = timekeeper()
@@ -103,6 +109,7 @@ class Runtime:
             actor=actor(),
             inline_bytes=settings.payload_inline_bytes,
             max_bytes=settings.payload_max_bytes,
+            vaults=self.vaults,
         )
         self._projector = EmbeddedProjector(self.store, projections, lambda: self.appender.events)
         self._thread.start()

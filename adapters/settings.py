@@ -31,6 +31,8 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "codec_keys": None,
     "signing_keys": None,
     "trusted_keys": None,
+    "encrypt_values": False,
+    "redact": None,
     "lease_heartbeat_s": 5.0,
     "lease_fence_s": 15.0,
     "lease_takeover_s": 20.0,
@@ -67,6 +69,8 @@ class Settings:
     codec_keys: str | None = field(repr=False)
     signing_keys: str | None = field(repr=False)
     trusted_keys: str | None
+    encrypt_values: bool
+    redact: str | None
     lease_heartbeat_s: float
     lease_fence_s: float
     lease_takeover_s: float
@@ -91,6 +95,8 @@ class Settings:
         codec_keys: str | None = None,
         signing_keys: str | None = None,
         trusted_keys: str | None = None,
+        encrypt_values: bool | None = None,
+        redact: str | None = None,
         lease_heartbeat_s: float | None = None,
         lease_fence_s: float | None = None,
         lease_takeover_s: float | None = None,
@@ -203,6 +209,13 @@ def _count(raw: Any) -> int:
     return value
 
 
+def _switch(raw: Any) -> bool:
+    value = raw if isinstance(raw, bool) else {"1": True, "true": True, "0": False, "false": False}.get(raw.lower())
+    if value is None:
+        raise ValueError
+    return value
+
+
 def _level(raw: Any) -> str:
     if (value := str(raw).upper()) not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
         raise ValueError
@@ -223,7 +236,16 @@ def _views(raw: Any) -> str:
 
 _KINDS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
     **dict.fromkeys(
-        ("database_url", "database_schema", "broker_url", "codec_keys", "signing_keys", "trusted_keys", "app"),
+        (
+            "database_url",
+            "database_schema",
+            "broker_url",
+            "codec_keys",
+            "signing_keys",
+            "trusted_keys",
+            "redact",
+            "app",
+        ),
         (_text, "a text that is not empty"),
     ),
     **dict.fromkeys(
@@ -234,6 +256,7 @@ _KINDS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
         ("payload_inline_bytes", "payload_max_bytes", "threads", "processes", "max_runs"),
         (_count, "a whole number above 0"),
     ),
+    "encrypt_values": (_switch, "true or false"),
     "log_level": (_level, "one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
     "log_format": (_format, "one of auto, console, json"),
     "views": (_views, "one of auto, off"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -47,16 +47,25 @@ def moved_values(store: Store, run_id: str, envelopes: Sequence[Envelope]) -> di
     """
     moved: dict[str, bytes] = {}
     for envelope in envelopes:
-        digest = getattr(envelope.event, "moved", None)
-        if digest is None or digest in moved:
-            continue
-        content = store.payload(run_id, digest)
-        if content is None or sha256(content).hexdigest() != digest:
-            raise IntegrityError(
-                f"run {run_id}: payload {digest[:12]} of event {envelope.version} is missing or changed"
-            )
-        moved[digest] = content
+        for digest in _digests(envelope.event):
+            if digest in moved:
+                continue
+            content = store.payload(run_id, digest)
+            if content is None or sha256(content).hexdigest() != digest:
+                raise IntegrityError(
+                    f"run {run_id}: payload {digest[:12]} of event {envelope.version} is missing or changed"
+                )
+            moved[digest] = content
     return moved
+
+
+def _digests(event: facts.Event) -> Iterator[str]:
+    """The payload rows that an event refers to."""
+    digest: str | None = getattr(event, "moved", None)
+    if digest is not None:
+        yield digest
+    secrets: tuple[str, ...] = getattr(event, "secrets", ())
+    yield from secrets
 
 
 def forked(envelopes: Sequence[Envelope]) -> facts.RunForked | None:

@@ -28,7 +28,12 @@ def submission(
 ) -> Append:
     """The first append of a run that nobody owns yet: its inputs, and nothing of its plan (E8)."""
     run_id = services.ids.run_id()
-    drafts = Drafts(run_id, State(wish.plan), services.clock, actor=services.actor, head=GENESIS, epoch=0)
+    state, moved = State(wish.plan), dict[str, bytes]()
+    vault = services.vaults.of(run_id, wish.plan, None)
+    drafts = Drafts(
+        run_id, state, services.clock, actor=services.actor, head=GENESIS, epoch=0, vault=vault, moved=moved,
+        inline_bytes=services.inline_bytes,
+    )  # fmt: skip
     tags = dict(sorted(wish.tags.items()))
     drafts.create(
         NewStream(
@@ -36,11 +41,10 @@ def submission(
             priority=priority,
         )
     )  # fmt: skip
-    moved = drafts.move_out(wish.inputs) if len(wish.inputs) > services.inline_bytes else None
-    inputs = facts.Raw(b"{}" if moved else wish.inputs)
     event = facts.RunSubmitted(
-        app=app, factory=wish.factory, inputs=inputs, moved=moved, key=wish.key, tags=tags, executor=wish.executor
-    )
+        app=app, factory=wish.factory, inputs=facts.Raw(wish.inputs), key=wish.key, tags=tags, executor=wish.executor,
+        codec=vault.codec_name,
+    )  # fmt: skip
     drafts.add(RUN, event)
     append = drafts.take()
     return append if not_before is None else replace(append, wake_at_us=_us(not_before))

@@ -75,8 +75,7 @@ class _Walk:
         sealed = self._sealed.get(event.version)
         if sealed is not None and sealed.head.hash != event.hash:
             raise rewritten(sealed.seal, sealed.head)
-        digest = moved_digest(event)
-        if digest is not None:
+        for digest in payload_digests(event):
             self._payload(event, digest)
 
     def _payload(self, event: StoredEvent, digest: str) -> None:
@@ -99,19 +98,21 @@ def _cut_off(run_id: str, version: int, expected: int, seal: int = 0) -> Tampere
 
 class _Moving(msgspec.Struct):
     moved: str | None = None
+    secrets: tuple[str, ...] = ()
 
 
 _MOVING = msgspec.json.Decoder(_Moving)
 
 
-def moved_digest(event: StoredEvent) -> str | None:
-    """The digest of the value that was moved out of an event, if one was."""
-    if b'"moved"' not in event.payload:
-        return None
+def payload_digests(event: StoredEvent) -> tuple[str, ...]:
+    """The payload rows that an event refers to: the value that was moved out of it, and its secrets."""
+    if b'"moved"' not in event.payload and b'"secrets"' not in event.payload:
+        return ()
     try:
-        return _MOVING.decode(event.payload).moved
+        found = _MOVING.decode(event.payload)
     except msgspec.MsgspecError:
-        return None  # not one of ours: its bytes are what was written, which is all that is asked here
+        return ()  # not one of ours: its bytes are what was written, which is all that is asked here
+    return found.secrets if found.moved is None else (found.moved, *found.secrets)
 
 
 def payload_fault(run_id: str, event: StoredEvent, digest: str, content: bytes | None) -> Tampered | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from flowledger.events.errors import InputError, UnknownArgument
 
 from .names import did_you_mean
 from .plan import Given
+from .secret import given_digest
 from .signature import Parameter, Signature
 from .source import Place, at
 from .symbols import Symbol
@@ -38,7 +38,7 @@ def given(argument: str, typed_: Typed, value: Any, what: str, place: Place) -> 
             field=argument, expected=type_name(typed_.annotation), given=_short(value),
             hint=f"hand in what {type_name(typed_.annotation)} can write as JSON",
         ) from error  # fmt: skip
-    return Given(argument, content, hashlib.sha256(content).hexdigest(), typed_)
+    return Given(argument, content, given_digest(content, secretive=typed_.secretive), typed_)
 
 
 def input_error(argument: str, typed_: Typed, error: ValidationError, what: str, place: Place | None) -> InputError:
@@ -46,9 +46,9 @@ def input_error(argument: str, typed_: Typed, error: ValidationError, what: str,
     first = error.errors(include_url=False)[0]
     field = ".".join((argument, *map(str, first["loc"])))
     expected = type_name(typed_.annotation) if not first["loc"] else first["msg"].removeprefix("Input should be ")
-    got = "nothing" if first["type"] == "missing" else _short(first["input"])
+    got = "a secret" if typed_.secretive else _short(first["input"])
     if first["type"] == "missing":
-        expected = "a value"
+        expected, got = "a value", "nothing"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     detail = "" if first["loc"] else f" ({first['msg']})"
     return InputError(

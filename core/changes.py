@@ -18,6 +18,7 @@ from .document import Difference, differences, differing, read_document
 from .inheriting import Had
 from .plan import Plan
 from .replay import check
+from .vault import Vault
 
 _HINT = "go on with the code the run was started with, or begin a new run under another key"
 SHOWN = 20  # lines of a diff in a message
@@ -83,7 +84,7 @@ def _has_history(difference: Difference, own: set[str], around: set[str], *, ret
 
 def check_plan(
     plan: Plan, envelopes: Sequence[Envelope], *, recorded: Recorded, moved: dict[str, bytes], taken: Had | None = None,
-    goes_on: bool = True,
+    goes_on: bool = True, vault: Vault | None = None,
 ) -> bool:  # fmt: skip
     """Whether today's ``plan`` is another than the run's, and may take its place. ``goes_on`` False: it is only looked
     at, so it need only have all that has history.
@@ -104,7 +105,7 @@ def check_plan(
         raise _differs(envelopes, change)
     if goes_on:
         try:
-            check(plan, envelopes, moved=moved, taken=taken)
+            check(plan, envelopes, moved=moved, taken=taken, vault=vault)
         except Nondeterminism as error:
             raise _differs(envelopes, change, f"under today's plan, {error.message}") from error
     return True

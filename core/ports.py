@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from flowledger.events.envelope import StoredEvent
-from flowledger.events.facts import Progress
+from flowledger.events.facts import Progress, RunSubmitted
 from flowledger.events.store import Append, AppendResult
+
+from .plan import Plan
+from .vault import Vault
 
 
 class Clock(Protocol):
@@ -79,4 +82,17 @@ class ProgressNotes(Protocol):
 
     def forget(self, run_id: str) -> None:
         """Nothing of this run is running here any more."""
+        ...
+
+
+class Vaults(Protocol):
+    """Where runs get their vaults, and those their keys."""
+
+    def of(self, run_id: str, plan: Plan, submitted: RunSubmitted | None) -> Vault:
+        """The vault of a run; of a new one (``submitted`` None) its key is made if it needs one.
+
+        Raises:
+            KeyMissing: there is no key to encrypt it with, or not the one that it was encrypted with.
+            PayloadErased: its key was removed.
+        """
         ...

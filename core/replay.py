@@ -24,6 +24,7 @@ from .plan import RUN, Plan
 from .state import State
 from .stored import Result
 from .values import Values
+from .vault import Vault
 
 # What an event must have been enabled as. Events that are not here are nobody's consequence: outcomes, timers, people.
 _CONSEQUENCES: dict[type[Event], Kind] = {
@@ -43,7 +44,12 @@ _CONSEQUENCES: dict[type[Event], Kind] = {
 
 
 def check(
-    plan: Plan, envelopes: Iterable[Envelope], *, moved: dict[str, bytes] | None = None, taken: Had | None = None
+    plan: Plan,
+    envelopes: Iterable[Envelope],
+    *,
+    moved: dict[str, bytes] | None = None,
+    taken: Had | None = None,
+    vault: Vault | None = None,
 ) -> State:
     """Fold a log, checking that each event was due. Returns the state it leads to. Makes no call to user code.
 
@@ -52,9 +58,9 @@ def check(
     Raises:
         Nondeterminism: at the first event that was not; ``version`` names it.
     """
-    state = State(plan, moved)
+    state = State(plan, moved, vault)
     state.taken = taken
-    values = Values(state, moved=moved or {}, resource=lambda name: None)
+    values = Values(state, moved=moved or {}, resource=lambda name: None, vault=vault)
     in_force = plan.fingerprint
     for envelope in envelopes:
         number = state.plan.by_path.get(envelope.path)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 from typing_extensions import TypeVar
 
-from flowledger.events.errors import DefinitionError, InputError
+from flowledger.events.errors import DefinitionError, InputError, UnserialisableType
 
 from .backoff import Seconds, seconds
 from .context import refuse_inside_body
@@ -40,6 +40,11 @@ class Signal(Generic[V]):
         self.name = part_name(name, f"Signal(…) at {shown(place)}")
         self.type = type
         self._typed = typed(type, where=f"signal {name} ({shown(place)})")
+        if self._typed.secretive:
+            raise UnserialisableType(
+                f"signal {name} ({shown(place)}): what is sent to a run cannot be secret, it lies in the run's inbox",
+                hint="send a name, and have a task fetch the secret by it",
+            )
 
     def __repr__(self) -> str:
         return f"<signal {self.name}>"

@@ -31,6 +31,7 @@ from .actions import Wait
 from .agenda import Agenda, OrderedAgenda
 from .plan import RUN, Node, Plan
 from .stored import Result
+from .vault import Vault
 
 if TYPE_CHECKING:
     from .inheriting import Had
@@ -70,7 +71,8 @@ class Round(NamedTuple):
 class State:
     """The folded state of one run under one plan. Made empty; `evolve` fills it.
 
-    ``moved``: contents of payload rows by digest, for what the fold itself must read: the lists of expansions.
+    ``moved``: contents of payload rows by digest, for what the fold itself must read: the lists of expansions; and the
+    ``vault`` that reads them, where the run has one.
     """
 
     __slots__ = (
@@ -81,12 +83,15 @@ class State:
         "plan", "polls", "resolved", "results", "retry_errors", "revert_attempts", "revert_errors", "revert_failures",
         "revert_interruptions", "revert_scope", "rounds", "running", "signals", "skipped", "skips", "standing",
         "standing_succs", "started", "states", "status", "submitted", "suspended_at_us", "suspended_us", "taken",
-        "time_us", "touched", "tries", "undo", "version", "waiting",
+        "time_us", "touched", "tries", "undo", "vault", "version", "waiting",
     )  # fmt: skip
 
-    def __init__(self, plan: Plan, moved: Mapping[str, bytes] | None = None) -> None:
+    moved: Mapping[str, bytes]
+    vault: Vault | None
+
+    def __init__(self, plan: Plan, moved: Mapping[str, bytes] | None = None, vault: Vault | None = None) -> None:
         self.plan = plan = plan.own()
-        self.moved: Mapping[str, bytes] = {} if moved is None else moved
+        self.moved, self.vault = ({} if moved is None else moved), vault
         in_numbers = plan.order is None and not plan.prioritised
         self.agenda = Agenda() if in_numbers else OrderedAgenda(plan.rank)
         self.version = 0
@@ -197,7 +202,7 @@ class State:
         plain: dict[str, Any] = {}
         for name in self.__slots__:
             value = getattr(self, name)
-            if name in ("plan", "agenda", "moved", "taken"):
+            if name in ("plan", "agenda", "moved", "taken", "vault"):
                 continue
             plain[name] = _sorted(value)
         plain["agenda"] = list(self.agenda)

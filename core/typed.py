@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeGuard
 
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 from pydantic.errors import PydanticUndefinedAnnotation
+from pydantic_core import PydanticSerializationError
 from pydantic_core import to_json as pydantic_to_json
 
 from flowledger.events.errors import UnserialisableType
+
+from .secret import has_any, has_secrets, holds_secret, marked, unmarked
 
 
 def is_class(value: object) -> TypeGuard[type[Any]]:
@@ -25,17 +29,20 @@ class Typed:
 
     ``immutable``: a decoded value may be handed to several bodies, none of them can change it for the others.
     ``nothing``: its only value is None, which needs no asking how it is written.
+    ``secretive``: there are secrets in it (`core.secret`); in its JSON they are marked.
     """
 
-    __slots__ = ("_adapter", "annotation", "immutable", "load", "nothing")
+    __slots__ = ("_adapter", "_may_hold_anything", "annotation", "immutable", "load", "nothing", "secretive")
 
     def __init__(self, annotation: Any) -> None:
         self.annotation = annotation
         self.immutable = annotation in _IMMUTABLE if isinstance(annotation, type) else annotation is None
         self.nothing = annotation in (None, type(None))
         self._adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+        self.secretive = not self.immutable and has_secrets(self._adapter.core_schema)
+        self._may_hold_anything = not self.immutable and has_any(self._adapter.core_schema)
         #: bytes → value; raises `pydantic.ValidationError`
-        self.load = self._adapter.validate_json
+        self.load: Callable[[bytes], Any] = self._load_marked if self.secretive else self._adapter.validate_json
 
     def to_json(self, value: Any) -> bytes:
         """The value as JSON, refusing what would not come back as this type.
@@ -43,8 +50,20 @@ class Typed:
         Raises:
             pydantic_core.PydanticSerializationError: the value is not of this type.
         """
+        if self.secretive:
+            return self._to_marked_json(value)
+        if self._may_hold_anything and holds_secret(value):
+            raise PydanticSerializationError("a secret stands where the type does not say so: annotate it")
         # not dump_json, which takes twice as long to hand on twenty options
         return self._adapter.serializer.to_json(value, round_trip=True, warnings="error", by_alias=True)
+
+    def _to_marked_json(self, value: Any) -> bytes:
+        plain = self._adapter.dump_python(value, mode="json", round_trip=True, warnings="error", by_alias=True)
+        tree = self._adapter.dump_python(value, round_trip=True, warnings="error", by_alias=True)
+        return pydantic_to_json(marked(tree, plain))
+
+    def _load_marked(self, content: bytes) -> Any:
+        return self._adapter.validate_json(unmarked(content))
 
     def validate(self, value: Any) -> Any:
         """The value as this type; raises `pydantic.ValidationError`."""

@@ -12,7 +12,6 @@ from hashlib import sha256
 from typing import Any, cast
 
 import msgspec
-from pydantic_core import to_json
 
 from flowledger.events.errors import InternalError
 from flowledger.events.facts import Phase
@@ -33,17 +32,23 @@ from .plan import (
     Given,
     Node,
 )
+from .secret import item_json
 from .state import State
+from .typed import Typed
+from .vault import Vault
 
 
 class Values:
     """Reads a run's symbols. ``moved``: contents of payload rows by digest; ``resource``: finds a live object."""
 
-    def __init__(self, state: State, *, moved: Mapping[str, bytes], resource: Callable[[str], Any]) -> None:
+    def __init__(
+        self, state: State, *, moved: Mapping[str, bytes], resource: Callable[[str], Any], vault: Vault | None = None
+    ) -> None:
         self._plan = state.plan
         self._state = state
         self._moved = moved
         self._resource = resource
+        self._vault = vault
         self._inputs: Mapping[str, msgspec.Raw] | None = None
 
     # -- bytes
@@ -57,7 +62,7 @@ class Values:
                 result = self._state.results.get(number)
                 if result is None:
                     return b"null"
-                return self._moved[result.moved] if result.moved else bytes(result.content)
+                return self._opened(result.moved) if result.moved else bytes(result.content)
             if number in self._state.skipped:
                 return b"null"
             if node.gathers:
@@ -86,7 +91,7 @@ class Values:
             submitted = self._state.submitted
             if submitted is None:
                 raise InternalError("a run without RunSubmitted has no inputs")
-            content = self._moved[submitted.moved] if submitted.moved else bytes(submitted.inputs)
+            content = self._opened(submitted.moved) if submitted.moved else bytes(submitted.inputs)
             self._inputs = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
         return self._inputs
 
@@ -94,7 +99,7 @@ class Values:
         """The digest of an atom's inputs, over the providers' stored bytes in parameter order (C10)."""
         if not node.arguments:
             return ""
-        hashed = sha256()
+        hashed = sha256() if self._vault is None else self._vault.hasher()
         for binding in node.arguments:
             source = self._digested(binding)
             hashed.update(b"%d:%d:" % (len(binding.argument), len(source)))
@@ -111,11 +116,24 @@ class Values:
             case FromInput():
                 return bytes(self.inputs()[binding.name])
             case FromRound():
-                return bytes(self._state.history[binding.scope][-1].value)
+                return self._round(binding.scope)
             case FromResource():
                 return binding.name.encode()
             case _:
                 return b""
+
+    def _opened(self, digest: str) -> bytes:
+        """A value that was moved out."""
+        content = self._moved[digest]
+        return content if self._vault is None else self._vault.opened(content)
+
+    def _round(self, scope: int) -> bytes:
+        """The value of a retry in its present round."""
+        return self.unsealed(bytes(self._state.history[scope][-1].value))
+
+    def unsealed(self, content: bytes) -> bytes:
+        """A retry's value as JSON."""
+        return content if self._vault is None else self._vault.unsealed(content, self._moved)
 
     def packed(self, bindings: tuple[Binding, ...], outcome: Callable[[FromOutcome], bytes] | None) -> dict[str, bytes]:
         """The arguments of a body that runs in another process, as JSON; resources and the context are made there."""
@@ -128,20 +146,30 @@ class Values:
                 if self.is_skipped(binding.node):
                     return None
                 if binding.item is None:
-                    return self.content(binding.node)
-                return to_json(self._from_node(binding))
+                    return self._clear(binding.typed, self.content(binding.node))
+                return item_json(self._from_node(binding))
             case Given():
-                return binding.content
+                return self._clear(binding.typed, binding.content)
             case FromInput():
-                return bytes(self.inputs()[binding.name])
+                return self._clear(binding.typed, bytes(self.inputs()[binding.name]))
             case FromRound():
-                return bytes(self._state.history[binding.scope][-1].value)
+                return self._clear(binding.typed, self._round(binding.scope))
             case FromOutcome():
                 return b"null" if outcome is None else outcome(binding)
             case FromResource() | FromContext() | FromConnection():
                 return None
 
     # -- values
+
+    def load(self, typed: Typed, content: bytes) -> Any:
+        """A value out of its JSON, secrets and all; raises `pydantic.ValidationError`."""
+        return typed.load(self._clear(typed, content))
+
+    def _clear(self, typed: Typed, content: bytes) -> bytes:
+        """A value's JSON with its secrets in it, if it has some."""
+        if typed.secretive and self._vault is not None:
+            return self._vault.revealed(content, self._moved)
+        return content
 
     def expansion(self, node: Node) -> bytes:
         """What an expansion is made of (E7): the values it wants, by argument, as a JSON object."""
@@ -159,7 +187,7 @@ class Values:
             case FromInput():
                 return bytes(self.inputs()[binding.name])
             case FromRound():
-                return bytes(self._state.history[binding.scope][-1].value)
+                return self._round(binding.scope)
             case FromNode():
                 return expansion.typed[binding.argument].to_json(self._from_node(binding))
             case _:
@@ -181,11 +209,11 @@ class Values:
             case FromNode():
                 return self._from_node(binding)
             case Given():
-                return binding.typed.load(binding.content)
+                return self.load(binding.typed, binding.content)
             case FromInput():
-                return binding.typed.load(bytes(self.inputs()[binding.name]))
+                return self.load(binding.typed, bytes(self.inputs()[binding.name]))
             case FromRound():
-                return binding.typed.load(bytes(self._state.history[binding.scope][-1].value))
+                return self.load(binding.typed, self._round(binding.scope))
             case FromResource():
                 return self._resource(binding.name)
             case FromContext():
@@ -196,7 +224,7 @@ class Values:
                 return None if outcome is None else outcome(binding)
 
     def _from_node(self, binding: FromNode) -> Any:
-        value = binding.typed.load(self.content(binding.node))
+        value = self.load(binding.typed, self.content(binding.node))
         if binding.item is not None:
             value = _item(value, binding.item)
         return value if binding.into is None else binding.into.validate(value)
@@ -206,15 +234,20 @@ class Values:
 
         def answer(binding: FromOutcome) -> Any:
             if binding.what == "failures":
-                return list(failures())
+                return [self.shown(failure) for failure in failures()]
             if binding.what == "failure":
-                return None if node.number in self._state.results else self._state.failures.get(node.number)
+                failed = None if node.number in self._state.results else self._state.failures.get(node.number)
+                return None if failed is None else self.shown(failed)
             if node.number not in self._state.results or node.task is None:
                 return None
-            value = node.task.result.load(self.content(node.number))
+            value = self.load(node.task.result, self.content(node.number))
             return value if binding.item is None else _item(value, binding.item)
 
         return answer
+
+    def shown(self, failure: Failure) -> Failure:
+        """A failure as user code may see it."""
+        return failure if self._vault is None else self._vault.shown(failure)
 
     def packed_outcome_of(
         self, node: Node, failures: Callable[[], tuple[Failure, ...]]
@@ -224,9 +257,11 @@ class Values:
 
         def answer(binding: FromOutcome) -> bytes:
             if binding.what == "result" and binding.item is None:
-                return self.content(node.number) if node.number in self._state.results else b"null"
+                if node.number not in self._state.results or node.task is None:
+                    return b"null"
+                return self._clear(node.task.result, self.content(node.number))
             found = values(binding)
-            return to_json(found) if binding.what == "result" else msgspec.json.encode(found)
+            return item_json(found) if binding.what == "result" else msgspec.json.encode(found)
 
         return answer
 
@@ -235,7 +270,7 @@ class Values:
         root = self._plan.nodes[RUN].children[0]
         if self.is_skipped(self._plan.nodes[root].returns or root):
             return None
-        return self._plan.returns.load(self.content(self._plan.nodes[RUN].children[0]))
+        return self.load(self._plan.returns, self.content(self._plan.nodes[RUN].children[0]))
 
 
 def _item(value: Any, item: int | str) -> Any:

@@ -8,7 +8,7 @@
     ├ InputError           FL2xx  a value handed in is wrong (also a ValueError)
     ├ RunUnsuccessful      FL3xx  the run ended, but not well: RunReverted · RunFailed · RunCancelled · RunSuspended
     ├ Refused              FL4xx  RunNotFound · IllegalRequest · NotLive · PlanDiffers · KeyConflict · RunOwned
-    ├ PayloadError         FL5xx  UnserialisableResult · PayloadTooLarge
+    ├ PayloadError         FL5xx  UnserialisableResult · PayloadTooLarge · PayloadErased · KeyMissing · SecretInClear
     ├ StoreError           FL6xx  StoreUnavailable · VersionConflict · Fenced · KeyTaken · SchemaTooNew · SchemaTooOld
     │   ClusterChanged · InboxNotEmpty · ViewsMissing
     ├ IntegrityError       FL7xx  Tampered · Nondeterminism · SealBroken
@@ -309,6 +309,29 @@ class PayloadTooLarge(PayloadError):
 
     code = "FL502"
     default_hint = "store the value elsewhere and return a reference to it"
+
+
+class PayloadErased(PayloadError):
+    """The run's key was removed, so its secrets or encrypted values cannot be read any more."""
+
+    code = "FL503"
+    default_hint = "they were erased on purpose; what happened can still be read and verified"
+
+
+class KeyMissing(PayloadError):
+    """There is no key to encrypt with, or not the one that something was encrypted with."""
+
+    code = "FL504"
+    default_hint = (
+        "`flowledger keys new --kind aes --name … --out FILE` makes one; name the file in FLOWLEDGER_CODEC_KEYS_FILE"
+    )
+
+
+class SecretInClear(PayloadError):
+    """A result holds a secret of the run, but its annotation does not say so. It has not been written."""
+
+    code = "FL505"
+    default_hint = "annotate what is secret in the result with `Secret[str]`, or leave it out"
 
 
 # -- FL6xx: the store ---------------------------------------------------------------------------

@@ -37,7 +37,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
 
 
 class RunSubmitted(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """Somebody asked for a run of ``factory`` with ``inputs`` (a JSON object, or moved to a payload row)."""
+    """Somebody asked for a run of ``factory`` with ``inputs`` (a JSON object, or moved to a payload row).
+
+    ``secrets`` (here and in other events): digests of the payload rows that hold the secrets in the value, encrypted.
+    ``codec``: all values of the run are moved out, and their rows hold what this codec made of them.
+    """
 
     volatile = frozenset({"key"})
 
@@ -48,6 +52,8 @@ class RunSubmitted(Event, frozen=True, kw_only=True, omit_defaults=True):
     key: str | None = None
     tags: dict[str, str] = {}
     executor: str | None = None
+    secrets: tuple[str, ...] = ()
+    codec: str | None = None
 
 
 class RunForked(Event, frozen=True, kw_only=True, omit_defaults=True):
@@ -106,6 +112,12 @@ class RunSuspended(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 class RunResumed(Event, frozen=True, kw_only=True, omit_defaults=True):
     """A suspended run goes on, in the direction it had."""
+
+
+class RunErased(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """Somebody had the run's key removed: its secrets and encrypted values cannot be read any more."""
+
+    reason: str
 
 
 class RunSucceeded(Event, frozen=True, kw_only=True, omit_defaults=True):
@@ -182,6 +194,7 @@ class RoundStarted(Event, frozen=True, kw_only=True, omit_defaults=True):
 
     round: int
     value: Raw = NULL
+    secrets: tuple[str, ...] = ()
 
 
 class RetryDecided(Event, frozen=True, kw_only=True, omit_defaults=True):
@@ -254,6 +267,7 @@ class FlowExpanded(Event, frozen=True, kw_only=True, omit_defaults=True):
     fingerprint: str = ""
     children: int = 0
     error: Failure | None = None
+    secrets: tuple[str, ...] = ()
 
 
 # -- atoms --------------------------------------------------------------------------------------
@@ -310,6 +324,7 @@ class TaskSucceeded(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
     polls: int = 0
     signal: int | None = None
     progress: Progress | None = None
+    secrets: tuple[str, ...] = ()
 
 
 class TaskFailed(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -376,11 +391,13 @@ class OutcomeIgnored(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
     result: Raw = NULL
     moved: str | None = None
     failure: Failure | None = None
+    secrets: tuple[str, ...] = ()
 
 
 RUN_EVENTS: tuple[type[Event], ...] = (
     RunSubmitted, RunForked, RunClaimed, RunReleased, RunStarted, PlanChanged, RunSuspended, RunResumed, RunSucceeded,
     RunReverted, RunFailed, RunCancelled, RequestAccepted, RequestRefused, SignalReceived,
+    RunErased,
 )  # fmt: skip
 SCOPE_EVENTS: tuple[type[Event], ...] = (RoundStarted, RetryDecided, ScopeReverting, ScopeReset)
 BRANCH_EVENTS: tuple[type[Event], ...] = (BranchDecided, TaskSkipped)

@@ -15,6 +15,7 @@ import msgspec
 from .envelope import StoredEvent
 from .errors import StoreError
 from .progress import ProgressBoard
+from .run_keys import RunKeys
 from .seals import Seals
 from .transactions import Transactions
 
@@ -228,6 +229,11 @@ class Store(Transactions, Protocol):
     @property
     def progress(self) -> ProgressBoard:
         """How far bodies have got (F2)."""
+        ...
+
+    @property
+    def run_keys(self) -> RunKeys:
+        """The keys of runs that have secrets."""
         ...
 
     @property

@@ -14,6 +14,7 @@ from . import (
     db,
     definitions,
     demo,
+    erasing,
     listing,
     projecting,
     proving,
@@ -75,6 +76,7 @@ commands.command()(again.fork)
 commands.add_typer(definitions.definitions, name="definitions")
 commands.command()(proving.verify)
 commands.command()(proving.export)
+commands.command()(erasing.erase)
 commands.add_typer(sealing.seals, name="seals")
 commands.add_typer(sealing.keys, name="keys")
 commands.command()(projecting.projector)

@@ -126,6 +126,7 @@ _TOLD: Final[dict[type[facts.Event], Callable[[Any], Told]]] = {
     facts.RunFailed: _run_failed,
     facts.RunCancelled: lambda e: Told("CANCELLED", "run cancelled" + (", all kept" if e.kept else "")),
     facts.RequestAccepted: _accepted,
+    facts.RunErased: lambda e: Told("CANCELLED", f"values erased: {e.reason}"),
     facts.RequestRefused: lambda e: Told("FAILED", f"{e.kind} refused: {e.why}"),
     facts.SignalReceived: lambda e: Told("RUNNING", f"signal {e.name} received"),
     facts.RoundStarted: lambda e: Told("RUNNING", f"round {e.round}", quiet=e.round < 2),

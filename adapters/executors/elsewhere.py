@@ -11,10 +11,13 @@ from flowledger.core.definition import TaskDefinition
 from flowledger.core.engine.attempt import Attempt, Outcome, Raised, failure_of
 from flowledger.core.plan import Node, TaskSpec
 from flowledger.core.portable import Request
+from flowledger.core.redaction import Redactor
 from flowledger.core.registry import Registry
+from flowledger.core.secret import secrets_in
 from flowledger.core.signature import Parameter, Signature
 from flowledger.core.state import Ended
 from flowledger.core.task import Task
+from flowledger.core.vault import LEAST_LEAK_CHARS
 from flowledger.events import facts
 from flowledger.events.errors import FlowNotRegistered
 from flowledger.events.facts import OutcomeIgnored, Phase
@@ -38,6 +41,15 @@ class Elsewhere:
         self._request = request
         self._is_cancelled = is_cancelled
         self._on_progress = on_progress
+        self._redactor = Redactor(known=secrets_in(map(bytes, request.arguments.values())))
+
+    def redacted(self, text: str) -> str:
+        """Without the secrets that came with the request, and what looks like one."""
+        return self._redactor(text)
+
+    def leaks(self, content: bytes) -> bool:
+        """Whether one of those secrets stands in a result."""
+        return self._redactor.found_in(content.decode("utf-8", "replace"), least_chars=LEAST_LEAK_CHARS)
 
     def is_cancelled(self, node: Node, phase: Phase) -> bool:
         """Whether whoever asked does not want it any more."""

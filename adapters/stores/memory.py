@@ -33,6 +33,7 @@ from flowledger.events.store import (
 from flowledger.events.transactions import OutcomeKey
 
 from .batch import check, has_unseen, no_such_run, position_of, refusal
+from .kept_keys import MemoryRunKeys
 from .mailbox import Mailbox, newer
 from .memory_board import MemoryBoard
 from .memory_progress import MemoryProgress
@@ -95,6 +96,7 @@ class MemoryStore:
         self._waiting = 0
         self.progress = MemoryProgress()
         self.seals = MemorySeals(self.read)
+        self.run_keys = MemoryRunKeys()
         #: The views of this log, once somebody has looked (`views.views_of`).
         self.views: object = None
         self.views_lock = Lock()

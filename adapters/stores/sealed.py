@@ -27,6 +27,10 @@ class Ways(Protocol):
         """Read and write in one transaction, which alone may write."""
         ...
 
+    def erasing(self, work: Callable[[Connection], T]) -> T:
+        """The same, so that nothing of what is deleted stays in a file, as far as the database can see to that."""
+        ...
+
     def stored(self, text: str) -> str:
         """A text as the database keeps it."""
         ...

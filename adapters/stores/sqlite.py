@@ -35,8 +35,9 @@ from flowledger.events.store import (
 from flowledger.events.transactions import OutcomeKey
 
 from .batch import position_of
+from .kept_keys import SqlRunKeys
 from .progressed import SqlProgress
-from .schema import attempt_claims, events, payloads, plans, sealed_heads, seals
+from .schema import attempt_claims, events, payloads, plans, run_keys, sealed_heads, seals
 from .schema import streams as rows
 from .sealed import SqlSeals
 from .sqlite_append import SqliteWriter
@@ -76,8 +77,10 @@ class SqliteStore:
         self._inbox = SqliteInbox(self._file)
         self._transactions = SqliteTransactions(self._file)
         self._appended = Condition()
-        self.progress = SqlProgress(SqliteWays(self._file), attempt_claims)
-        self.seals = SqlSeals(SqliteWays(self._file), seals=seals, heads=sealed_heads, events=events)
+        ways = SqliteWays(self._file)
+        self.progress = SqlProgress(ways, attempt_claims)
+        self.seals = SqlSeals(ways, seals=seals, heads=sealed_heads, events=events)
+        self.run_keys = SqlRunKeys(ways, run_keys)
 
     @classmethod
     def from_url(cls, url: str) -> SqliteStore:

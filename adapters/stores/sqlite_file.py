@@ -153,13 +153,14 @@ class SqliteWays:
 
     def transacting(self, work: Callable[[Connection], T]) -> T:
         with self._file.selecting() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            try:
-                done = work(connection)
-                connection.exec_driver_sql("COMMIT")
-            except BaseException:
-                connection.exec_driver_sql("ROLLBACK")
-                raise
+            return _in_transaction(connection, work)
+
+    def erasing(self, work: Callable[[Connection], T]) -> T:
+        """What is deleted is overwritten, and the write-ahead log, which has it too, is emptied if nobody reads."""
+        with self._file.selecting() as connection:
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")
+            done = _in_transaction(connection, work)
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
             return done
 
     def stored(self, text: str) -> str:
@@ -167,6 +168,17 @@ class SqliteWays:
 
     def original(self, text: str) -> str:
         return text
+
+
+def _in_transaction(connection: Connection, work: Callable[[Connection], T]) -> T:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    try:
+        done = work(connection)
+        connection.exec_driver_sql("COMMIT")
+    except BaseException:
+        connection.exec_driver_sql("ROLLBACK")
+        raise
+    return done
 
 
 def driver(connection: PoolProxiedConnection) -> sqlite3.Connection:

@@ -18,13 +18,12 @@ from flowledger.core.agenda import CONTROL
 from flowledger.core.evolve import ended
 from flowledger.core.flowing import may_start
 from flowledger.core.plan import Node, Plan
-from flowledger.core.ports import Appender, Clock, Ids, Listeners, Post, ProgressNotes
+from flowledger.core.ports import Appender, Clock, Ids, Listeners, Post, ProgressNotes, Vaults
 from flowledger.core.state import Ended, State
 from flowledger.core.values import Values
-from flowledger.events import facts
 from flowledger.events.envelope import Envelope
 from flowledger.events.errors import FlowledgerError, StoreError
-from flowledger.events.facts import Event, OutcomeIgnored, Phase, Progress
+from flowledger.events.facts import Event, OutcomeIgnored, Phase, Progress, Raw
 from flowledger.events.failure import Failure
 from flowledger.events.transactions import Transactions
 
@@ -62,6 +61,7 @@ class Services:
     actor: str
     inline_bytes: int
     max_bytes: int
+    vaults: Vaults
 
 
 class ActiveRun(ABC):
@@ -82,10 +82,14 @@ class ActiveRun(ABC):
         self.run_id = run_id
         self.plan = state.plan
         self.state = state
+        self.vault = state.vault = vault = services.vaults.of(run_id, state.plan, state.submitted)
         state.moved = moved
-        self.drafts = Drafts(run_id, state, services.clock, actor=services.actor, head=head, epoch=epoch)
+        self.drafts = Drafts(
+            run_id, state, services.clock, actor=services.actor, head=head, epoch=epoch, vault=vault, moved=moved,
+            inline_bytes=services.inline_bytes,
+        )  # fmt: skip
         self.moved = moved
-        self.values = Values(state, moved=moved, resource=self._resource)
+        self.values = Values(state, moved=moved, resource=self._resource, vault=vault)
         self.exceptions: dict[str, BaseException] = {}  # by path, for __cause__ in this process
         self.live: dict[int, Attempt] = {}  # bodies that run here, polls included
         self.refused: set[str] = set()  # lanes in which a body waits for a place in hand
@@ -165,14 +169,6 @@ class ActiveRun(ABC):
             return 1
         return 0 if self.giving_up is not None else self._slots[lane].free
 
-    def keep(self, content: bytes) -> tuple[facts.Raw, str | None]:
-        """A value as it goes into an event: itself, or moved out to a payload row if it is large."""
-        if len(content) <= self.services.inline_bytes:
-            return facts.Raw(content), None
-        moved = self.drafts.move_out(content)
-        self.moved[moved] = content
-        return facts.NULL, moved
-
     def start_when_durable(self, attempt: Attempt) -> None:
         """Start this body once what has been drafted is acknowledged."""
         if isinstance(attempt, TransactionalAttempt):
@@ -181,6 +177,14 @@ class ActiveRun(ABC):
         self.starting.append(attempt)
 
     # -- what an attempt asks
+
+    def redacted(self, text: str) -> str:
+        """A text without what must not be written."""
+        return self.vault.redactor(text)
+
+    def leaks(self, content: bytes) -> bool:
+        """Whether a secret stands in clear in a value that is not annotated as one."""
+        return self.vault.leaks(content)
 
     @property
     def max_bytes(self) -> int:
@@ -213,10 +217,15 @@ class ActiveRun(ABC):
 
     def late(self, number: int) -> tuple[OutcomeIgnored, ...]:
         """What came too late of the execute of an atom that is being reverted (C4), each with its result."""
-        return tuple(self._whole(late) for late in self.state.late.get(number, ()))
+        return tuple(self._whole(number, late) for late in self.state.late.get(number, ()))
 
-    def _whole(self, late: OutcomeIgnored) -> OutcomeIgnored:
-        return late if late.moved is None else replaced(late, result=facts.Raw(self.moved[late.moved]), moved=None)
+    def _whole(self, number: int, late: OutcomeIgnored) -> OutcomeIgnored:
+        content = bytes(late.result) if late.moved is None else self.vault.opened(self.moved[late.moved])
+        task = self.plan.nodes[number].task
+        if task is not None and task.result.secretive:
+            content = self.vault.revealed(content, self.moved)
+        failure = None if late.failure is None else self.vault.shown(late.failure)
+        return replaced(late, result=Raw(content), moved=None, failure=failure)
 
     def ended(self, number: int) -> Ended:
         """How the execute of an atom ended that is being reverted."""

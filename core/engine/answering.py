@@ -106,11 +106,12 @@ def _resolve(run: ActiveRun, asked: Asked, request: requests.Resolve) -> str | N
     content = bytes(request.result)
     if request.resolution == "succeeded":
         task = run.plan.nodes[number].task
+        if task is not None and task.result.secretive:
+            return f"the result of {request.path} is secret, and what is sent to a run cannot be"
         why = None if task is None else _misfit(run, task.result, content)
         if why is not None:
             return f"the result does not fit what {request.path} returns: {why}"
-    raw, moved = run.keep(content)
-    _accept(run, asked, request, number, resolution=request.resolution, result=raw, moved=moved)
+    _accept(run, asked, request, number, resolution=request.resolution, result=facts.Raw(content))
     if not state.held:
         run.draft(RUN, facts.RunResumed(), actor=asked.actor)
     return None
@@ -141,8 +142,7 @@ def _signal(run: ActiveRun, asked: Asked, request: requests.Signal) -> str | Non
     misfit = None if wanted is None else _misfit(run, wanted, content)
     why = _final(run) or (misfit and f"it is not what the run waits for: {misfit}")
     if why is None:
-        raw, moved = run.keep(content)
-        received = facts.SignalReceived(request=asked.id, name=request.name, payload=raw, moved=moved)
+        received = facts.SignalReceived(request=asked.id, name=request.name, payload=facts.Raw(content))
         run.draft(RUN, received, actor=asked.actor)
     return why
 

@@ -12,19 +12,31 @@ import traceback as tracebacks
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from logging import LoggerAdapter, getLogger
+from logging import getLogger
 from typing import Any, NamedTuple, Protocol
 
 from flowledger.core.context import RUNNING, OtherOutcome, TaskContext
 from flowledger.core.plan import Call, Node
+from flowledger.core.secret import masked
 from flowledger.core.state import Ended
-from flowledger.events.errors import Hold, NotReady, PayloadTooLarge, Permanent, StoreError, UnserialisableResult
+from flowledger.events.errors import (
+    Hold,
+    NotReady,
+    PayloadTooLarge,
+    Permanent,
+    SecretInClear,
+    StoreError,
+    UnserialisableResult,
+)
 from flowledger.events.facts import OutcomeIgnored, Phase, Progress
 from flowledger.events.failure import Failure, FailureKind
+
+from .redacting import RedactingLog
 
 MESSAGE_CHARS = 4_000
 PROGRESS_CHARS = 200
 TRACEBACK_CHARS = 16_000
+LONGEST_CHARS = 1_000_000  # of a text that is looked through at all
 CAUSES = 5
 
 _LOG = getLogger("flowledger.task")
@@ -82,6 +94,14 @@ class Host(Protocol):
 
     run_id: str
     lost: bool  # the run is not this process's any more
+
+    def redacted(self, text: str) -> str:
+        """A text without what must not be written."""
+        ...
+
+    def leaks(self, content: bytes) -> bool:
+        """Whether a secret stands in clear in a value that is not annotated as one."""
+        ...
 
     @property
     def max_bytes(self) -> int:
@@ -144,7 +164,9 @@ class Attempt:
                 attempt=self.attempt,
                 idempotency_key=self.key,
                 deadline=_at(self.deadline_us),
-                log=LoggerAdapter(_LOG, {"run": run_id, "path": node.path, "attempt": self.attempt}),
+                log=RedactingLog(
+                    _LOG, {"run": run_id, "path": node.path, "attempt": self.attempt}, self._host.redacted
+                ),
                 outcome=self.ended,
                 other_outcomes=tuple(self._other(late) for late in self.late),
                 on_progress=self._progressed,
@@ -186,7 +208,7 @@ class Attempt:
             self.limit = None
 
     def _progressed(self, fraction: float, message: str) -> None:
-        self._host.progressed(self, Progress(fraction=fraction, message=message[:PROGRESS_CHARS]))
+        self._host.progressed(self, Progress(fraction=fraction, message=self._host.redacted(message)[:PROGRESS_CHARS]))
 
     def is_cancelled(self) -> bool:
         """Whether the body should stop."""
@@ -241,6 +263,8 @@ class Attempt:
         if len(content) > self._host.max_bytes:
             size = f"{self.node.path}: the result has {len(content):,} bytes, the limit is {self._host.max_bytes:,}"
             return self._unstorable(PayloadTooLarge(size), None)
+        if self._host.leaks(masked(content) if task.result.secretive else content):
+            return self._unstorable(SecretInClear(f"{self.node.path}: a secret of this run stands in the result"), None)
         return Returned(content)
 
     def _unstorable(self, error: Exception, cause: Exception | None) -> Raised:
@@ -269,22 +293,28 @@ class Attempt:
 
     def failure(self, error: BaseException, kind: FailureKind) -> Failure:
         """What the log keeps of an exception."""
-        return failure_of(error, path=self.node.path, attempt=self.attempt, kind=kind)
+        return failure_of(error, path=self.node.path, attempt=self.attempt, kind=kind, redacted=self._host.redacted)
 
 
 def failure_of(
-    error: BaseException, *, path: str, attempt: int = 0, kind: FailureKind = "error", depth: int = 0
-) -> Failure:
-    """An exception as a `Failure`: names and texts only, cut to what a log can bear."""
+    error: BaseException, *, path: str, attempt: int = 0, kind: FailureKind = "error", depth: int = 0,
+    redacted: Callable[[str], str] = str,
+) -> Failure:  # fmt: skip
+    """An exception as a `Failure`: names and texts only, cut to what a log can bear.
+
+    ``redacted`` takes out what must not be written, before anything is cut: half a secret would not be known.
+    """
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return Failure(
         path=path,
         type=_type_name(error),
-        message=_printable(error)[:MESSAGE_CHARS],
-        traceback=_traceback(error) if depth == 0 else "",
+        message=redacted(_printable(error))[:MESSAGE_CHARS],
+        traceback=redacted(_traceback(error))[-TRACEBACK_CHARS:] if depth == 0 else "",
         attempt=attempt,
         kind=kind,
-        cause=failure_of(cause, path=path, attempt=attempt, depth=depth + 1) if cause and depth < CAUSES else None,
+        cause=failure_of(cause, path=path, attempt=attempt, depth=depth + 1, redacted=redacted)
+        if cause and depth < CAUSES
+        else None,
     )
 
 
@@ -295,7 +325,7 @@ def _type_name(error: BaseException) -> str:
 
 def _printable(error: BaseException) -> str:
     try:
-        return str(error).encode("utf-8", "replace").decode()
+        return str(error)[:LONGEST_CHARS].encode("utf-8", "replace").decode()
     except Exception:  # noqa: BLE001 - a user's __str__ may raise
         return "(its message could not be read)"
 
@@ -308,7 +338,7 @@ def _traceback(error: BaseException) -> str:
         text = "".join(tracebacks.format_exception(type(error), error, frames))
     except Exception:  # noqa: BLE001 - a user's __str__ may raise here too
         return ""
-    return text[-TRACEBACK_CHARS:].encode("utf-8", "replace").decode()
+    return text[-LONGEST_CHARS:].encode("utf-8", "replace").decode()
 
 
 def _at(time_us: int | None) -> datetime | None:

@@ -57,7 +57,7 @@ def next_attempt(
     if call.connection is None:
         attempt = Attempt(run, node, phase, call, try_, count, key)
     else:
-        attempt = TransactionalAttempt(run, node, phase, call, try_, count, key, run.services.transactions)
+        attempt = TransactionalAttempt(run, node, phase, call, try_, count, key, run.services.transactions, run.vault)
     return attempt if _has_arguments(run, attempt, bindings) else None
 
 

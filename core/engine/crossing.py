@@ -10,7 +10,7 @@ from .attempt import Attempt, Held, Lost, Outcome, Raised, Returned, Unready, Un
 
 
 def packed(attempt: Attempt) -> bytes:
-    """The attempt as a `Request`."""
+    """The attempt as a `Request`. Secrets are in it in clear: it may cross a pipe, and a network only encrypted."""
     task = attempt.node.task
     assert task is not None
     request = Request(

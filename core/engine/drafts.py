@@ -8,29 +8,51 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
+from typing import Any
+
+from msgspec.structs import replace
 
 from flowledger.core.decide import wake_at_us
 from flowledger.core.evolve import evolve
 from flowledger.core.evolve.run import ENDINGS, BeforeEnding, before_ending, take_back
+from flowledger.core.plan import Plan
 from flowledger.core.ports import Clock
 from flowledger.core.state import State
+from flowledger.core.typed import typed
+from flowledger.core.vault import VALUES, Vault
+from flowledger.events import facts
 from flowledger.events.chain import link
 from flowledger.events.codec import encode
 from flowledger.events.envelope import StoredEvent
 from flowledger.events.facts import Event
 from flowledger.events.store import FINAL, Append, NewStream, PayloadRow, PlanRow
 
+_NOTHING = (b"null", b"{}")
+#: What stands in the place of a value that was moved out.
+_EMPTY: dict[str, Any] = {
+    "inputs": facts.Raw(b"{}"),
+    "result": facts.NULL,
+    "values": facts.Raw(b"{}"),
+    "payload": facts.NULL,
+}
+
 
 class Drafts:
     """Collects what one run appends next. ``head`` is the hash of the last event, drafted or stored; ``expected`` the
     version after which the next append comes."""
 
-    def __init__(self, run_id: str, state: State, clock: Clock, *, actor: str, head: bytes, epoch: int) -> None:
+    def __init__(
+        self, run_id: str, state: State, clock: Clock, *, actor: str, head: bytes, epoch: int, vault: Vault,
+        moved: dict[str, bytes], inline_bytes: int,
+    ) -> None:  # fmt: skip
         self._run_id = run_id
         self._run_key = run_id.encode()
         self._state = state
         self._clock = clock
         self._actor = actor
+        self._vault = vault
+        self._moved = moved
+        self._inline_bytes = -1 if vault.codec is not None else inline_bytes
         self.head = head
         self.release = False  # the append gives the run up, although it is not over
         self.epoch = epoch
@@ -49,6 +71,7 @@ class Drafts:
         state = self._state
         now = self._clock.now_us()
         time_us = max(state.time_us, now)  # never back within a run (F1)
+        event = self._writable(number, event)
         cls = type(event)
         if cls in ENDINGS:
             self._ending = before_ending(state), self.head
@@ -60,9 +83,27 @@ class Drafts:
         self.head = link(self.head, self._run_key, version, type_, cls.schema_version, path, time_us, who, payload)
         self._events.append(StoredEvent(version, type_, cls.schema_version, path, time_us, who, payload, self.head))
 
-    def move_out(self, content: bytes) -> str:
-        """Keep a large value beside the events; returns the digest that stands for it."""
+    def _writable(self, number: int, event: Event) -> Event:
+        """The event as it goes into the log: no secret in it, no large value."""
+        vault = self._vault
+        event = vault.shielded(event, lambda name: is_secretive(self._state.plan, number, name), self._put)
+        if isinstance(event, facts.RoundStarted):
+            if vault.codec is None:
+                return event
+            sealed, digests = vault.sealed_value(bytes(event.value), self._put)
+            return replace(event, value=facts.Raw(sealed), secrets=(*event.secrets, *digests))
+        field = VALUES.get(type(event))
+        if field is None:
+            return event
+        content = bytes(getattr(event, field))
+        if len(content) <= self._inline_bytes or content in _NOTHING:
+            return event
+        return replace(event, **{field: _EMPTY[field], "moved": self._put(vault.stored(content))})
+
+    def _put(self, content: bytes) -> str:
+        """Keep bytes in a payload row beside the events; returns the digest that stands for them."""
         digest = sha256(content).hexdigest()
+        self._moved[digest] = content
         self._payloads.append(PayloadRow(digest, content))
         return digest
 
@@ -112,3 +153,16 @@ class Drafts:
         self.expected = state.version
         self._events, self._payloads, self._plans, self._create = [], [], [], None
         return append
+
+
+def is_secretive(plan: Plan, number: int, name: str) -> bool:
+    """Whether the value that an event of this node holds may have secrets in it; ``name`` is that of an input."""
+    node = plan.nodes[number]
+    if node.task is not None:
+        return node.task.result.secretive
+    if node.expansion is not None:
+        wanted = node.expansion.typed.get(name)
+        return wanted is None or wanted.secretive
+    if node.retry is not None:
+        return typed(node.retry.value_type, where="retry").secretive
+    return name not in plan.inputs or plan.inputs[name].secretive

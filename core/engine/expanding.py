@@ -21,13 +21,9 @@ def expand(run: ActiveRun, action: Action) -> bool:
         run.exceptions[node.path] = error
         run.draft(node.number, facts.FlowExpanded(error=failure_of(error, path=node.path, kind="expansion")))
         return True
-    moved = run.drafts.move_out(values) if len(values) > run.services.inline_bytes else None
-    if moved is not None:
-        run.moved[moved] = values
     run.drafts.keep_plan(PlanRow(subplan.fingerprint, subplan.document))
     event = facts.FlowExpanded(
-        values=facts.Raw(b"{}" if moved else values),
-        moved=moved,
+        values=facts.Raw(values),
         fingerprint=subplan.fingerprint,
         children=len(subplan.root.children),
     )
@@ -41,4 +37,4 @@ def _made(run: ActiveRun, node: Node) -> tuple[bytes, Subplan]:
         raise PayloadTooLarge(f"{node.path}: its values have {len(values):,} bytes, the limit is {run.max_bytes:,}")
     growth = run.plan.growth
     assert growth is not None
-    return values, growth.subplan(node.number, values)
+    return values, growth.subplan(node.number, run.vault.revealed(values, run.moved))

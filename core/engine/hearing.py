@@ -34,7 +34,7 @@ def hear(run: ActiveRun, node: Node, signal: Listen) -> bool:
 def _take(run: ActiveRun, node: Node, received: Received) -> None:
     """The wait succeeds with the signal's payload; one that does not fit is refused, and the wait goes on."""
     payload = received.payload
-    content = bytes(payload.content) if payload.moved is None else run.moved[payload.moved]
+    content = bytes(payload.content) if payload.moved is None else run.vault.opened(run.moved[payload.moved])
     assert node.task is not None
     try:
         node.task.result.load(content)

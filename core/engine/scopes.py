@@ -43,7 +43,8 @@ def ask_retry(run: ActiveRun, action: Action) -> bool:
     try:
         retry = _retry(run, node)
         history = _history(run, action.node, retry)
-        history[-1] = replace(history[-1], failures=failures, ended_s=_elapsed_s(run, action.node))
+        shown = tuple(map(run.values.shown, failures))
+        history[-1] = replace(history[-1], failures=shown, ended_s=_elapsed_s(run, action.node))
         decision = _checked(retry.on_failure(history))
         delay = retry.backoff.delay_s(number, run.services.ids.random()) if decision == "RETRY" else 0.0
     except Exception as error:  # noqa: BLE001 - D7
@@ -71,7 +72,11 @@ def _history(run: ActiveRun, scope: int, retry: Retry[Any]) -> list[Try[Any]]:
     value_type = typed(retry.value_type, where="retry")
     rounds = run.state.history.get(scope, [])
     return [
-        Try(value_type.load(bytes(past.value)), past.failures, (past.ended_us - rounds[0].began_us) / 1e6)
+        Try(
+            run.values.load(value_type, run.values.unsealed(bytes(past.value))),
+            tuple(map(run.values.shown, past.failures)),
+            (past.ended_us - rounds[0].began_us) / 1e6,
+        )
         for past in rounds
     ]
 

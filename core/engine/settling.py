@@ -11,6 +11,7 @@ from flowledger.events.failure import Failure
 
 from .active import ActiveRun
 from .attempt import Attempt, Executor, Held, Lost, Outcome, Raised, Returned, Unready, Unsettled
+from .outcomes import read_outcome
 from .transacting import TransactionalAttempt
 
 POLL_LOG_US = 60_000_000  # a poll is written down when it begins to wait, then at most once a minute (F2)
@@ -44,14 +45,13 @@ def _ignore(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
     if isinstance(outcome, Unready | Lost | Unsettled):
         return
     late = attempt.phase == "execute"
-    result, moved = run.keep(outcome.content) if late and isinstance(outcome, Returned) else (facts.NULL, None)
+    result = facts.Raw(outcome.content) if late and isinstance(outcome, Returned) else facts.NULL
     event = facts.OutcomeIgnored(
         try_=attempt.try_,
         attempt=attempt.attempt,
         phase=attempt.phase,
         outcome="succeeded" if isinstance(outcome, Returned) else "failed",
         result=result,
-        moved=moved,
         failure=outcome.failure if late and isinstance(outcome, Raised) else None,
     )
     run.draft(run.plan.by_path[attempt.node.path], event)  # its expansion may have been dropped (E7)
@@ -93,6 +93,7 @@ def _hold(run: ActiveRun, attempt: Attempt, outcome: Held) -> None:
 
 def committed(run: ActiveRun, node: Node, content: bytes) -> None:
     """Record an outcome that was found in the store (C8)."""
+    content = read_outcome(run.vault, node, content)
     state, number = run.state, node.number
     if state.states[number] == "REVERTING":
         event = facts.TaskReverted(try_=state.tries[number], attempt=state.revert_attempts[number])
@@ -102,12 +103,10 @@ def committed(run: ActiveRun, node: Node, content: bytes) -> None:
 
 
 def _succeed(run: ActiveRun, number: int, content: bytes, *, try_: int, attempt: int) -> None:
-    result, moved = run.keep(content)
     event = facts.TaskSucceeded(
         try_=try_,
         attempt=attempt,
-        result=result,
-        moved=moved,
+        result=facts.Raw(content),
         polls=_polls(run, number),
         progress=run.said.pop(number, None),
     )

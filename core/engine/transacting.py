@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from flowledger.core.plan import Call, Node
+from flowledger.core.vault import Vault
 from flowledger.events.errors import StoreUnavailable, TransactionMisused
 from flowledger.events.facts import Phase
 from flowledger.events.transactions import OutcomeKey, Transactions
 
 from .attempt import Attempt, Host, Outcome, Raised, Returned, Unsettled
+from .outcomes import read_outcome, written_outcome
 
 
 class _RolledBack(BaseException):
@@ -23,14 +25,15 @@ class _RolledBack(BaseException):
 class TransactionalAttempt(Attempt):
     """An attempt whose body is handed a connection. ``version`` is set when its start has been drafted."""
 
-    __slots__ = ("_transactions", "version")
+    __slots__ = ("_transactions", "_vault", "version")
 
     def __init__(
         self, host: Host, node: Node, phase: Phase, call: Call, try_: int, attempt: int, key: str,
-        transactions: Transactions,
+        transactions: Transactions, vault: Vault,
     ) -> None:  # fmt: skip
         super().__init__(host, node, phase, call, try_, attempt, key)
         self._transactions = transactions
+        self._vault = vault
         self.version = 0
 
     @property
@@ -60,12 +63,12 @@ class TransactionalAttempt(Attempt):
             return Raised(self.failure(error, "error"), again=False, exception=error)
         except Exception as error:  # noqa: BLE001 - the database said no: to the outcome, or at the commit
             return Raised(self.failure(error, "error"), again=True, exception=error)
-        return self._lost() if content is None else Returned(content)
+        return self._lost() if content is None else Returned(read_outcome(self._vault, self.node, content))
 
     def _work(self, connection: Any) -> bytes:
         outcome = self.called({**self.arguments, self.call.connection or "": connection})
         if isinstance(outcome, Returned):
-            return outcome.content
+            return written_outcome(self._vault, self.node, outcome.content)
         raise _RolledBack(outcome)
 
     def _lost(self) -> Outcome:

@@ -13,6 +13,7 @@ from flowledger.core.inheriting import Had
 from flowledger.core.plan import Plan
 from flowledger.core.state import State
 from flowledger.core.states import PLAIN, trigger
+from flowledger.core.vault import Vault
 from flowledger.events.envelope import Envelope
 from flowledger.events.errors import Nondeterminism
 from flowledger.events.facts import Event
@@ -30,11 +31,12 @@ _EVOLVERS: dict[type[Event], Evolver] = {
 
 
 def fold(
-    plan: Plan, envelopes: Iterable[Envelope], moved: Mapping[str, bytes] | None = None, *, taken: Had | None = None
-) -> State:
+    plan: Plan, envelopes: Iterable[Envelope], moved: Mapping[str, bytes] | None = None, *, taken: Had | None = None,
+    vault: Vault | None = None,
+) -> State:  # fmt: skip
     """The state that a log leads to. ``moved``: contents of payload rows by digest, for the lists of expansions;
     ``taken``: what its source had, of a fork (G6)."""
-    state = State(plan, moved)
+    state = State(plan, moved, vault)
     state.taken = taken
     for envelope in envelopes:
         apply(state, envelope)

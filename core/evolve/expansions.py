@@ -33,6 +33,8 @@ def _subplan(state: State, number: int, event: facts.FlowExpanded) -> Subplan:
     if growth is None or (event.moved is not None and event.moved not in state.moved):
         raise InternalError(f"event {state.version} of {path} cannot be folded without its payload row {event.moved}")
     values = state.moved[event.moved] if event.moved is not None else bytes(event.values)
+    if state.vault is not None:
+        values = state.vault.revealed(state.vault.opened(values) if event.moved is not None else values, state.moved)
     where = f"event {state.version} FlowExpanded of {path}"
     try:
         subplan = growth.subplan(number, values)

@@ -102,4 +102,5 @@ EVOLVERS: Evolvers = {
     facts.RunReverted: _run_ended,
     facts.RunFailed: _run_ended,
     facts.RunCancelled: _run_ended,
+    facts.RunErased: nothing,
 }

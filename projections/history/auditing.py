@@ -40,6 +40,7 @@ AUDITED: Final[dict[type[facts.Event], Callable[[Any], Act | None]]] = {
     facts.RunReleased: lambda e: Act("release", e.reason),
     facts.RunResumed: lambda _: Act("resume"),
     facts.RequestAccepted: lambda e: Act(e.kind, e.reason, _said(e)),
+    facts.RunErased: lambda e: Act("erase", e.reason),
     facts.RequestRefused: lambda e: Act(e.kind, e.reason, f"refused: {e.why}"),
     facts.SignalReceived: lambda e: Act("signal", note=e.name),
 }

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import sleep
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Secret, SecretStr
 
 from flowledger import App, Flow, Task, TaskContext, linear
 from flowledger.events.failure import Failure
@@ -91,3 +91,34 @@ def fails_beside(said: str) -> None:
     while not Path(said).exists():
         sleep(0.01)
     raise ValueError("beside")
+
+
+class Login(BaseModel):
+    user: str
+    password: SecretStr
+
+
+@app.task(executor="processes")
+def log_in(login: Login) -> Secret[str]:
+    return Secret[str](f"token of {login.password.get_secret_value()}")
+
+
+@log_in.revert
+def log_out(login: Login, result: Secret[str] | None, said: str) -> None:
+    made = "nothing" if result is None else result.get_secret_value()
+    with Path(said).open("a") as out:
+        out.write(f"{login.password.get_secret_value()}: {made}\n")
+
+
+@app.task(executor="processes")
+def tell(token: Secret[str], how: str) -> str:
+    if how == "return":
+        return token.get_secret_value()
+    raise ValueError("x" * 3_990 + token.get_secret_value())
+
+
+@app.flow
+def enter(login: Login, how: str, said: str) -> Flow[str]:
+    token = log_in.bind(login).as_("token")
+    told = tell.bind(token, how)
+    return linear(token, told, returns=told)

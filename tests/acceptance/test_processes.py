@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from flowledger import App, Flow, RunReverted, linear, unordered
 from flowledger.events import facts
@@ -114,3 +115,20 @@ def test_b6_an_app_that_nobody_else_could_import_is_refused_with_what_to_do() ->
         hidden.run(only())
     assert list(hidden.runs()) == []
     hidden.close()
+
+
+@pytest.mark.parametrize("how", ["raise", "return"])
+def test_rel_s10_secrets_cross_to_the_other_process_and_not_into_the_log(app: App, said: str, how: str) -> None:
+    # Given a body that lets out what it was given, at the place where a message is cut
+    login = shop.Login(user="ann", password=SecretStr("hunter2-hunter2"))
+    # When
+    run = app.run(shop.enter(login, how, said), check=False)
+    # Then the revert has what execute had and made
+    assert run.state == "REVERTED"
+    assert Path(said).read_text() == "hunter2-hunter2: token of hunter2-hunter2\n"
+    # And the log has nothing of it
+    store = app.runtime.store
+    log = b"".join(event.payload for event in store.read(run.id))
+    assert b"hunter2" not in log
+    assert b"token of" not in log
+    assert run.failures[0].kind == ("result" if how == "return" else "error")

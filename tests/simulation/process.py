@@ -14,6 +14,7 @@ from flowledger.adapters.adrift import Adrift
 from flowledger.adapters.mailroom import Mailroom
 from flowledger.adapters.runtime import Runtime
 from flowledger.adapters.settings import Settings
+from flowledger.adapters.vaulting import RunVaults
 from flowledger.core.engine.active import Lane, Services
 from flowledger.core.engine.attempt import Attempt, Outcome
 from flowledger.core.engine.resources import ResourcePool
@@ -60,6 +61,7 @@ class Process(Runtime):
         self.beating = Beating(Owner(id=name, host="simulated", pid=len(world.processes), app="model"))
         self.heartbeat = cast("Any", self.beating)
         self.store = cast("Store", _View(self))
+        self.vaults = RunVaults(world.store.run_keys, SETTINGS, now_us=world.now_us, ephemeral=True)
         self.adrift = Adrift(self.store, name)
         self.mailroom = self._post = Post(self)
         capacity = self.chance.choice([1, 2, 4])
@@ -70,7 +72,7 @@ class Process(Runtime):
             lanes={lane: Lane(bodies, Slots(capacity, ahead=ahead)) for lane in ("threads", "async")},
             resources=ResourcePool({}, lambda _: {}), listeners=Deaf(), post=self.mailroom,
             transactions=world.store, notes=Forgetful(), actor=name,
-            inline_bytes=65_536, max_bytes=1 << 24,
+            inline_bytes=65_536, max_bytes=1 << 24, vaults=self.vaults,
         )  # fmt: skip
         self.doom = ""  # where its next append will kill it
         self._seen_us = world.now_us()

@@ -46,7 +46,11 @@ runs AS (
     FROM each GROUP BY run_id),
 moved AS (
   SELECT run_id, substring(payload FROM position('\x226d6f766564223a22'::bytea IN payload) + 9 FOR 64) AS digest
-    FROM each WHERE position('\x226d6f766564223a22'::bytea IN payload) > 0),
+    FROM each WHERE position('\x226d6f766564223a22'::bytea IN payload) > 0
+  UNION ALL
+  SELECT run_id, convert_to((regexp_matches(list[1], '[0-9a-f]{{64}}', 'g'))[1], 'UTF8')
+    FROM each, regexp_matches(encode(payload, 'escape'), '"secrets":\[([^]]*)\]', 'g') AS list
+   WHERE position('\x2273656372657473223a5b'::bytea IN payload) > 0),
 amiss AS (
   SELECT coalesce(s.run_id, r.run_id) AS run_id
     FROM (SELECT run_id, version, head_hash FROM {s}.streams WHERE run_id > %(after)s AND run_id <= %(upto)s) AS s

@@ -22,7 +22,7 @@ ROLES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
             "UPDATE ON {s}.streams, {s}.owners",
             "DELETE ON {s}.owners",
             "SELECT, INSERT, UPDATE, DELETE ON {s}.conductors, {s}.job_notes, {s}.inbox, {s}.attempt_claims",
-            "SELECT, INSERT, DELETE ON {s}.run_keys",
+            "SELECT, INSERT, UPDATE, DELETE ON {s}.run_keys",
             "SELECT, INSERT, UPDATE ON {s}.outcomes",
         ),
     ),

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Select, select
 
+from flowledger.adapters.stores.kept_keys import SqlRunKeys
 from flowledger.adapters.stores.progressed import SqlProgress
-from flowledger.adapters.stores.schema import pg_attempt_claims, pg_events, pg_sealed_heads, pg_seals
+from flowledger.adapters.stores.schema import pg_attempt_claims, pg_events, pg_run_keys, pg_sealed_heads, pg_seals
 from flowledger.adapters.stores.schema import pg_payloads as payloads
 from flowledger.adapters.stores.schema import pg_plans as plans
 from flowledger.adapters.stores.schema import pg_streams as rows
@@ -92,6 +93,7 @@ class PostgresStore:
         self._inbox = PostgresInbox(self._database, self._texts, self._side)
         self._outbox = PostgresOutbox(self._database)
         self._transactions = PostgresTransactions(self._database)
+        self.run_keys = SqlRunKeys(ways, pg_run_keys)
 
     @classmethod
     def from_url(cls, url: str, *, schema: str | None = None) -> PostgresStore:

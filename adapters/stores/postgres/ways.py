@@ -36,6 +36,10 @@ class PostgresWays:
         except Lost as lost:
             raise database.unavailable(lost.error) from lost
 
+    def erasing(self, work: Callable[[Connection], T]) -> T:
+        """The dead row is gone with the next vacuum."""
+        return self.transacting(work)
+
     def stored(self, text: str) -> str:
         return wire.stored(text)
 

@@ -1,0 +1,77 @@
+"""Keys of runs in SQL, and in memory; see `events.run_keys.RunKeys`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flowledger.events.run_keys import RunKeyRow
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Row, Table
+
+    from .sealed import Ways
+
+
+class SqlRunKeys:
+    """The same on SQLite and Postgres."""
+
+    def __init__(self, ways: Ways, table: Table) -> None:
+        self._ways = ways
+        self._table = table
+
+    def put(self, row: RunKeyRow) -> RunKeyRow:
+        def write(connection: Connection) -> RunKeyRow:
+            found = self._found(connection, row.run_id)
+            if found is None:
+                connection.execute(self._table.insert(), row._replace(run_id=self._ways.stored(row.run_id))._asdict())
+            return found or row
+
+        return self._ways.transacting(write)
+
+    def get(self, run_id: str) -> RunKeyRow | None:
+        return self._ways.selecting(lambda connection: self._found(connection, run_id))
+
+    def rewrap(self, row: RunKeyRow) -> None:
+        columns = self._table.c
+        changed = self._table.update().where(columns.run_id == self._ways.stored(row.run_id))
+        values = {"wrapped_by": row.wrapped_by, "wrapped": row.wrapped}
+        self._ways.transacting(lambda connection: connection.execute(changed, values).rowcount)
+
+    def remove(self, run_id: str) -> bool:
+        gone = self._table.delete().where(self._table.c.run_id == self._ways.stored(run_id))
+        return self._ways.erasing(lambda connection: connection.execute(gone).rowcount > 0)
+
+    def wrapped_by_others(self, name: str, *, limit: int) -> list[RunKeyRow]:
+        query = self._table.select().where(self._table.c.wrapped_by != name).limit(limit)
+        return self._ways.selecting(lambda connection: [self._row(row) for row in connection.execute(query)])
+
+    def _found(self, connection: Connection, run_id: str) -> RunKeyRow | None:
+        query = self._table.select().where(self._table.c.run_id == self._ways.stored(run_id))
+        row = connection.execute(query).first()
+        return None if row is None else self._row(row)
+
+    def _row(self, row: Row[Any]) -> RunKeyRow:
+        return RunKeyRow(self._ways.original(row.run_id), row.wrapped_by, bytes(row.wrapped), row.created_us)
+
+
+class MemoryRunKeys:
+    """As long as the process lives."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, RunKeyRow] = {}
+
+    def put(self, row: RunKeyRow) -> RunKeyRow:
+        return self._rows.setdefault(row.run_id, row)
+
+    def get(self, run_id: str) -> RunKeyRow | None:
+        return self._rows.get(run_id)
+
+    def rewrap(self, row: RunKeyRow) -> None:
+        if row.run_id in self._rows:
+            self._rows[row.run_id] = row
+
+    def remove(self, run_id: str) -> bool:
+        return self._rows.pop(run_id, None) is not None
+
+    def wrapped_by_others(self, name: str, *, limit: int) -> list[RunKeyRow]:
+        return [row for row in self._rows.values() if row.wrapped_by != name][:limit]
