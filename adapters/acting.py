@@ -17,6 +17,7 @@ from flowledger.events.requests import Resume
 from flowledger.events.store import FINAL, Stream
 
 from . import driving, forking
+from .boarded import is_served
 from .checking import submitted_inputs
 from .driving import check_not_held
 from .forking import Asked
@@ -154,15 +155,7 @@ class Acting(Requesting):
 
     def is_served(self, stream: Stream) -> bool:
         """Whether a live conductor takes such a run from the board."""
-        takeover_s = self.settings.lease_takeover_s
-        return stream.queue is not None and any(
-            conductor.app == stream.app
-            and stream.factory in conductor.factories
-            and stream.queue in conductor.queues
-            and conductor.seen_s <= takeover_s
-            and not conductor.draining
-            for conductor in self.runtime.store.board.conductors()
-        )
+        return is_served(self.runtime, stream)
 
     def _is_others(self, stream: Stream) -> bool:
         """Whether it is not for us to begin the run: it is not due yet, or a conductor will."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -31,11 +32,12 @@ from flowledger.events.errors import (
     KeyConflict,
     KeyTaken,
     RunNotFound,
+    StoreError,
     StoreUnavailable,
 )
 from flowledger.events.facts import OnFailure
-from flowledger.events.requests import Rerun, Resume, Revert
-from flowledger.events.store import FINAL, Claim, NewStream, PlanRow, Stream
+from flowledger.events.requests import CHILD, Rerun, Resume, Revert
+from flowledger.events.store import FINAL, Claim, Mail, NewStream, PlanRow, Store, Stream
 
 from .claiming import claimed, in_thread, read_under
 from .loading import Loaded, load
@@ -327,7 +329,7 @@ async def drive(
     try:
         await runtime.mailroom.introduce(driver, is_new=driver.is_new)
         driver.go_on()
-        return await _finished(driver, key)
+        loaded = await _finished(driver, key)
     except StoreUnavailable:
         runtime.adrift.add(driver.run_id)
         raise
@@ -335,6 +337,33 @@ async def drive(
         if runtime.drivers.get(driver.run_id) is driver:
             del runtime.drivers[driver.run_id]
             runtime.mailroom.dismiss(driver.run_id)
+    await _tell_parent(runtime, loaded)
+    return loaded
+
+
+async def _tell_parent(runtime: Runtime, loaded: Loaded) -> None:
+    """A child run has ended (G7): its parent may want to look. What goes wrong here costs it half a minute."""
+    submitted = loaded.state.submitted
+    parent = None if submitted is None else submitted.parent
+    if parent is None or loaded.state.status not in FINAL:
+        return
+    driver = runtime.drivers.get(parent.run)
+    if driver is not None:
+        driver.child_ended(parent.path)
+        return
+    mail = Mail(
+        parent.run, f"{loaded.run_id}/{loaded.state.version}", CHILD, parent.path.encode(), runtime.services.actor,
+        live=True,
+    )  # fmt: skip
+    with suppress(StoreError):
+        await in_thread(runtime, lambda: _send(runtime.store, mail))
+
+
+def _send(store: Store, mail: Mail) -> None:
+    """Unless the parent is suspended: it looks when it goes on."""
+    stream = store.stream(mail.run_id)
+    if stream is not None and stream.status in ("RUNNING", "SUSPENDING"):
+        store.send((mail,))
 
 
 async def _finished(driver: RunDriver, key: str | None) -> Loaded:

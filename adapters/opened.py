@@ -13,6 +13,7 @@ from flowledger.events.errors import IllegalRequest, RunNotFound
 from flowledger.events.store import Stream
 
 from . import loading
+from .children import RunChildren
 from .loading import Loaded
 from .runtime import Runtime
 from .settings import Settings, resolve
@@ -42,11 +43,13 @@ class Opened(Viewed):
         """The store and the engine, opened when first asked for."""
         with self._lock:
             if self._runtime is None:
-                self._runtime = Runtime(
+                runtime = Runtime(
                     self.settings, registry=self,
                     listeners=self.listeners,
                     projections=self.projections if self.settings.views == "auto" else [], codec=self._codec,
                 )  # fmt: skip
+                runtime.raise_children(RunChildren(runtime, self))
+                self._runtime = runtime
                 atexit.register(self.close)
             return self._runtime
 

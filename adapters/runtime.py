@@ -20,7 +20,7 @@ from flowledger.core.engine.active import Lane, Services
 from flowledger.core.engine.resources import ResourcePool
 from flowledger.core.engine.run import RunDriver
 from flowledger.core.engine.slots import Slots
-from flowledger.core.ports import Appender, Listeners
+from flowledger.core.ports import Appender, Children, Listeners
 from flowledger.core.registry import Registry
 from flowledger.core.vault import Codec
 from flowledger.events.errors import Fenced
@@ -137,6 +137,10 @@ class Runtime:
     def owner(self) -> str:
         """The id under which this process owns runs."""
         return self.heartbeat.owner.id
+
+    def raise_children(self, children: Children) -> None:
+        """Runs may have child runs from now on (G7)."""
+        self.services = replace(self.services, children=children)
 
     def intercept(self, between: Callable[[Appender], Appender]) -> None:
         """Runs taken up from now on append through what ``between`` makes of the appender. For tests."""

@@ -24,8 +24,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def submission(
-    services: Services, app: str, wish: Wish, *, queue: str, priority: int = 0, not_before: datetime | None = None
-) -> Append:
+    services: Services, app: str, wish: Wish, *, queue: str | None, priority: int = 0,
+    not_before: datetime | None = None, parent: facts.ParentAtom | None = None,
+) -> Append:  # fmt: skip
     """The first append of a run that nobody owns yet: its inputs, and nothing of its plan (E8)."""
     run_id = services.ids.run_id()
     state, moved = State(wish.plan), dict[str, bytes]()
@@ -43,7 +44,7 @@ def submission(
     )  # fmt: skip
     event = facts.RunSubmitted(
         app=app, factory=wish.factory, inputs=facts.Raw(wish.inputs), key=wish.key, tags=tags, executor=wish.executor,
-        codec=vault.codec_name,
+        codec=vault.codec_name, parent=parent,
     )  # fmt: skip
     drafts.add(RUN, event)
     append = drafts.take()

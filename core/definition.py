@@ -59,10 +59,12 @@ class TaskDefinition:
         around: Around | None = None,
         pause: Pause | None = None,
         signal: Listen | None = None,
+        child: bool = False,
     ) -> None:
         self.name = name
         self.pause = pause
         self.signal = signal
+        self.child = child
         self.body = body
         self.options = options
         self.place = place
@@ -163,6 +165,7 @@ class TaskDefinition:
             config=self.config,
             pause=self.pause,
             signal=self.signal,
+            child=self.child,
         )
 
     def _connection(self) -> str | None:

@@ -69,11 +69,12 @@ class DocumentNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     expands: str = ""
 
 
-class DocumentTask(msgspec.Struct, frozen=True, kw_only=True):
-    """What is the same for all atoms of a task."""
+class DocumentTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is the same for all atoms of a task; ``child``: it is a flow, and each of them a run of its own."""
 
     revert: bool
     read_only: bool
+    child: bool = False
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +128,7 @@ def _describe(
     for node in described_nodes:
         task = node.task
         if task is not None and task.name not in tasks:
-            tasks[task.name] = DocumentTask(revert=task.revert is not None, read_only=task.read_only)
+            tasks[task.name] = DocumentTask(revert=task.revert is not None, read_only=task.read_only, child=task.child)
         document = _node(node, nodes, first)
         encode_into(document, described, -1)
         described += b","

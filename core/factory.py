@@ -9,10 +9,11 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 from flowledger.events.errors import DefinitionError, InputError
 
 from .bound import Bound, bind_arguments, given, type_name
+from .children import ChildDefinition
 from .context import refuse_inside_body
 from .definition import FactoryDefinition
 from .names import labelled
-from .parts import FactoryCall, Flow, Late, Part
+from .parts import Atom, FactoryCall, Flow, Late, Part
 from .plan import Given
 from .source import Place, at, caller
 from .symbols import Symbol
@@ -30,6 +31,7 @@ class FlowFactory(Each[P, R], Generic[P, R]):
 
     def __init__(self, definition: FactoryDefinition) -> None:
         self.definition = definition
+        self._child: ChildDefinition | None = None
         functools.update_wrapper(cast("Any", self), definition.body)
 
     @property
@@ -78,6 +80,37 @@ class FlowFactory(Each[P, R], Generic[P, R]):
         what, place = f"{self.name}.bind(…)", caller()
         refuse_inside_body(what)
         return _placed(self.definition, args, kwargs, what, place)
+
+    @overload
+    def child(self, *args: P.args, **kwargs: P.kwargs) -> Atom[R]: ...
+    @overload
+    def child(self: FlowFactory[Concatenate[A, Q], R], a: Symbol[A], /, **rest: Any) -> Atom[R]: ...
+    @overload
+    def child(self: FlowFactory[Concatenate[A, Q], R], a: A, /, **rest: Any) -> Atom[R]: ...
+    @overload
+    def child(self: FlowFactory[Concatenate[A, B, Q], R], a: Symbol[A], b: Symbol[B], /, **rest: Any) -> Atom[R]: ...
+    @overload
+    def child(self: FlowFactory[Concatenate[A, B, Q], R], a: Symbol[A], b: B, /, **rest: Any) -> Atom[R]: ...
+    @overload
+    def child(self: FlowFactory[Concatenate[A, B, Q], R], a: A, b: Symbol[B], /, **rest: Any) -> Atom[R]: ...
+    @overload
+    def child(self: FlowFactory[Concatenate[A, B, Q], R], a: A, b: B, /, **rest: Any) -> Atom[R]: ...
+    @overload
+    def child(self, **by_name: Any) -> Atom[R]: ...
+    def child(self: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
+        """A part that is a run of its own (G7): begun when its turn comes, waited for without holding a thread.
+
+        It has its own log, id and place in `ls`; other processes may drive it. Unless it SUCCEEDED the part fails.
+        Undoing the part cancels the run, or has it reverted.
+
+        Raises:
+            InputError, UnknownArgument: as for `bind`.
+        """
+        what, place = f"{self.name}.child(…)", caller()
+        refuse_inside_body(what)
+        if self._child is None:
+            self._child = ChildDefinition(self.definition)
+        return Atom(self._child, bind_arguments(self._child.signature, args, kwargs, what, place), place)
 
     def _title(self) -> str:
         return self.name

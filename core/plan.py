@@ -179,6 +179,7 @@ class TaskSpec:
     config: bytes  # the fields of a task class as JSON; b"" for a function
     pause: Pause | None = None  # set, like the next: nothing is called, nothing has to be undone
     signal: Listen | None = None
+    child: bool = False  # the task is a flow factory, the atom a run of its own (G7); `name` is the factory's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

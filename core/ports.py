@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from flowledger.events.envelope import StoredEvent
 from flowledger.events.facts import Progress, RunSubmitted
+from flowledger.events.failure import Failure
 from flowledger.events.store import Append, AppendResult
 
 from .plan import Plan
@@ -95,4 +96,36 @@ class Vaults(Protocol):
             KeyMissing: there is no key to encrypt it with, or not the one that it was encrypted with.
             PayloadErased: its key was removed.
         """
+        ...
+
+
+class Parent(NamedTuple):
+    """The atom whose child a run is, in one of its tries (G7)."""
+
+    run_id: str
+    path: str
+    try_: int
+
+
+class Waiting(NamedTuple):
+    """The child run has not ended."""
+
+    run_id: str
+    message: str
+
+
+class Children(Protocol):
+    """Runs that are atoms of other runs. Called on the event loop."""
+
+    async def look(
+        self, parent: Parent, factory: str, arguments: Mapping[str, Any], executor: str | None
+    ) -> bytes | Failure | Waiting:
+        """How the child is, made and taken up where that is for this process to do: its result, or why there is none.
+
+        Raises whatever keeps the child from being made.
+        """
+        ...
+
+    async def undo(self, parent: Parent, factory: str) -> Failure | None:
+        """Cancel a child that lives, have one reverted that has succeeded; why that cannot be, or None once it is."""
         ...

@@ -36,6 +36,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
 # -- the run ------------------------------------------------------------------------------------
 
 
+class ParentAtom(msgspec.Struct, frozen=True, kw_only=True, gc=False, rename={"try_": "try"}):
+    """The atom of another run, in one of its tries, that a run is the child of (G7)."""
+
+    run: str
+    path: str
+    try_: int
+
+
 class RunSubmitted(Event, frozen=True, kw_only=True, omit_defaults=True):
     """Somebody asked for a run of ``factory`` with ``inputs`` (a JSON object, or moved to a payload row).
 
@@ -43,7 +51,7 @@ class RunSubmitted(Event, frozen=True, kw_only=True, omit_defaults=True):
     ``codec``: all values of the run are moved out, and their rows hold what this codec made of them.
     """
 
-    volatile = frozenset({"key"})
+    volatile = frozenset({"key", "parent"})
 
     app: str
     factory: str
@@ -54,6 +62,7 @@ class RunSubmitted(Event, frozen=True, kw_only=True, omit_defaults=True):
     executor: str | None = None
     secrets: tuple[str, ...] = ()
     codec: str | None = None
+    parent: ParentAtom | None = None
 
 
 class RunForked(Event, frozen=True, kw_only=True, omit_defaults=True):
@@ -303,12 +312,13 @@ class TaskWaiting(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
     A sleep waits likewise, and so does who waits for a ``signal`` of this name (F4), then perhaps without an end.
     """
 
-    volatile = frozenset({"until", "polls"})
+    volatile = frozenset({"until", "polls", "child"})
 
     until: int | None = None
     polls: int = 1
     message: str = ""
     signal: str = ""
+    child: str = ""
 
 
 class TaskSucceeded(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):

@@ -19,6 +19,7 @@ FailureKind = Literal[
     "interrupted",  # its process died and the task says on_interrupt="fail"
     "poison",  # its process died three times in one try
     "retry",  # the retry's own code raised
+    "child",  # the run that the atom is did not succeed, or could not be undone
     "resolved",  # a person said so, of an attempt that was held
 ]
 

@@ -79,6 +79,9 @@ REQUESTS: dict[str, type[Request]] = {
     cls.kind: cls for cls in (Suspend, Resume, Cancel, Resolve, Revert, Rerun, Signal)
 }
 
+#: Mail of another kind, from a run to its parent's (G7): the child at this path has ended. Its answer is to look.
+CHILD = "child"
+
 _ENCODER = msgspec.json.Encoder()
 _DECODERS = {kind: msgspec.json.Decoder(cls) for kind, cls in REQUESTS.items()}
 

@@ -8,6 +8,7 @@ from typing import Any
 from flowledger.core.parts import Atom, Flow, Part
 from flowledger.core.plan import RUN, Lane, Node, TaskSpec
 from flowledger.core.registry import Registry
+from flowledger.events.errors import FlowNotRegistered
 
 from .draft import Draft, Executor
 from .naming import names
@@ -125,7 +126,13 @@ class Specs:
         definition = atom.definition
         found = self._known.get(id(definition))
         if found is None:
-            spec = definition.spec(self._draft.registry.name_of(definition.owner) or definition.name)
+            name = self._draft.registry.name_of(definition.owner)
+            if name is None and definition.child:
+                raise FlowNotRegistered(
+                    f"{definition.where} is not in the app {self._draft.registry.name}: it can have no runs there",
+                    hint=f"{self._draft.registry.name}.include(…) the app it is defined in",
+                )
+            spec = definition.spec(name or definition.name)
             _ = definition.exports  # refused here, though nobody may ask for them
             found = self._known[id(definition)] = (spec, self._lane(spec, definition.options.executor))
         return found

@@ -18,7 +18,7 @@ from flowledger.core.agenda import CONTROL
 from flowledger.core.evolve import ended
 from flowledger.core.flowing import may_start
 from flowledger.core.plan import Node, Plan
-from flowledger.core.ports import Appender, Clock, Ids, Listeners, Post, ProgressNotes, Vaults
+from flowledger.core.ports import Appender, Children, Clock, Ids, Listeners, Post, ProgressNotes, Vaults
 from flowledger.core.state import Ended, State
 from flowledger.core.values import Values
 from flowledger.events.envelope import Envelope
@@ -57,6 +57,7 @@ class Services:
     listeners: Listeners
     post: Post
     notes: ProgressNotes
+    children: Children | None = None
     transactions: Transactions
     actor: str
     inline_bytes: int
@@ -99,6 +100,7 @@ class ActiveRun(ABC):
         self.polls_due: set[int] = set()
         self.poll_counts: dict[int, int] = {}  # all polls of this try, also the ones between two lines of the log
         self.poll_logged_us: dict[int, int] = {}
+        self.woken: set[int] = set()  # atoms whose child has ended while they were just looking at it
         self.said: dict[int, Progress] = {}  # how far bodies have got that run, by their last word
         self.noted = False  # whether any has ever said so
         self.settling = 0  # transactions whose time is over and that are being declared lost
@@ -124,6 +126,20 @@ class ActiveRun(ABC):
     @abstractmethod
     def lose(self, error: FlowledgerError) -> None:
         """This process may not, or cannot, drive the run any more."""
+
+    # -- children
+
+    def child_ended(self, path: str) -> None:
+        """The run that is this atom has ended: look at it now, and not in half a minute (G7)."""
+        number = self.plan.by_path.get(path)
+        if number is None:
+            return
+        wait = self.state.due.get(number)
+        if wait is not None and wait.why == "poll" and number not in self.live:
+            self.polls_due.add(number)
+            self.advance()
+        elif number in self.live:
+            self.woken.add(number)
 
     # -- transactions
 

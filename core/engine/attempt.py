@@ -61,10 +61,11 @@ class Raised(NamedTuple):
 
 
 class Unready(NamedTuple):
-    """The body said `NotReady`."""
+    """The body said `NotReady`; or the atom waits for the run ``child`` (G7)."""
 
     retry_after_s: float
     message: str
+    child: str = ""
 
 
 class Held(NamedTuple):

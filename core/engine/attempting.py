@@ -13,6 +13,7 @@ from flowledger.events.failure import Failure
 from . import settling
 from .active import ActiveRun
 from .attempt import Attempt, failure_of
+from .begetting import ChildAttempt
 from .settling import fail, fail_revert
 from .transacting import TransactionalAttempt
 
@@ -54,7 +55,11 @@ def next_attempt(
     count = state.attempts[number] if phase == "execute" else state.revert_attempts.get(number, 0)
     key = key_of(run.run_id, state, node, phase)
     try_, count = state.tries[number], count if goes_on else count + 1
-    if call.connection is None:
+    attempt: Attempt
+    if task_of(node).child:
+        executor = None if state.submitted is None else state.submitted.executor
+        attempt = ChildAttempt(run, node, phase, call, try_, count, key, run.services.children, executor)
+    elif call.connection is None:
         attempt = Attempt(run, node, phase, call, try_, count, key)
     else:
         attempt = TransactionalAttempt(run, node, phase, call, try_, count, key, run.services.transactions, run.vault)

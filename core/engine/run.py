@@ -23,7 +23,7 @@ from flowledger.events import facts
 from flowledger.events.codec import opened
 from flowledger.events.envelope import Envelope
 from flowledger.events.errors import FlowledgerError, InboxNotEmpty, InternalError, StoreError
-from flowledger.events.requests import Request, encode
+from flowledger.events.requests import CHILD, Request, encode
 from flowledger.events.store import LIVE, Append, AppendResult, Inbox
 
 from . import performing, settling
@@ -194,7 +194,10 @@ class RunDriver(ActiveRun):
                 self.draft(wait.node, facts.TimerFired(due=wait.until_us))
         self._fired.clear()
         for asked in self._asked:
-            answer(self, asked)
+            if asked.kind == CHILD:
+                self.child_ended(asked.content.decode())
+            else:
+                answer(self, asked)
             if asked.number is not None:
                 self._answered.append(asked.number)
         self._asked.clear()
@@ -316,6 +319,9 @@ class RunDriver(ActiveRun):
         """The first turn: set the timers the log speaks of, then advance."""
         for wait in deciding.waits(self.state):
             self.set_timer(wait)
+            task = self.plan.nodes[wait.node].task
+            if task is not None and task.child and wait.why == "poll":
+                self.polls_due.add(wait.node)  # whoever drove the run may have driven its child (G7)
         self.advance()
 
     # -- the end --------------------------------------------------------------------------------

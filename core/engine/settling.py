@@ -122,7 +122,9 @@ def _polls(run: ActiveRun, number: int) -> int:
 def _wait(run: ActiveRun, attempt: Attempt, outcome: Unready) -> None:
     state, number = run.state, attempt.node.number
     now = run.services.clock.now_us()
-    until = now + round(max(0.0, outcome.retry_after_s) * 1e6)
+    wait_s = 0.0 if number in run.woken else outcome.retry_after_s
+    run.woken.discard(number)
+    until = now + round(max(0.0, wait_s) * 1e6)
     limit = run.deadline_us(attempt.node)
     if limit is not None:
         until = min(until, max(limit, now))
@@ -139,8 +141,9 @@ def _wait(run: ActiveRun, attempt: Attempt, outcome: Unready) -> None:
             return
     run.poll_logged_us[number] = now
     event = facts.TaskWaiting(
-        try_=attempt.try_, attempt=attempt.attempt, until=until, polls=polls, message=outcome.message[:200]
-    )
+        try_=attempt.try_, attempt=attempt.attempt, until=until, polls=polls, message=outcome.message[:200],
+        child=outcome.child,
+    )  # fmt: skip
     run.draft(number, event)
 
 

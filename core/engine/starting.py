@@ -78,7 +78,8 @@ def _is_not_run_again(run: ActiveRun, node: Node, task: TaskSpec) -> bool:
     if said is not None and said.resolution != "rerun":
         _as_said(run, node, said)
         return True
-    count = run.state.interruptions.get(number, 0)
+    # what a child has done is never unknown: whoever looks next finds it (G7)
+    count = 0 if task.child else run.state.interruptions.get(number, 0)
     if count < MAX_INTERRUPTIONS and (task.on_interrupt == "rerun" or said is not None):
         return False
     if count < MAX_INTERRUPTIONS and task.on_interrupt == "hold":

@@ -22,7 +22,7 @@ def revert(run: ActiveRun, action: Action) -> bool:
     if call is None:
         run.draft(node.number, facts.TaskReverted(try_=state.tries[node.number], attempt=0))
         return True
-    if state.revert_interruptions.get(node.number, 0) >= MAX_INTERRUPTIONS:
+    if state.revert_interruptions.get(node.number, 0) >= MAX_INTERRUPTIONS and not task_of(node).child:
         message = "the process reverting it was lost three times"
         failure = Failure(path=node.path, type="Interrupted", message=message, kind="poison")
         fail_revert(run, node, failure, attempt=state.revert_attempts.get(node.number, 0), final=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, assert_type
 
 from pydantic import BaseModel
+from sqlalchemy import Connection, text
 
 from flowledger import (
     App,
@@ -13,8 +15,11 @@ from flowledger import (
     Atom,
     Flow,
     FlowFactory,
+    OtherOutcome,
+    Progress,
     Resource,
     Retry,
+    Run,
     Symbol,
     Task,
     TaskContext,
@@ -133,6 +138,34 @@ def bare() -> Flow:
 
 a_factory: FlowFactory[[list[Node]], list[str]] = several
 assert_type(add(node), Flow[str])
+assert_type(add.child(node), Atom[str])
+assert_type(add.child(symbol("node"), "z"), Atom[str])
+assert_type(add.child(node=node), Atom[str])
+assert_type(several.child([node]), Atom[list[str]])
+count.bind(add.child(node))
+
+
+@app.task(transactional=True, priority=3)
+def booked(node: Node, connection: Connection) -> int:
+    connection.execute(text("SELECT 1"))
+    return 1
+
+
+@booked.revert
+def unbooked(connection: Connection, ctx: TaskContext) -> None:
+    assert_type(ctx.other_outcomes, tuple[OtherOutcome, ...])
+
+
+assert_type(booked.bind(node), Atom[int])
+
+
+async def submitting(connection: Connection) -> None:
+    assert_type(app.submit(add(node), key="k", priority=2, connection=connection), Run[str])
+    assert_type(await app.asubmit(add(node), not_before=datetime.now(UTC)), Run[str])
+    assert_type(app.submit_named("add", {"node": node}), Run[Any])
+    assert_type(app.get("x").progress, Mapping[str, Progress])
+
+
 assert_type(add(node, zone="y"), Flow[str])
 assert_type(several([node]), Flow[list[str]])
 assert_type(bare(), Flow[Any])

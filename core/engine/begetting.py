@@ -1,0 +1,58 @@
+"""Atoms that are runs of their own (rule G7): begun, looked at, and undone; a waiting parent holds no thread."""
+
+from __future__ import annotations
+
+from flowledger.core.plan import Call, Node
+from flowledger.core.ports import Children, Parent, Waiting
+from flowledger.events.errors import InternalError
+from flowledger.events.facts import Phase
+
+from .attempt import Attempt, Host, Outcome, Raised, Returned, Unready
+
+#: How often a parent looks at its child, whatever it is told (G7).
+LOOK_EVERY_S = 30.0
+
+
+class ChildAttempt(Attempt):
+    """An attempt whose body is a look at the child run, which makes it if there is none."""
+
+    __slots__ = ("_children", "_executor")
+
+    def __init__(
+        self, host: Host, node: Node, phase: Phase, call: Call, try_: int, attempt: int, key: str,
+        children: Children | None, executor: str | None,
+    ) -> None:  # fmt: skip
+        super().__init__(host, node, phase, call, try_, attempt, key)
+        self._children = children
+        self._executor = executor
+
+    async def arun(self) -> Outcome:
+        """Look, or undo; whatever goes wrong is a failure of the atom (D7)."""
+        try:
+            return await (self._look() if self.phase == "execute" else self._undo())
+        except Exception as error:  # noqa: BLE001 - the factory is the user's code, the store may be away
+            return Raised(self.failure(error, "error"), again=True, exception=error)
+
+    @property
+    def _parent(self) -> Parent:
+        return Parent(self._host.run_id, self.node.path, self.try_)
+
+    async def _look(self) -> Outcome:
+        found = await self._runs().look(self._parent, self._factory, self.arguments, self._executor)
+        if isinstance(found, Waiting):
+            return Unready(LOOK_EVERY_S, found.message, found.run_id)
+        return Returned(found) if isinstance(found, bytes) else Raised(found, again=False, exception=None)
+
+    async def _undo(self) -> Outcome:
+        failure = await self._runs().undo(self._parent, self._factory)
+        return Returned(b"null") if failure is None else Raised(failure, again=False, exception=None)
+
+    def _runs(self) -> Children:
+        if self._children is None:
+            raise InternalError("this process drives no child runs")
+        return self._children
+
+    @property
+    def _factory(self) -> str:
+        assert self.node.task is not None
+        return self.node.task.name
