@@ -229,6 +229,8 @@ class MemoryStore:
         if run.mailbox is None:
             run.mailbox = self._mailboxes[mail.run_id] = Mailbox()
         run.mailbox.put(mail, self.now_us())
+        if run.owner is None and run.new.queue is not None:
+            run.wake_at_us = 0  # it is due: whoever claims it answers (G1)
         return Sent(run.status, run.owner)
 
     def inbox(self, run_id: str, *, after: int = 0) -> Inbox:

@@ -22,7 +22,11 @@ from .sqlite_owners import now_us
 #: How often who waits for mail looks for what other processes have sent.
 POLL_S: Final = 0.1
 
-_RAISE = "UPDATE streams SET requests = ? WHERE run_id = ?"
+# A job that nobody owns is due: whoever claims it answers (G1).
+_RAISE = (
+    "UPDATE streams SET requests = ?, wake_at_us = CASE WHEN owner IS NULL AND queue IS NOT NULL THEN 0 "
+    "ELSE wake_at_us END WHERE run_id = ?"
+)
 _PUT = (
     "INSERT INTO inbox (run_id, number, id, kind, content, actor, time_us) VALUES (?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (run_id, id) DO NOTHING"

@@ -135,6 +135,7 @@ class Drafts:
         state = self._state
         status = state.status
         ends = status in FINAL or status == "SUSPENDED"
+        release = self.release or ends
         append = Append(
             run_id=self._run_id,
             expected=self.expected,
@@ -142,13 +143,13 @@ class Drafts:
             events=self._events,
             status=status,
             direction=state.direction,
-            wake_at_us=wake_at_us(state) if state.due else None,
+            wake_at_us=wake_at_us(state) if state.due and not ends else None,
             create=self._create,
-            release=self.release or ends,
+            release=release,
             payloads=self._payloads,
             plans=self._plans,
             answers=answers,
-            seen=seen if ends else None,
+            seen=seen if release else None,
         )
         self.expected = state.version
         self._events, self._payloads, self._plans, self._create = [], [], [], None

@@ -175,7 +175,7 @@ class RunDriver(ActiveRun):
         performing.perform_all(self)
         if deciding.suspended(self.state) and not self.live:
             self.draft(RUN, facts.RunSuspended(held=deciding.held_paths(self.state)))
-        elif self.giving_up is not None and not self.live and self.state.status in LIVE:
+        elif self.giving_up is not None and not self.live and self.state.status in LIVE and not self.drafts.release:
             self.draft(0, facts.RunReleased(reason=self.giving_up))
             self.drafts.release = True
         if len(self.drafts):

@@ -19,6 +19,7 @@ import pytest
 from flowledger import App, Flow, Run, linear
 from flowledger.events import facts
 from flowledger.events.errors import KeyConflict
+from flowledger.events.store import Mail
 from tests.acceptance import board_shop
 from tests.acceptance.command_line import Said, run, start
 from tests.acceptance.logs import events, log_of, story
@@ -216,6 +217,23 @@ def test_a_second_signal_ends_at_once_and_others_go_on(app: App, shop: Shop) -> 
     shop.open_gate()
     shop.conductor()
     wait_until(lambda: order.state == "SUCCEEDED", why="nobody took the run over")
+
+
+def test_g1_a_suspended_job_goes_on_when_somebody_asks_for_it(app: App, shop: Shop) -> None:
+    # Given a job that was suspended while its body ran
+    order = app.submit(board_shop.held("x"))
+    shop.conductor()
+    wait_until(lambda: bool(shop.said("hold")), why="the body never began")
+    app.get(order.id).suspend(reason="look")
+    shop.open_gate()
+    wait_until(lambda: order.state == "SUSPENDED", why="it was not suspended")
+    # When somebody writes to it, and no more
+    store = app.runtime.store
+    store.send([Mail(order.id, "m1", "resume", b'{"reason":"looked"}', "ada@host")])
+    # Then a conductor takes it up, answers and goes on
+    wait_until(lambda: order.state == "SUCCEEDED", why="nobody answered")
+    asked = [(event.kind, event.reason) for event in events(log_of(app, order), facts.RequestAccepted)]
+    assert asked == [("suspend", "look"), ("resume", "looked")]
 
 
 # -- what operators see and do ------------------------------------------------------------------

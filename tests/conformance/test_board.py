@@ -11,7 +11,7 @@ import pytest
 
 from flowledger.events.board import Claimed, Conductor, Offer
 from flowledger.events.errors import Fenced
-from flowledger.events.store import Appended, Claim, Store
+from flowledger.events.store import Appended, Claim, Mail, Store
 
 from .streams import Run, joined, new_run
 
@@ -111,6 +111,18 @@ def test_g1_a_suspended_run_whose_time_is_past_has_mail_and_is_a_job(store: Stor
     me, run = joined(store), job(store)
     run.put(store, status="SUSPENDED", wake_at_us=store.now_us() - 1)
     # When / Then
+    assert taken(store, me.id) == [run.run_id]
+
+
+@pytest.mark.parametrize("status", ["SUSPENDED", "FAILED", "RUNNING"])
+def test_g1_mail_makes_a_job_that_nobody_owns_claimable(store: Store, status: str) -> None:
+    # Given a run that stands still, or waits for a time far ahead
+    me, run = joined(store), job(store)
+    run.put(store, status=status, wake_at_us=FAR_US if status == "RUNNING" else None)
+    assert taken(store, me.id) == []
+    # When
+    store.send([Mail(run.run_id, "m1", "resume", b"{}", "ada@host")])
+    # Then
     assert taken(store, me.id) == [run.run_id]
 
 

@@ -128,7 +128,8 @@ let_in AS MATERIALIZED (
   SELECT m.*, row_number() OVER (PARTITION BY m.run_id ORDER BY m.n) AS nth
     FROM m JOIN locked USING (run_id) WHERE m.live = 0 OR NOT locked.status = ANY (%b::text[])),
 raised AS (
-  UPDATE {s}.streams s SET requests = s.requests + c.count
+  UPDATE {s}.streams s SET requests = s.requests + c.count, wake_at_us =
+         CASE WHEN s.owner IS NULL AND s.queue IS NOT NULL THEN 0 ELSE s.wake_at_us END
     FROM (SELECT run_id, count(*) AS count FROM let_in GROUP BY run_id) AS c
    WHERE s.run_id = c.run_id RETURNING s.run_id, s.requests - c.count AS before),
 put AS (

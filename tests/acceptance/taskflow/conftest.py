@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import Event
 from typing import Any
 
 import pytest
@@ -34,6 +35,13 @@ class World:
                 raise OSError(f"cannot undo {name}")
 
         self._step = step
+
+    def suspend(self, run_id: str) -> None:
+        """Ask, and wait until the run has heard it. Called in a body."""
+        run, pause = self.app.get(run_id), Event()
+        run.suspend(reason="look")
+        while run.state != "SUSPENDING":
+            pause.wait(0.005)
 
     def task(self, name: str) -> Any:
         """A task of this name."""

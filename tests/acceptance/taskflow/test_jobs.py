@@ -9,10 +9,32 @@ from typing import Any
 
 import pytest
 
-from flowledger import App, Flow, PlanDiffers, linear
+from flowledger import App, Flow, PlanDiffers, TaskContext, linear
 from flowledger.events.board import Offer
 
 from .conftest import World
+
+
+def test_tf_behaviour_28_a_suspended_run_is_cancelled_and_run_from_the_start(world: World) -> None:
+    # Given a run suspended in the middle
+    @world.app.task
+    def stop_here(ctx: TaskContext) -> None:
+        world.said.append("+stop")
+        if world.said.count("+stop") == 1:
+            world.suspend(ctx.run_id)
+
+    @world.app.flow
+    def flow() -> Flow[None]:
+        return linear(world.task("a"), stop_here, world.task("b"))
+
+    run = world.app.run(flow(), check=False)
+    assert run.state == "SUSPENDED"
+    # When it is given up, and then asked to run once more
+    run.cancel(reason="from the start")
+    assert world.app.get(run.id).state == "CANCELLED"
+    world.app.get(run.id).rerun(reason="from the start")
+    # Then all of it runs again, and nothing was made twice
+    assert world.said == ["+a", "+stop", "-a", "+a", "+stop", "+b"]
 
 
 def test_tf_behaviour_47_the_code_of_a_failed_task_must_be_there_to_undo_it(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def test_tf_behaviour_46_a_run_suspended_while_it_reverts_goes_on_reverting(worl
     @held.revert
     def release(ctx: TaskContext) -> None:
         said.append("-held")
-        world.app.get(ctx.run_id).suspend(reason="wait")
+        world.suspend(ctx.run_id)
 
     @world.app.flow
     def flow() -> Flow[None]:
