@@ -19,7 +19,7 @@ from flowledger.events.errors import IntegrityError, PayloadErased, PlanDiffers
 from flowledger.events.store import Stream
 
 from .runtime import Runtime
-from .sources import moved_values, read, source_of
+from .sources import Source, moved_values, read, source_of
 
 __all__ = ["Loaded", "load", "moved_values", "read"]
 
@@ -48,13 +48,25 @@ def _inputs(runtime: Runtime, run_id: str, submitted: facts.RunSubmitted, moved:
     return vault.revealed(content, moved)
 
 
-def load(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """All that a run is folded from: its events, the plan that today's code builds, its moved values, its source."""
+
+    envelopes: Sequence[Envelope]
+    plan: Plan
+    moved: dict[str, bytes]
+    vault: Vault
+    source: Source
+
+
+def gather(
     runtime: Runtime, registry: Registry, stream: Stream, *, plan: Plan | None = None, goes_on: bool = False
-) -> Loaded:
-    """Read, verify and fold a run under the plan that today's code builds. ``goes_on``: it is to be driven.
+) -> Gathered:
+    """Read and verify a run, and build its plan. Nothing is folded yet.
 
     Raises:
-        PlanDiffers: what has history is not the same in that plan (E8).
+        PayloadErased: its key was removed.
+        DefinitionError, InputError: today's code builds no plan from its inputs.
         Tampered: the log is not what was written.
     """
     envelopes = read(runtime.store, stream.run_id)
@@ -70,6 +82,20 @@ def load(
     vault = runtime.vaults.of(stream.run_id, plan, submitted)
     source = source_of(runtime.store, envelopes, goes_on=goes_on)
     moved = {**source.moved, **moved}
+    return Gathered(envelopes=envelopes, plan=plan, moved=moved, vault=vault, source=source)
+
+
+def load(
+    runtime: Runtime, registry: Registry, stream: Stream, *, plan: Plan | None = None, goes_on: bool = False
+) -> Loaded:
+    """Read, verify and fold a run under the plan that today's code builds. ``goes_on``: it is to be driven.
+
+    Raises:
+        PlanDiffers: what has history is not the same in that plan (E8).
+        Tampered: the log is not what was written.
+    """
+    found = gather(runtime, registry, stream, plan=plan, goes_on=goes_on)
+    plan, envelopes, moved, vault, source = found.plan, found.envelopes, found.moved, found.vault, found.source
     changed = check_plan(
         plan, envelopes, recorded=runtime.store.plan, moved=moved, taken=source.had, goes_on=goes_on, vault=vault
     )

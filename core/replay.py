@@ -26,6 +26,8 @@ from .stored import Result
 from .values import Values
 from .vault import Vault
 
+_SHOWN = 5  # of what was due, in a message
+
 # What an event must have been enabled as. Events that are not here are nobody's consequence: outcomes, timers, people.
 _CONSEQUENCES: dict[type[Event], Kind] = {
     facts.RoundStarted: "StartRound",
@@ -63,23 +65,39 @@ def check(
     values = Values(state, moved=moved or {}, resource=lambda name: None, vault=vault)
     in_force = plan.fingerprint
     for envelope in envelopes:
-        number = state.plan.by_path.get(envelope.path)
-        if number is None:
-            raise Nondeterminism(
-                f"event {envelope.version} {envelope.type}: the plan has no {envelope.path!r}", version=envelope.version
-            )
-        match envelope.event:
-            case facts.RunStarted() | facts.PlanChanged():
-                in_force = envelope.event.fingerprint
-            case facts.RunSucceeded() if in_force != plan.fingerprint and _is_done_but_for_new_parts(state):
-                pass
-            case _:
-                _check_due(plan, state, number, envelope, values)
         try:
-            evolve(state, number, envelope.event, envelope.time_us)
-        except PlanDiffers as error:
-            raise Nondeterminism(error.message, version=envelope.version) from error
+            in_force = _step(plan, state, envelope, values, in_force)
+        except Nondeterminism as error:
+            error.path, error.expected = envelope.path, _due(state)
+            raise
     return state
+
+
+def _step(plan: Plan, state: State, envelope: Envelope, values: Values, in_force: str) -> str:
+    """Check one event and fold it; the plan in force after it."""
+    number = state.plan.by_path.get(envelope.path)
+    if number is None:
+        raise Nondeterminism(
+            f"event {envelope.version} {envelope.type}: the plan has no {envelope.path!r}", version=envelope.version
+        )
+    match envelope.event:
+        case facts.RunStarted() | facts.PlanChanged():
+            in_force = envelope.event.fingerprint
+        case facts.RunSucceeded() if in_force != plan.fingerprint and _is_done_but_for_new_parts(state):
+            pass
+        case _:
+            _check_due(plan, state, number, envelope, values)
+    try:
+        evolve(state, number, envelope.event, envelope.time_us)
+    except PlanDiffers as error:
+        raise Nondeterminism(error.message, version=envelope.version) from error
+    return in_force
+
+
+def _due(state: State) -> tuple[str, ...]:
+    """What is enabled, the first few, for people."""
+    shown = [f"{kind} {state.plan.nodes[number].path or 'the run'}" for number, kind in state.agenda]
+    return (*shown[:_SHOWN], "…") if len(shown) > _SHOWN else tuple(shown)
 
 
 def check_complete(plan: Plan, state: State) -> None:

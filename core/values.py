@@ -49,6 +49,7 @@ class Values:
         self._moved = moved
         self._resource = resource
         self._vault = vault
+        self._hasher: Callable[[], Any] = sha256 if vault is None or vault.codec is None else vault.hasher
         self._inputs: Mapping[str, msgspec.Raw] | None = None
 
     # -- bytes
@@ -99,13 +100,14 @@ class Values:
         """The digest of an atom's inputs, over the providers' stored bytes in parameter order (C10)."""
         if not node.arguments:
             return ""
-        hashed = sha256() if self._vault is None else self._vault.hasher()
+        hashed = self._hasher()
         for binding in node.arguments:
             source = self._digested(binding)
             hashed.update(b"%d:%d:" % (len(binding.argument), len(source)))
             hashed.update(binding.argument.encode())
             hashed.update(source)
-        return hashed.hexdigest()[:32]
+        digest: str = hashed.hexdigest()[:32]
+        return digest
 
     def _digested(self, binding: Binding) -> bytes:
         match binding:
@@ -209,7 +211,8 @@ class Values:
             case FromNode():
                 return self._from_node(binding)
             case Given():
-                return self.load(binding.typed, binding.content)
+                typed = binding.typed
+                return self.load(typed, binding.content) if typed.secretive else typed.load(binding.content)
             case FromInput():
                 return self.load(binding.typed, bytes(self.inputs()[binding.name]))
             case FromRound():
@@ -224,7 +227,9 @@ class Values:
                 return None if outcome is None else outcome(binding)
 
     def _from_node(self, binding: FromNode) -> Any:
-        value = self.load(binding.typed, self.content(binding.node))
+        typed = binding.typed
+        content = self.content(binding.node)
+        value = self.load(typed, content) if typed.secretive else typed.load(content)
         if binding.item is not None:
             value = _item(value, binding.item)
         return value if binding.into is None else binding.into.validate(value)

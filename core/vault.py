@@ -26,7 +26,7 @@ from .secret import Kept
 from .typed import typed
 
 if TYPE_CHECKING:
-    from .plan import Plan
+    from .plan import Node, Plan
 
 #: A known secret of so many characters must not stand in a result that is not annotated as one.
 LEAST_LEAK_CHARS: Final = 8
@@ -96,6 +96,11 @@ class Vault:
         self.codec = codec
         self._run_id = run_id
         self._new_cipher = new_cipher
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing to encrypt, and cannot come to be."""
+        return self.cipher is None and self.codec is None and self._new_cipher is None
 
     @property
     def codec_name(self) -> str | None:
@@ -278,13 +283,28 @@ def _texts_in(cls: type[Event]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return failures, tuple(name for name in ("message", "reason", "why") if types.get(name) is str)
 
 
+#: The events that hold no value and nothing that somebody has said.
+BARE: Final[frozenset[type[Event]]] = frozenset(
+    cls for cls in facts.EVENTS if cls not in VALUES and _texts_in(cls) == ((), ())
+)
+
+
 def keeps_secrets(plan: Plan) -> bool:
     """Whether a run of this plan may have secrets to keep: in its inputs, its results, its retries' values."""
-    if any(each.secretive for each in plan.inputs.values()):
-        return True
-    return any(
-        (node.task is not None and node.task.result.secretive)
-        or (node.expansion is not None and any(each.secretive for each in node.expansion.typed.values()))
-        or (node.retry is not None and typed(node.retry.value_type, where="retry").secretive)
-        for node in plan.nodes
-    )
+    for each in plan.inputs.values():
+        if each.secretive:
+            return True
+    for node in plan.nodes:  # a loop, no generator: this is asked for every run, and plans are long
+        if node.task is not None:
+            if node.task.result.secretive:
+                return True
+        elif _wants_secrets(node):
+            return True
+    return False
+
+
+def _wants_secrets(node: Node) -> bool:
+    """Whether an expansion is made from secrets, or a retry tries them."""
+    if node.expansion is not None:
+        return any(each.secretive for each in node.expansion.typed.values())
+    return node.retry is not None and typed(node.retry.value_type, where="retry").secretive

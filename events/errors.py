@@ -431,13 +431,18 @@ class Tampered(IntegrityError):
 
 
 class Nondeterminism(IntegrityError):
-    """A recorded event would not be valid in today's code. ``version`` names the first one."""
+    """A recorded event would not be valid in today's code. ``version`` names the first one.
+
+    ``path`` is where it stands; ``expected`` what was due just before it, the first few.
+    """
 
     code = "FL702"
 
     def __init__(self, message: str, *, version: int = 0, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.version = version
+        self.path = ""
+        self.expected: tuple[str, ...] = ()
 
 
 class SealBroken(IntegrityError):

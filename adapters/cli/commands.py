@@ -19,6 +19,7 @@ from . import (
     projecting,
     proving,
     reading,
+    replaying,
     requesting,
     running,
     sealing,
@@ -74,6 +75,7 @@ commands.command()(requesting.signal)
 commands.command()(again.rerun)
 commands.command()(again.fork)
 commands.add_typer(definitions.definitions, name="definitions")
+commands.command()(replaying.replay)
 commands.command()(proving.verify)
 commands.command()(proving.export)
 commands.command()(erasing.erase)

@@ -34,6 +34,7 @@ class Elsewhere:
     """The run as an attempt sees it that is made away from its engine."""
 
     lost = False
+    guards = True
 
     def __init__(self, request: Request, is_cancelled: Callable[[], bool], on_progress: Progress = _unheard) -> None:
         self.run_id = request.run

@@ -84,6 +84,7 @@ class ActiveRun(ABC):
         self.plan = state.plan
         self.state = state
         self.vault = state.vault = vault = services.vaults.of(run_id, state.plan, state.submitted)
+        self.guards = not vault.is_plain
         state.moved = moved
         self.drafts = Drafts(
             run_id, state, services.clock, actor=services.actor, head=head, epoch=epoch, vault=vault, moved=moved,

@@ -19,12 +19,12 @@ from flowledger.core.plan import Plan
 from flowledger.core.ports import Clock
 from flowledger.core.state import State
 from flowledger.core.typed import typed
-from flowledger.core.vault import VALUES, Vault
+from flowledger.core.vault import BARE, VALUES, Vault
 from flowledger.events import facts
 from flowledger.events.chain import link
 from flowledger.events.codec import encode
 from flowledger.events.envelope import StoredEvent
-from flowledger.events.facts import Event
+from flowledger.events.facts import Event, TaskSucceeded
 from flowledger.events.store import FINAL, Append, NewStream, PayloadRow, PlanRow
 
 _NOTHING = (b"null", b"{}")
@@ -51,6 +51,7 @@ class Drafts:
         self._clock = clock
         self._actor = actor
         self._vault = vault
+        self._is_plain = vault.is_plain
         self._moved = moved
         self._inline_bytes = -1 if vault.codec is not None else inline_bytes
         self.head = head
@@ -71,8 +72,12 @@ class Drafts:
         state = self._state
         now = self._clock.now_us()
         time_us = max(state.time_us, now)  # never back within a run (F1)
-        event = self._writable(number, event)
         cls = type(event)
+        if cls is TaskSucceeded and self._is_plain:  # the one that every task has
+            if len(bytes(event.result)) > self._inline_bytes:  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+                event = self._moved_out(event)
+        elif cls not in BARE:
+            event = self._writable(number, event)
         if cls in ENDINGS:
             self._ending = before_ending(state), self.head
         evolve(state, number, event, time_us)
@@ -92,13 +97,17 @@ class Drafts:
                 return event
             sealed, digests = vault.sealed_value(bytes(event.value), self._put)
             return replace(event, value=facts.Raw(sealed), secrets=(*event.secrets, *digests))
+        return self._moved_out(event)
+
+    def _moved_out(self, event: Event) -> Event:
+        """The event with its value in a payload row, if that is large, or the run's values are encoded."""
         field = VALUES.get(type(event))
         if field is None:
             return event
         content = bytes(getattr(event, field))
         if len(content) <= self._inline_bytes or content in _NOTHING:
             return event
-        return replace(event, **{field: _EMPTY[field], "moved": self._put(vault.stored(content))})
+        return replace(event, **{field: _EMPTY[field], "moved": self._put(self._vault.stored(content))})
 
     def _put(self, content: bytes) -> str:
         """Keep bytes in a payload row beside the events; returns the digest that stands for them."""
