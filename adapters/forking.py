@@ -36,6 +36,7 @@ from flowledger.events.store import FINAL, Append, Claim, Stream
 
 from .claiming import claimed_only, in_thread
 from .driving import Forked, Wish, drive, new
+from .failpoint import reach
 from .loading import Loaded
 from .runtime import Runtime
 from .sources import moved_values, read, source_of
@@ -243,6 +244,9 @@ def _adoption(runtime: Runtime, stream: Stream, claim: Claim, request: facts.Req
 
 def _append_both(runtime: Runtime, adopted: Append, first: Append) -> None:
     """In one transaction: the source is adopted by a run that exists, or by none."""
-    for result in runtime.store.append(sorted((adopted, first), key=lambda append: append.run_id)):
+    results = runtime.store.append(sorted((adopted, first), key=lambda append: append.run_id))
+    reach("append.before_ack")
+    for result in results:
         if isinstance(result, StoreError):
             raise result
+    reach("append.after_ack")

@@ -76,14 +76,15 @@ class State:
     """
 
     __slots__ = (
-        "adopted_by", "again", "agenda", "answered", "attempts", "backoff_s", "blockers", "broken", "busy", "cancelled",
-        "claimed_by", "decided", "direction", "doomed", "due", "ended", "epoch", "failed", "failure_counts", "failures",
-        "first_started_us", "held", "history", "hollow", "interruptions", "kept", "known_failures", "late",
-        "listening", "live_scopes", "members", "moved", "offered", "on_failure", "open_children", "open_reverts",
-        "plan", "polls", "resolved", "results", "retry_errors", "revert_attempts", "revert_errors", "revert_failures",
-        "revert_interruptions", "revert_scope", "rounds", "running", "signals", "skipped", "skips", "standing",
-        "standing_succs", "started", "states", "status", "submitted", "suspended_at_us", "suspended_us", "taken",
-        "time_us", "touched", "tries", "undo", "vault", "version", "waiting",
+        "adopted_by", "again", "agenda", "answered", "attempts", "backoff_s", "blockers", "broken", "busy",
+        "cancelled", "claimed_by", "decided", "direction", "doomed", "due", "ended", "epoch", "failed",
+        "failed_before", "failure_counts", "failures", "first_started_us", "held", "history", "hollow",
+        "interruptions", "kept", "known_failures", "late", "listening", "live_scopes", "members", "moved", "offered",
+        "on_failure", "open_children", "open_reverts", "plan", "polls", "resolved", "results", "retry_errors",
+        "revert_attempts", "revert_errors", "revert_failures", "revert_interruptions", "revert_scope", "rounds",
+        "running", "signals", "skipped", "skips", "standing", "standing_succs", "started", "states", "status",
+        "submitted", "suspended_at_us", "suspended_us", "taken", "time_us", "touched", "tries", "undo", "vault",
+        "version", "waiting",
     )  # fmt: skip
 
     moved: Mapping[str, bytes]
@@ -183,6 +184,7 @@ class State:
 
     def _first_time(self) -> None:
         """What is kept of runs that begin once more, or where another left off."""
+        self.failed_before: dict[int, int] = {}  # failures of a revert that a person has asked for again since (D5)
         self.taken: Had | None = None  # what the source of a fork had: given with the log, not by it (G6)
         self.adopted_by = ""  # the fork that has to undo what this run did (G6)
         self.again: set[int] | None = None  # in a rerun, until it goes forward: what will be reset (G5)

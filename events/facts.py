@@ -72,7 +72,7 @@ class RunForked(Event, frozen=True, kw_only=True, omit_defaults=True):
     ``decided`` to run, retries that are done with their ``rounds``. ``adopted``: the atoms are this run's to undo.
     """
 
-    volatile = frozenset({"source", "hash"})
+    volatile = frozenset({"source", "version", "hash"})
 
     source: str
     version: int

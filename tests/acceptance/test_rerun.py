@@ -488,6 +488,22 @@ def test_g5_a_revert_asks_no_retry(w: Mending) -> None:
     w.checked(run, line())
 
 
+def test_c5_a_revert_that_is_asked_for_again_has_another_key_for_its_outcome_was_known(w: Mending) -> None:
+    # Given a run, a part of which cannot be undone at first
+    run = w.app.run(stopped(w, *w.parts("ab")))
+    w.broken = {"-b"}
+    run.revert(reason="not needed")
+    run.revert(reason="once more")
+    w.broken = set()
+
+    # When its revert is asked for once more
+    run.revert(reason="now it can be")
+
+    # Then each had a key of its own
+    keys = [event.key for event in events(log_of(w.app, run), facts.RevertStarted, "b")]
+    assert len(keys) == len(set(keys)) == 3
+
+
 def test_g5_a_revert_of_a_run_that_was_undone_is_refused() -> None:
     app = App("undone", database_url="memory://")
 

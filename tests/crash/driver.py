@@ -22,8 +22,10 @@ from typing import Any
 import msgspec
 
 from flowledger import Flow, Run, RunOwned
-from flowledger.adapters import failpoint, loading
+from flowledger.adapters import failpoint, loading, sources
+from flowledger.events.store import Store
 from tests.crash import corpus
+from tests.crash.deeds import DEEDS, RELEASE
 from tests.crash.job import Job, Outcome, Point, Row
 from tests.crash.points import CHOICES
 
@@ -47,27 +49,38 @@ def _drive(job: Job, place: Path, point: Point | None) -> None:
     """In a child: run or resume by the same call, then write down how it ended."""
     counting = _Counting()
     failpoint._armed = counting if point is None else failpoint._Armed(point.name, point.nth, failpoint._die)  # type: ignore[assignment]
-    part = getattr(corpus, job.flow)()
-    run = _run(part, place.name, job)
+    run = _run(place.name, job)
     store = corpus.app.runtime.store
-    moved = loading.moved_values(store, run.id, loading.read(store, run.id))
+    log = loading.read(store, run.id)
+    moved = loading.moved_values(store, run.id, log)
+    event = sources.forked(log)
     outcome = Outcome(
         run.id,
         run.state,
         dict(run.results),
-        [Row(*e[:6], payload=e.payload.decode(), hash=e.hash.hex()) for e in store.read(run.id)],
+        _rows(store, run.id),
         {digest: content.decode() for digest, content in moved.items()},
+        source=[] if event is None else _rows(store, event.source),
         appends=counting.passed,
     )
     (place / "outcome.json").write_bytes(msgspec.json.encode(outcome))
 
 
-def _run(part: Flow[Any], key: str, job: Job) -> Run[Any]:
+def _rows(store: Store, run_id: str) -> list[Row]:
+    return [Row(*e[:6], payload=e.payload.decode(), hash=e.hash.hex()) for e in store.read(run_id)]
+
+
+def _run(key: str, job: Job) -> Run[Any]:
     """The call that is made again after each death. A server may take a moment to notice that its client is gone."""
+
+    def go(part: Flow[Any]) -> Run[Any]:
+        return corpus.app.run(part, key=key, executor=job.executor, check=False)
+
+    deed = DEEDS.get(job.flow)
     until = monotonic() + CHILD_LIMIT_S / 2
     while True:
         try:
-            return corpus.app.run(part, key=key, executor=job.executor, check=False)
+            return go(getattr(corpus, job.flow)()) if deed is None else deed[0](go)
         except RunOwned:
             if not job.database_url or monotonic() > until:
                 raise
@@ -94,8 +107,10 @@ def run_once(job: Job, point: Point | None) -> Outcome:
     place.mkdir(parents=True)
     os.environ[corpus.TRACE] = str(place / "trace")
     os.environ["FLOWLEDGER_DATABASE_URL"] = job.database_url or f"sqlite:///{place}/log.db"
+    RELEASE["now"] = 1
     code = _child(lambda: _drive(job, place, point))
     died, resumes = code == failpoint.EXIT_CODE, 0
+    RELEASE["now"] = 2
     while code == failpoint.EXIT_CODE and resumes < MOST_RESUMES:
         code, resumes = _child(lambda: _drive(job, place, None)), resumes + 1
     if code:
@@ -113,7 +128,8 @@ def _warm_up(job: Job) -> None:
     store, dialect = ("postgres", "postgresql.psycopg") if job.database_url else ("sqlite", "sqlite")
     import_module(f"flowledger.adapters.stores.{store}")
     import_module(f"sqlalchemy.dialects.{dialect}")
-    corpus.app.plan(getattr(corpus, job.flow)(), executor=job.executor)
+    flow = DEEDS[job.flow][1] if job.flow in DEEDS else getattr(corpus, job.flow)
+    corpus.app.plan(flow(), executor=job.executor)
     gc.freeze()  # what is shared stays shared
 
 

@@ -18,7 +18,8 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct):
-    """Run ``flow`` in ``directory``: once undisturbed, then dying at each point that ``choice`` takes."""
+    """Run ``flow``, or do the deed of this name, in ``directory``: once undisturbed, then dying at each point that
+    ``choice`` takes."""
 
     flow: str
     executor: Executor
@@ -49,5 +50,6 @@ class Outcome(msgspec.Struct):
     rows: list[Row]
     moved: dict[str, str] = {}  # payload rows by digest
     trace: list[str] = []
+    source: list[Row] = []  # of a fork: the log of the run it is a fork of
     appends: int = 0
     died: bool = False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,6 +20,7 @@ from flowledger.events.envelope import Envelope
 from tests.crash import corpus, points
 from tests.crash.compare import by_path, comparable, envelopes
 from tests.crash.corpus import ALL_ENDS, ENDS, NEW_ENDS
+from tests.crash.deeds import DEEDS
 from tests.crash.job import Choice, Executor, Job, Outcome, Point
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(1200 if points.LONG else 120)]
@@ -40,11 +42,12 @@ def logged(flow: str, executor: Executor, outcome: Outcome) -> list[Envelope]:
     return log
 
 
-def assert_bodies_follow_the_log(log: list[Envelope], outcome: Outcome) -> None:
-    """C1: what ran was durably started before; C5: until an outcome is known, the key stays the same."""
+def assert_bodies_follow_the_log(log: list[Envelope], outcome: Outcome, source: Sequence[Envelope] = ()) -> None:
+    """C1: what ran was durably started before (also in the ``source`` of a fork); C5: until an outcome is known, the
+    key stays the same."""
     started = {
         (envelope.path, phase, event.attempt, event.key)
-        for envelope in log
+        for envelope in [*source, *log]
         if isinstance(event := envelope.event, facts.TaskStarted | facts.RevertStarted)
         for phase in ["revert" if isinstance(event, facts.RevertStarted) else "execute"]
     }
@@ -88,7 +91,7 @@ def crashed(
     assert done.returncode == 0, done.stderr.decode()
     first, *rest = done.stdout.splitlines()
     whole = msgspec.json.decode(first, type=Outcome)
-    assert whole.state == ALL_ENDS[flow]
+    assert whole.state == (DEEDS[flow][2] if flow in DEEDS else ALL_ENDS[flow])
     return whole, [msgspec.json.decode(line, type=tuple[Point, Outcome]) for line in rest]
 
 
