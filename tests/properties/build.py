@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any, Literal, NamedTuple
 
 import flowledger
-from flowledger import App, Flow, NotReady, Permanent, TaskContext, Times
+from flowledger import App, Flow, NotReady, Permanent, TaskContext, Times, constant, sleep
 from tests.properties import spec as specs
 from tests.properties.model import Call
 from tests.properties.spec import Spec, value_of
@@ -139,10 +139,13 @@ class Builder:
 
     def define(self, spec: Spec) -> None:
         for task in specs.tasks(spec.root):
+            if task.sleep_s is not None:
+                continue
             execute, revert = _bodies(task, self.recorder)
-            made = self.app.task(name=task.name, attempts=task.attempts, read_only=task.read_only)(execute)
+            options: dict[str, Any] = {"backoff": constant(task.backoff_s)} if task.backoff_s else {}
+            made = self.app.task(name=task.name, attempts=task.attempts, read_only=task.read_only, **options)(execute)
             if task.revert is not None and not task.read_only:
-                made.revert(attempts=task.revert_attempts)(revert)
+                made.revert(attempts=task.revert_attempts, **options)(revert)
             self.definitions[task.name] = made
 
     def place(self, part: specs.Part) -> Any:
@@ -151,13 +154,19 @@ class Builder:
         return made
 
     def _task(self, task: specs.Task) -> Any:
+        if task.sleep_s is not None:
+            return sleep(task.sleep_s).named(task.name)
         arguments = [self.placed[taken] for taken in task.takes]
         return self.definitions[task.name].bind(**dict(zip("ab", arguments, strict=False))).named(task.name)
 
     def _flow(self, flow: specs.Flow) -> Flow[Any]:
         options: dict[str, Any] = {"name": flow.name}
         if flow.retry is not None:
-            options["retry"] = self.placed[f"retry:{flow.name}"] = Times(flow.retry, revert_all=flow.revert_all)
+            options["retry"] = self.placed[f"retry:{flow.name}"] = Times(
+                flow.retry,
+                revert_all=flow.revert_all,
+                backoff=constant(flow.backoff_s),
+            )
         children: list[Any] = [self.place(child) for child in flow.children]
         if flow.pattern == "linear":
             return flowledger.linear(*children, **options)

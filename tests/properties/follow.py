@@ -37,8 +37,9 @@ class Follower:
             case facts.TaskStarted():
                 self._started(name, event)
             case facts.TaskWaiting():
-                self._expect(self.model.atoms[name].state in ("RUNNING", "POLLING"), "a body that runs")
-                self.model.atoms[name].state = "POLLING"
+                self._waiting(name, event)
+            case facts.TimerFired():
+                self._expect(self.model.wake(name), "nobody to wait for that time")
             case facts.TaskSucceeded() | facts.TaskFailed():
                 self._ended(name, event)
             case facts.RevertStarted() | facts.TaskReverted() | facts.RevertFailed():
@@ -55,7 +56,7 @@ class Follower:
                 self._asked(event)
             case facts.OutcomeIgnored():
                 self._expect(self.model.atoms[name].state == "POLLING", "a poll whose scope drained under it (D1, C4)")
-            case _:  # who owns the run, and timers: nothing the model knows
+            case _:  # who owns the run: nothing the model knows
                 pass
 
     def ended(self) -> None:
@@ -76,6 +77,16 @@ class Follower:
         self._expect((event.try_, event.attempt) == (atom.try_, atom.attempt), f"try {atom.try_}, {atom.attempt}")
         self._key((name, atom.try_, "execute", atom.failures), event.key)
 
+    def _waiting(self, name: str, event: facts.TaskWaiting) -> None:
+        model, atom = self.model, self.model.atoms[name]
+        if event.attempt == 0:
+            self._enabled("start", name)
+            self._expect(model.sleeps(name) and atom.state == "PENDING", "no sleep")
+            model.wait(name)
+        else:
+            self._expect(atom.state in ("RUNNING", "POLLING"), "a body that runs")
+            atom.state = "POLLING"
+
     def _ended(self, name: str, event: facts.TaskSucceeded | facts.TaskFailed) -> None:
         model, atom = self.model, self.model.atoms[name]
         if isinstance(event, facts.TaskFailed) and model.poisoned(name, "execute"):
@@ -84,6 +95,11 @@ class Follower:
                 (event.try_, event.again, event.failure.kind) == (atom.try_, False, "poison"), "a poisoned task"
             )
             model.poison(name, "execute")
+            return
+        if isinstance(event, facts.TaskSucceeded) and event.attempt == 0:
+            self._enabled("start", name)
+            self._expect(atom.state == "SLEPT", f"no sleep that is over: {atom.state}")
+            atom.state = "SUCCEEDED"
             return
         self._expect(atom.state in ("RUNNING", "POLLING"), "a body that runs")
         self._expect((event.try_, event.attempt) == (atom.try_, atom.attempt), f"try {atom.try_}, {atom.attempt}")
@@ -97,6 +113,7 @@ class Follower:
         if atom.state == "AGAIN" and not event.again and draining:
             model.fail(name)  # D1: in a scope that drains there is no further attempt, and the log may say so
         self._expect(event.again == (atom.state == "AGAIN"), f"again={not event.again}")
+        self._backs_off(name, event.until)
 
     def _asked(self, event: facts.RequestAccepted | facts.RunSuspended | facts.RunResumed) -> None:
         model = self.model
@@ -118,6 +135,14 @@ class Follower:
                 model.suspension = "none"
             case _:
                 pass
+
+    def _backs_off(self, name: str, until: int | None) -> None:
+        """A further attempt waits, if its task says so."""
+        again = self.model.atoms[name].state in ("AGAIN", "REVERT_AGAIN")
+        expected = again and self.model.task(name).backoff_s > 0
+        self._expect((until is not None) == expected, f"back-off={expected}")
+        if until is not None:
+            self.model.wait(name)
 
     def _interrupted(self, name: str, event: facts.TaskInterrupted) -> None:
         atom = self.model.atoms[name]
@@ -147,6 +172,7 @@ class Follower:
             if isinstance(event, facts.RevertFailed) and not event.again:
                 ended = "REVERT_FAILED"
             self._expect(atom.state == ended, f"the revert to end {atom.state}")
+            self._backs_off(name, getattr(event, "until", None))
         self._expect((event.try_, event.attempt) == (atom.try_, atom.revert_attempt), f"revert {atom.revert_attempt}")
 
     # -- scopes ---------------------------------------------------------------------------------
@@ -172,6 +198,9 @@ class Follower:
             case facts.ScopeReset():
                 self._enabled("reset", name)
                 model.reset(name)
+                self._expect((event.until is not None) == (model.flow(name).backoff_s > 0), "another back-off")
+                if event.until is not None:
+                    model.wait(name)
 
     # -- checks ---------------------------------------------------------------------------------
 

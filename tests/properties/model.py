@@ -25,11 +25,14 @@ Kind = Literal["round", "start", "ask", "revert_scope", "revert", "reset", "end"
 AtomState = Literal[
     "PENDING", "RUNNING", "POLLING", "AGAIN", "SUCCEEDED", "FAILED",
     "REVERTING", "REVERT_AGAIN", "REVERTED", "REVERT_FAILED", "INTERRUPTED",
+    "BACKOFF", "REVERT_BACKOFF", "SLEEPING", "SLEPT",
 ]  # fmt: skip
-ScopeState = Literal["PENDING", "RUNNING", "FAILING", "DECIDED", "REVERTING", "GAVE_UP"]
+ScopeState = Literal["PENDING", "RUNNING", "FAILING", "DECIDED", "REVERTING", "GAVE_UP", "BACKOFF"]
 
 
-MAY_START = ("PENDING", "AGAIN", "INTERRUPTED")
+MAY_START = ("PENDING", "AGAIN", "INTERRUPTED", "SLEPT")
+UNTOUCHED = ("PENDING", "REVERTED")  # there is nothing to undo, nor after a sleep
+NOT_TO_REVERT = (*UNTOUCHED, "RUNNING", "REVERTING", "REVERT_BACKOFF", "REVERT_FAILED")
 
 
 class Step(NamedTuple):
@@ -165,14 +168,14 @@ class Model:
 
     def busy(self, part: Part) -> bool:
         """A body of it runs, or a revert begun inside it is not complete (D1: what is under way finishes)."""
-        if any(self.atoms[t.name].state in ("RUNNING", "REVERTING") for t in tasks(part)):
+        if any(self.atoms[t.name].state in ("RUNNING", "REVERTING", "REVERT_BACKOFF") for t in tasks(part)):
             return True
         reverting = [p for p in walk(part) if p.name in self.scopes and self.scopes[p.name].state == "REVERTING"]
         return any(self.may_revert(t) for scope in reverting for t in tasks(scope))
 
     def standing(self, part: Part) -> bool:
         """Something in it has been started in this try and is not undone."""
-        return any(self.atoms[t.name].state not in ("PENDING", "REVERTED") for t in tasks(part))
+        return any(self.atoms[t.name].state not in UNTOUCHED and t.sleep_s is None for t in tasks(part))
 
     def failed(self, scope: str) -> list[str]:
         """The tasks that have failed for good in the scope's present round, in plan order (D2)."""
@@ -183,7 +186,7 @@ class Model:
 
     def may_revert(self, task: Task) -> bool:
         """Its scope is being reverted and all that came after it there is undone (D4)."""
-        if self.atoms[task.name].state in ("PENDING", "RUNNING", "REVERTING", "REVERTED", "REVERT_FAILED"):
+        if self.atoms[task.name].state in NOT_TO_REVERT or task.sleep_s is not None:
             return False
         regions = [name for name in self.scopes_around(task) if self.scopes[name].state == "REVERTING"]
         if not regions:
@@ -264,7 +267,7 @@ class Model:
         scope.state, scope.round = "RUNNING", scope.round + 1
 
     def start(self, name: str) -> None:
-        task, atom = self._task(name), self.atoms[name]
+        task, atom = self.task(name), self.atoms[name]
         again = atom.state == "INTERRUPTED"  # with the same key: to the world it is the same call (C5)
         atom.state, atom.attempt, atom.attempts = "RUNNING", atom.attempt + 1, atom.attempts + (not again)
         atom.arguments = tuple(self.value(taken) for taken in task.takes)
@@ -273,7 +276,7 @@ class Model:
 
     def finish(self, name: str) -> None:
         """The running body ends as its script says (no more polls)."""
-        task, atom = self._task(name), self.atoms[name]
+        task, atom = self.task(name), self.atoms[name]
         ends = task.attempt(atom.attempts - 1).ends
         if ends == "ok":
             atom.state, atom.result = "SUCCEEDED", value_of(name, atom.attempts - 1, atom.arguments)
@@ -359,7 +362,7 @@ class Model:
 
     def start_revert(self, name: str) -> bool:
         """Begin to undo a task; False where it has no revert, and is undone at once."""
-        task, atom = self._task(name), self.atoms[name]
+        task, atom = self.task(name), self.atoms[name]
         if task.revert is None or task.read_only:
             atom.state = "REVERTED"
             return False
@@ -372,13 +375,32 @@ class Model:
 
     def finish_revert(self, name: str) -> None:
         """The running revert ends as its script says (D5)."""
-        task, atom = self._task(name), self.atoms[name]
+        task, atom = self.task(name), self.atoms[name]
         if not task.revert_raises(atom.reverts - 1):
             atom.state = "REVERTED"
         elif atom.revert_failures + 1 < task.revert_attempts:
             atom.state, atom.revert_failures = "REVERT_AGAIN", atom.revert_failures + 1
         else:
             atom.state, self.broken = "REVERT_FAILED", True
+
+    def wait(self, name: str) -> None:
+        """What comes next, a further attempt or another round, waits for its time; a sleep begins."""
+        if name in self.scopes:
+            self.scopes[name].state = "BACKOFF"
+        else:
+            atom = self.atoms[name]
+            atom.state = {"PENDING": "SLEEPING", "AGAIN": "BACKOFF", "REVERT_AGAIN": "REVERT_BACKOFF"}[atom.state]  # type: ignore[assignment]
+
+    def wake(self, name: str) -> bool:
+        """Its time has come; False if it did not wait."""
+        if name in self.scopes:
+            waited = self.scopes[name].state == "BACKOFF"
+            self.scopes[name].state = "PENDING" if waited else self.scopes[name].state
+            return waited
+        atom = self.atoms[name]
+        woken = {"SLEEPING": "SLEPT", "BACKOFF": "AGAIN", "REVERT_BACKOFF": "REVERT_AGAIN"}.get(atom.state)
+        atom.state = woken or atom.state  # type: ignore[assignment]
+        return woken is not None
 
     def reset(self, name: str) -> None:
         """What ran in the scope is as if it never had, in its next try; inner retries start afresh (D6)."""
@@ -412,7 +434,15 @@ class Model:
             return self.atoms[name].result
         return [self.value(child.name) for child in part.children] if part.pattern == "unordered" else None
 
-    def _task(self, name: str) -> Task:
+    def sleeps(self, name: str) -> bool:
+        return self.task(name).sleep_s is not None
+
+    def flow(self, name: str) -> Flow:
+        flow = self.parts[name]
+        assert isinstance(flow, Flow)
+        return flow
+
+    def task(self, name: str) -> Task:
         task = self.parts[name]
         assert isinstance(task, Task)
         return task

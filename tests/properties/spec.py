@@ -46,6 +46,8 @@ class Task(Short):
     revert_attempts: int = 1
     read_only: bool = False
     takes: tuple[str, ...] = ()
+    backoff_s: float = 0.0  # before a further attempt, of execute and of revert
+    sleep_s: float | None = None  # it is no task but a sleep
 
     def attempt(self, n: int) -> Attempt:
         return self.script[n] if n < len(self.script) else OK
@@ -64,6 +66,7 @@ class Flow(Short):
     links: tuple[tuple[int, int], ...] = ()
     retry: int | None = None
     revert_all: bool = False
+    backoff_s: float = 0.0  # before another round
 
 
 Part = Task | Flow

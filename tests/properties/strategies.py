@@ -23,6 +23,8 @@ class Leaf(NamedTuple):
     reverts: tuple[bool, ...]
     revert_attempts: int
     takes: tuple[int, ...]
+    backoff_s: float = 0.0
+    sleep_s: float | None = None
 
 
 class Branch(NamedTuple):
@@ -31,6 +33,7 @@ class Branch(NamedTuple):
     retry: int | None
     revert_all: bool
     links: tuple[tuple[int, int], ...]
+    backoff_s: float = 0.0
 
 
 def attempts(*, polls: bool) -> st.SearchStrategy[Attempt]:
@@ -38,7 +41,9 @@ def attempts(*, polls: bool) -> st.SearchStrategy[Attempt]:
     return st.builds(Attempt, ends, st.integers(0, 3) if polls else st.just(0))
 
 
-def leaves(*, polls: bool, reverts_fail: bool) -> st.SearchStrategy[Leaf]:
+def leaves(*, polls: bool, reverts_fail: bool, waits: bool = False) -> st.SearchStrategy[Leaf]:
+    seconds = st.sampled_from([0.0, 0.0, 0.5, 20.0]) if waits else st.just(0.0)
+    slept = st.sampled_from([None, None, None, None, 1.0, 100.0]) if waits else st.none()
     mostly_ok = st.one_of(st.just(()), st.just(()), st.lists(attempts(polls=polls), max_size=4).map(tuple))
     sometimes = st.one_of(st.just(()), st.just(()), st.just(()), st.lists(st.booleans(), max_size=3).map(tuple))
     return st.builds(
@@ -49,11 +54,14 @@ def leaves(*, polls: bool, reverts_fail: bool) -> st.SearchStrategy[Leaf]:
         reverts=sometimes if reverts_fail else st.just(()),
         revert_attempts=st.sampled_from([1, 1, 2]),
         takes=st.lists(st.integers(0, 6), max_size=2).map(tuple),
+        backoff_s=seconds,
+        sleep_s=slept,
     )
 
 
-def branches(leaf: st.SearchStrategy[Leaf], depth: int) -> st.SearchStrategy[Branch]:
-    child: st.SearchStrategy[Any] = leaf if depth <= 1 else st.one_of(leaf, leaf, branches(leaf, depth - 1))
+def branches(leaf: st.SearchStrategy[Leaf], depth: int, *, waits: bool = False) -> st.SearchStrategy[Branch]:
+    deeper = () if depth <= 1 else (branches(leaf, depth - 1, waits=waits),)
+    child: st.SearchStrategy[Any] = st.one_of(leaf, leaf, *deeper)
     return st.builds(
         Branch,
         pattern=st.sampled_from(["linear", "unordered", "graph"]),
@@ -61,6 +69,7 @@ def branches(leaf: st.SearchStrategy[Leaf], depth: int) -> st.SearchStrategy[Bra
         retry=st.sampled_from([None, None, 1, 2, 2, 3]),
         revert_all=st.sampled_from([False, False, False, True]),
         links=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=5).map(tuple),
+        backoff_s=st.sampled_from([0.0, 0.0, 0.5, 20.0]) if waits else st.just(0.0),
     )
 
 
@@ -84,12 +93,14 @@ class Namer:
                 before = sorted(children) if drawn.pattern == "linear" else []
             children[i] = self.part(child, (*visible, *(children[j].name for j in before)))
         revert_all = drawn.revert_all and drawn.retry is not None
-        return Flow(name, drawn.pattern, tuple(children.values()), links, drawn.retry, revert_all)
+        return Flow(name, drawn.pattern, tuple(children.values()), links, drawn.retry, revert_all, drawn.backoff_s)
 
     def part(self, drawn: Leaf | Branch, visible: tuple[str, ...]) -> Part:
         if isinstance(drawn, Branch):
             return self.flow(drawn, visible)
         self.tasks += 1
+        if drawn.sleep_s is not None:
+            return Task(f"t{self.tasks}", revert=None, sleep_s=drawn.sleep_s)
         chosen = {visible[-n] for n in drawn.takes if 0 < n <= len(visible)}
         return Task(
             f"t{self.tasks}",
@@ -99,6 +110,7 @@ class Namer:
             drawn.revert_attempts,
             drawn.undo == "read_only",
             tuple(sorted(chosen)),
+            drawn.backoff_s,
         )
 
 
@@ -126,8 +138,9 @@ def _size(drawn: Leaf | Branch) -> int:
 
 
 @st.composite
-def specs(draw: st.DrawFn, *, polls: bool = False, reverts_fail: bool = True) -> Spec:
-    """Any flow. ``polls``: bodies may say not ready; ``reverts_fail``: reverts may raise."""
-    leaf = leaves(polls=polls, reverts_fail=reverts_fail)
-    root = draw(branches(leaf, MOST_DEPTH).filter(lambda drawn: _size(drawn) <= MOST_TASKS))
+def specs(draw: st.DrawFn, *, polls: bool = False, reverts_fail: bool = True, waits: bool = False) -> Spec:
+    """Any flow. ``polls``: bodies may say not ready; ``reverts_fail``: reverts may raise; ``waits``: there are sleeps
+    and back-offs, for a time that nobody has to wait for."""
+    leaf = leaves(polls=polls, reverts_fail=reverts_fail, waits=waits)
+    root = draw(branches(leaf, MOST_DEPTH, waits=waits).filter(lambda drawn: _size(drawn) <= MOST_TASKS))
     return Spec(Namer().flow(root, ()), draw(st.sampled_from(["revert", "revert", "revert", "stop"])))

@@ -64,12 +64,12 @@ class Machine(RuleBasedStateMachine):
 
     # -- calls ----------------------------------------------------------------------------------
 
-    @initialize(target=runs, spec=specs(polls=True))
+    @initialize(target=runs, spec=specs(polls=True, waits=True))
     def first_call(self, spec: Spec) -> Told:
         return self.world.ask_for(spec, self.a_process(0))
 
     @precondition(lambda self: len(self.world.runs) < MOST_RUNS)
-    @rule(target=runs, spec=specs(polls=True), n=st.integers(0, 4))
+    @rule(target=runs, spec=specs(polls=True, waits=True), n=st.integers(0, 4))
     def call(self, spec: Spec, n: int) -> Told:
         return self.world.ask_for(spec, self.a_process(n))
 

@@ -29,6 +29,7 @@ def _branch(chance: Random, depth: int) -> Branch:
         retry=chance.choice([None, None, 1, 2, 3]),
         revert_all=chance.random() < 0.1,
         links=tuple((chance.randrange(4), chance.randrange(4)) for _ in range(chance.randrange(4))),
+        backoff_s=chance.choice([0.0, 0.0, 0.5, 20.0]),
     )
 
 
@@ -47,6 +48,8 @@ def _leaf(chance: Random) -> Leaf:
         reverts=reverts,
         revert_attempts=chance.choice([1, 1, 2]),
         takes=tuple(chance.randrange(5) for _ in range(chance.randrange(3))),
+        backoff_s=chance.choice([0.0, 0.0, 0.5, 20.0]),
+        sleep_s=chance.choice([1.0, 100.0]) if chance.random() < 0.1 else None,
     )
 
 
