@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from flowledger import App, Flow, NotReady, Run, TaskContext, Times, constant, linear, sleep, unordered
+from flowledger import App, Flow, NotReady, Run, Signal, TaskContext, Times, constant, linear, sleep, unordered
 from flowledger.core import replay
 from flowledger.events import facts
 from flowledger.testing import VirtualClock
+from flowledger.testing import in_background as started
 from tests.acceptance.logs import events, log_of, story
 
 START = datetime(2031, 5, 4, 3, 2, 1, tzinfo=UTC)
@@ -244,6 +245,34 @@ def test_on_a_file_time_waits_for_the_commit(clock: VirtualClock, tmp_path: Path
     assert run.state == "SUCCEEDED"
     assert waited(clock) == timedelta(days=20)
     app.close()
+
+
+def test_f4_a_wait_for_a_signal_ends_with_the_signal_or_a_week_later(app: App, clock: VirtualClock) -> None:
+    # Given an offer that stands for a week, and time that is held
+    answer = Signal("answer", str)
+
+    @app.flow
+    def offer() -> Flow[str]:
+        wait = answer.wait(timeout=timedelta(days=7)).named("answer")
+        return linear(wait, returns=wait)
+
+    with clock.held():
+        # When it is answered on the sixth day
+        running = started(app, offer())
+        waiting = running.wait_for("TaskWaiting", "answer")
+        clock.advance(timedelta(days=6))
+        app.get(waiting.run_id).send(answer, "yes")
+
+        # Then that is the result
+        assert running.join().result == "yes"
+
+        # And one that nobody answers is over after a week
+        running = started(app, offer())
+        began = running.wait_for("TaskWaiting", "answer").at
+        clock.advance(timedelta(days=7))
+        run = running.join()
+    assert (run.state, run.failures[0].kind) == ("REVERTED", "timeout")
+    assert running.wait_for("TimerFired").at - began == timedelta(days=7)
 
 
 def test_time_never_goes_back(clock: VirtualClock) -> None:
