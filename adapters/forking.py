@@ -92,7 +92,7 @@ def prepare(runtime: Runtime, registry: Registry, stream: Stream, asked: Asked) 
     )  # fmt: skip
     if asked.adopt:
         _check_over(stream)
-        check_adoption(stream.run_id, now, chosen, document)
+        check_adoption(stream.run_id, now, chosen, document, plan)
     event = facts.RunForked(
         source=stream.run_id, version=version, hash=log[version - 1].hash.hex(), inherited=chosen.inherited,
         skipped=chosen.skipped, decided=chosen.decided, rounds=chosen.rounds, adopted=asked.adopt, reason=asked.reason,

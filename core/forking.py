@@ -107,8 +107,9 @@ class _Source:
         )
 
 
-def check_adoption(run_id: str, now: Had, chosen: Inheritance, document: bytes) -> None:
-    """Refuse an adoption that would leave something standing that nobody has to undo (G6).
+def check_adoption(run_id: str, now: Had, chosen: Inheritance, document: bytes, plan: Plan) -> None:
+    """Refuse an adoption that would leave something standing that nobody has to undo (G6): parts that the fork does not
+    take over, and child runs, which only their own parent finds (G7).
 
     Raises:
         IllegalRequest: it would, or another fork has adopted the run.
@@ -117,6 +118,13 @@ def check_adoption(run_id: str, now: Had, chosen: Inheritance, document: bytes) 
         raise IllegalRequest(
             f"run {run_id} has been adopted by run {now.adopted_by}; that can be done once",
             hint=f"fork run {now.adopted_by}, or fork without --adopt",
+        )
+    atoms = [plan.nodes[plan.by_path[path]] for path in chosen.inherited if now.done[path].stands]
+    child = next((node.path for node in atoms if node.task is not None and node.task.child), None)
+    if child is not None:
+        raise IllegalRequest(
+            f"{child} of run {run_id} is a run of its own, which only its parent can undo",
+            hint="undo and run again in the same run (`rerun --from`), or fork without --adopt",
         )
     read = read_document(document)
     undoable = {node.path for node in read.nodes if node.task and read.tasks[node.task].revert}

@@ -17,6 +17,7 @@ from flowledger import (
     InputError,
     PlanDiffers,
     Run,
+    TaskContext,
     Times,
     graph,
     linear,
@@ -433,10 +434,8 @@ def test_e8_what_a_fork_has_taken_over_has_history(tmp_path: Path) -> None:
         world = Mending(f"sqlite:///{tmp_path}/log.db")
 
         @world.app.task(read_only=True)
-        def pause(ctx: Any = None) -> None:
-            for run in world.app.runs():
-                if run.state == "RUNNING":
-                    run.suspend(reason="a deployment")
+        def pause(ctx: TaskContext) -> None:
+            world.app.suspend_run(ctx.run_id, reason="a deployment")
 
         @world.app.flow(on_failure="stop")
         def line() -> Flow[Any]:
@@ -534,6 +533,60 @@ def test_g6_an_adoption_that_would_leave_something_standing_is_refused(w: Mendin
     assert "rerun --from" in refused.value.hint
     assert log_of(w.app, source) == before
     assert w.app.stream_of(source.id).owner is None
+
+
+def test_g6_a_child_run_can_be_taken_over_but_not_adopted(w: Mending) -> None:
+    # Given a run that stopped after a child run
+    @w.app.flow
+    def inner(name: str) -> Flow[str]:
+        part = w.make.bind(name)
+        return linear(part, returns=part)
+
+    @w.app.flow(on_failure="stop")
+    def outer() -> Flow[str]:
+        child = inner.child("a").named("child")
+        return linear(child, w.part("b"), returns=child)
+
+    w.broken = {"b"}
+    source = w.app.run(outer(), check=False)
+    w.broken = set()
+    w.said()
+
+    # When it is forked, and to be adopted
+    fork = source.fork(reason="mended")
+    with pytest.raises(IllegalRequest, match="outer/child"):
+        source.fork(adopt=True, reason="mended")
+
+    # Then the fork has the child's result, and the child is undone with its parent
+    assert (fork.result, w.said()) == ("a", ["+b"])
+    source.revert(reason="give up")
+    assert "-a" in w.said()
+
+
+def test_g6_an_expansion_is_made_anew_in_a_fork(w: Mending) -> None:
+    # Given a run that stopped after it had grown
+    @w.app.task(read_only=True)
+    def names(count: int) -> list[str]:
+        return [chr(ord("a") + n) for n in range(count)]
+
+    @w.app.flow(on_failure="stop")
+    def grown(count: int) -> Flow[Any]:
+        found = names.bind(count)
+        many = w.make.each(found).named("many")
+        return linear(found, many, w.part("z"), returns=many)
+
+    w.broken = {"z"}
+    source = w.app.run(grown(2), check=False)
+    w.broken = set()
+    w.said()
+
+    # When it is forked
+    fork = source.fork(reason="mended")
+
+    # Then what has grown grows again, from what was taken over
+    assert (fork.state, fork.result) == ("SUCCEEDED", ["a", "b"])
+    assert [e.inherited for e in events(log_of(w.app, fork), facts.RunForked)] == [("grown/names",)]
+    assert sorted(w.said()) == ["+a", "+b", "+z"]
 
 
 def test_g6_only_what_a_run_that_is_over_did_can_be_adopted(w: Mending) -> None:
