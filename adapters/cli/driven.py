@@ -128,12 +128,16 @@ def exit_code(view: RunView) -> Exit:
 
 
 def _result(driven: Driven, run: Run[Any]) -> Any:
-    """The run's result as JSON would have it; None where there is none."""
+    """The run's result as JSON would have it, secrets masked; None where there is none."""
     import msgspec  # noqa: PLC0415
+
+    from flowledger.core.secret import masked  # noqa: PLC0415
 
     if driven.compiled is None or driven.view.status != "SUCCEEDED":
         return None
-    return msgspec.json.decode(driven.compiled.returns.to_json(run.result))
+    returns = driven.compiled.returns
+    content = returns.to_json(run.result)
+    return msgspec.json.decode(masked(content) if returns.secretive else content)
 
 
 def _show_result(terminal: Terminal, result: Any) -> None:

@@ -21,7 +21,7 @@ from flowledger.events import facts
 from flowledger.events.chain import verified
 from flowledger.events.codec import opened
 from flowledger.events.envelope import Envelope, StoredEvent
-from flowledger.events.errors import InputError, IntegrityError
+from flowledger.events.errors import InputError, IntegrityError, NotSupported
 
 FORMAT = 1
 
@@ -52,15 +52,19 @@ class _History(msgspec.Struct):
 def save_history(app: App, run_id: str, path: str | Path) -> None:
     """Write the log of a run to a file, as text that can be kept under version control.
 
-    Secrets that are in inputs, results or error messages are in it, too.
+    Everything that is in the log is in it, too. A run with secrets or encrypted values cannot be kept: who checks it
+    would need its key.
 
     Raises:
         RunNotFound: the app has no such run.
+        NotSupported: the run has secrets or encrypted values.
         Tampered: the log is not what was written.
     """
     store = app.runtime.store
     app.stream_of(run_id)
     envelopes = loading.read(store, run_id)
+    if any(getattr(e.event, "secrets", None) or getattr(e.event, "codec", None) for e in envelopes):
+        raise NotSupported(f"run {run_id} has secrets or encrypted values", hint="keep a run with made-up inputs")
     plan = store.plan(plan_in_force(envelopes) or "") or b"{}"
     rows = [_Row(*e[:6], payload=e.payload.decode(), hash=e.hash.hex()) for e in store.read(run_id)]
     moved = loading.moved_values(store, run_id, envelopes)

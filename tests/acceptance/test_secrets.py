@@ -45,7 +45,8 @@ from flowledger.events.errors import (
     SecretInClear,
     UnserialisableType,
 )  # fmt: skip
-from flowledger.testing import crash_at
+from flowledger.testing import crash_at, save_history
+from tests.acceptance.command_line import run as run_process
 from tests.acceptance.logs import events, log_of
 
 KEY = new_key("k1", "aes")
@@ -783,3 +784,27 @@ def test_c8_an_outcome_that_waits_beside_the_log_is_not_in_clear(
     # Then
     assert run.result.get_secret_value() == TOKEN
     assert TOKEN.encode() not in everything_written(tmp_path)
+
+
+# -- the command line and histories ---------------------------------------------------------------
+
+
+def test_rel_s10_a_secret_result_is_masked_on_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "vault_app.py").write_text(
+        "from pydantic import SecretStr\nfrom flowledger import App\napp = App('vault')\n\n\n"
+        f"@app.task\ndef issue() -> SecretStr:\n    return SecretStr('{TOKEN}')\n"
+    )
+    for json in ((), ("--json",)):
+        said = run_process(
+            "run", "issue", *json, cwd=tmp_path, FLOWLEDGER_APP="vault_app:app", FLOWLEDGER_CODEC_KEYS=KEY.line
+        )
+        assert said.code == 0
+        assert TOKEN not in said.out + said.err
+    assert '"$secret"' in said.out
+
+
+def test_a_history_with_secrets_is_not_kept(new_app: Make, tmp_path: Path) -> None:
+    app = new_app()
+    run = app.run(shop(app, [])(LOGIN), executor="inline")
+    with pytest.raises(NotSupported, match="secrets"):
+        save_history(app, run.id, tmp_path / "history.json")
