@@ -6,7 +6,7 @@ Every event handed out has passed its hash chain (A8).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,9 +16,8 @@ from flowledger.events.chain import GENESIS, verified
 from flowledger.events.codec import encode, opened
 from flowledger.events.envelope import Envelope
 from flowledger.events.errors import InputError, RunNotFound
-from flowledger.events.facts import PlanChanged, RunStarted
 from flowledger.events.store import RunStatus, Store, Stream
-from flowledger.projections.run_view import RunView
+from flowledger.projections.run_view import RunView, plan_named
 
 from .stores import open_store
 
@@ -179,20 +178,22 @@ class History:
 
     # -- what they mean -------------------------------------------------------------------------
 
-    def view(self, run_id: str, *, at: int | None = None) -> RunView:
-        """The run as of version ``at``, or as it stands."""
+    def view(self, run_id: str, *, at: int | None = None, also: Callable[[Envelope], None] | None = None) -> RunView:
+        """The run as of version ``at``, or as it stands; ``also`` is given each event as well."""
         view = RunView(run_id)
         for envelope in self.envelopes(run_id, until=at):
             self.show(view, envelope)
+            if also is not None:
+                also(envelope)
         return view
 
     def show(self, view: RunView, envelope: Envelope) -> None:
         """Give a view its next event, and its plan where the event names one."""
         view.apply(envelope)
-        if isinstance(envelope.event, RunStarted | PlanChanged):
-            document = self.store.plan(envelope.event.fingerprint)
-            if document is not None:
-                view.use(document)
+        fingerprint = plan_named(envelope.event)
+        document = None if fingerprint is None else self.store.plan(fingerprint)
+        if document is not None:
+            view.lay_out(envelope.event, document)
 
 
 def named(stream: Stream) -> str:

@@ -37,6 +37,7 @@ from flowledger.projections.timeline import Span, timeline
 from flowledger.projections.view_store import ViewStore
 
 from .history import History
+from .moments import Moment, version_at
 from .projecting.together import Together
 from .stores.views import views_of
 
@@ -166,6 +167,19 @@ class Views:
             Tampered, IntegrityError, SchemaTooNew: the log cannot be read.
         """
         return timeline(History(self.store).envelopes(run_id))
+
+    def as_of(self, run_id: str, *, version: int | None = None, time_us: int | None = None) -> Moment:
+        """A run as it stood after an event, or at a time (microseconds, store time): its state, atoms and symbols.
+
+        `Moment.forward` and `Moment.back` go on from there. By version it is exact, by time as exact as event times.
+
+        Raises:
+            InputError: the run has no such event, or had not been submitted then.
+        """
+        history = History(self.store)
+        if version is None:
+            version = version_at(history, run_id, self.store.now_us() if time_us is None else time_us)
+        return Moment(history, run_id, version)
 
     # -- what people did ------------------------------------------------------------------------
 

@@ -334,6 +334,22 @@ def _moment(text: str, word: Word) -> tuple[int, int]:
     return begin_us, begin_us + width // timedelta(microseconds=1)
 
 
+def moment_us(text: str, now_us: int, *, field: str) -> int:
+    """A time as people write it, an age or a date, in microseconds since the epoch.
+
+    Raises:
+        InputError: it is neither.
+    """
+    word = Word(text, False, 0)
+    try:
+        return now_us - _duration(text, word) if _DURATION.fullmatch(text) else _moment(text, word)[0]
+    except InputError as error:
+        raise InputError(
+            f"{field} {text}: neither an age nor a date", field=field, given=text, expected="2h, 2026-11-26T09:30Z",
+            hint=error.hint,
+        ) from error  # fmt: skip
+
+
 _FIELDS: Final[dict[str, Callable[[str, Term, int], Condition]]] = {
     "state": _state,
     "flow": _text("flow"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
+from .outline import Place, outline
 from .tables import Key, Row, Table
 
 
@@ -35,6 +36,7 @@ class Rows:
     def __init__(self, tables: Iterable[Table], plan: Callable[[str], bytes | None]) -> None:
         self._source: RowSource | None = None
         self._plan = plan
+        self._places: dict[str, list[Place]] = {}
         self._known: dict[str, dict[Key, Row | None]] = {}
         self._changes: dict[str, Changes] = {}
         for table in tables:
@@ -95,6 +97,15 @@ class Rows:
         """The document of a plan the log names; None where the log has none."""
         return self._plan(fingerprint)
 
+    def places(self, fingerprint: str) -> list[Place]:
+        """The nodes of a plan the log names; none where the log has none. The last few plans are kept in mind."""
+        if fingerprint not in self._places:
+            document = self._plan(fingerprint)
+            if len(self._places) >= KEPT_PLANS:
+                self._places.clear()
+            self._places[fingerprint] = [] if document is None else outline(document)
+        return self._places[fingerprint]
+
     # -- for who drives folds -------------------------------------------------------------------
 
     def begin(self, source: RowSource) -> None:
@@ -144,3 +155,5 @@ class Rows:
 
 #: Rows of a table kept in memory from one batch to the next.
 KEPT_ROWS: Final = 20_000
+#: Plans whose nodes are kept in memory.
+KEPT_PLANS: Final = 32

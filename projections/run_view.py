@@ -6,26 +6,33 @@ was only submitted, a log without its plan), the paths of the events do. It judg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal
 
-from flowledger.core.states import AtomState
 from flowledger.events import facts
 from flowledger.events.envelope import Envelope
 from flowledger.events.failure import Failure
 from flowledger.events.store import FINAL, Direction, RunStatus
 
 from .nodes import RESULT_KEPT_BYTES, AtomView, FailedRound, FlowView, Resumption
-from .outline import Place, grown, outline
+from .run_tree import RunTree
 
 #: A run's status, or REVERTING while it runs backwards.
 ShownState = RunStatus | Literal["REVERTING"]
 
 
-class RunView:
+def plan_named(event: facts.Event) -> str | None:
+    """The fingerprint of the plan, or of the part of one, that is laid out after this event."""
+    if isinstance(event, facts.RunStarted | facts.PlanChanged | facts.FlowExpanded):
+        return event.fingerprint or None
+    return None
+
+
+class RunView(RunTree):
     """The state of one run after the events applied so far. Times are microseconds since the epoch."""
 
     def __init__(self, run_id: str = "", document: bytes | None = None) -> None:
+        super().__init__()
         self.run_id = run_id
         self.app = ""
         self.factory = ""
@@ -47,31 +54,15 @@ class RunView:
         self.fail_reason = ""
         self.resumptions: list[Resumption] = []
         self.claims = 0
-        self.root = FlowView(Place("", "", "run", ""))
-        self.flows: dict[str, FlowView] = {"": self.root}
-        self.atoms: dict[str, AtomView] = {}
         self._taken_over = False
-        self._planned: set[str] = set()  # what the plan in force has laid out
         if document is not None:
             self.use(document)
 
     # -- the tree -------------------------------------------------------------------------------
 
     def use(self, document: bytes) -> None:
-        """Lay out the tree that a plan's document describes; what has been applied already stays.
-
-        What an earlier plan had and this one has not is taken out: it never started (E8).
-        """
-        places = outline(document)
-        paths = [place.path for place in places]
-        gone = self._planned.difference(paths)
-        self._planned = set(paths)
-        for path in sorted(gone, reverse=True):  # what is inside before what is around it
-            self._drop(path)
-        self._place(places)
-        for flow in self.flows.values():  # plan order, whatever the events met first
-            known = set(flow.children)
-            flow.children = [path for path in paths if path in known] + [c for c in flow.children if c not in paths]
+        """See `RunTree.use`."""
+        super().use(document)
         self.take_over()
 
     def take_over(self) -> None:
@@ -85,64 +76,6 @@ class RunView:
                 self.move(path, "SUCCEEDED").inherited = True
         for path in forked.skipped:
             self.skip(path)
-
-    def _place(self, places: Iterable[Place]) -> None:
-        for place in places:
-            known = self.flows.get(place.path) or self.atoms.get(place.path)
-            if known is not None:
-                known.place = place if place.pattern != "flow" else known.place
-                continue
-            self.flows[place.parent].children.append(place.path)
-            if place.pattern == "task":
-                self.atoms[place.path] = AtomView(place)
-                self._count(place.path, "PENDING", 1)
-            else:
-                self.flows[place.path] = FlowView(place)
-
-    def skip(self, path: str) -> None:
-        """The node does not run; a flow is skipped as one."""
-        if path in self.atoms:
-            self.move(path, "SKIPPED")
-            return
-        for node in self.below(path) if path in self.flows else ():
-            if isinstance(node, AtomView):
-                self.move(node.path, "SKIPPED")
-
-    def _drop(self, path: str) -> None:
-        node = self.flows.get(path) or self.atoms[path]
-        if path in self.atoms:
-            self._count(path, self.atoms[path].state, -1)
-        self.flows[node.place.parent].children.remove(path)
-        self.atoms.pop(path, None)
-        self.flows.pop(path, None)
-
-    def _count(self, path: str, state: AtomState, by: int) -> None:
-        place = self.atoms[path].place
-        while place.path:
-            flow = self.flows[place.parent]
-            flow.atoms[state] += by
-            place = flow.place
-
-    def atom(self, path: str) -> AtomView:
-        """The atom at a path, made where only an event tells of it."""
-        if path not in self.atoms:
-            self._place(grown(path, is_atom=True))
-        return self.atoms[path]
-
-    def flow(self, path: str) -> FlowView:
-        """The flow at a path, made where only an event tells of it."""
-        if path not in self.flows:
-            self._place(grown(path, is_atom=False))
-        return self.flows[path]
-
-    def below(self, path: str) -> Iterator[AtomView | FlowView]:
-        """All nodes under a flow, in plan order."""
-        for child in self.flows[path].children:
-            if child in self.atoms:
-                yield self.atoms[child]
-            else:
-                yield self.flows[child]
-                yield from self.below(child)
 
     # -- what it says ---------------------------------------------------------------------------
 
@@ -180,21 +113,6 @@ class RunView:
         end = self.ended_us if self.ended_us is not None else now_us
         return None if start is None or end is None else max(0, end - start)
 
-    def waiting_for(self, path: str) -> list[AtomView | FlowView]:
-        """What must be done before this node can start: its unfinished predecessors among its siblings."""
-        place = self.atoms[path].place if path in self.atoms else self.flows[path].place
-        before: list[AtomView | FlowView] = [self.flows.get(p) or self.atoms[p] for p in place.waits_for]
-        return [node for node in before if node.state != "SUCCEEDED"]
-
-    def waits_again(self, path: str) -> bool:
-        """Whether something that comes before this node, or before a flow around it, is not done."""
-        while path:
-            place = self.atoms[path].place if path in self.atoms else self.flows[path].place
-            if any(not (self.flows.get(p) or self.atoms[p]).is_done for p in place.waits_for):
-                return True
-            path = place.parent
-        return False
-
     # -- the fold -------------------------------------------------------------------------------
 
     def apply(self, envelope: Envelope) -> None:
@@ -206,20 +124,30 @@ class RunView:
         if fold is not None:
             fold(self, envelope.path, envelope.event, envelope.time_us)
 
+    def lay_out(self, event: facts.Event, document: bytes) -> None:
+        """Lay out the plan that an event named (`plan_named`), after the event has been applied."""
+        if isinstance(event, facts.FlowExpanded):
+            self.grow(document)
+        else:
+            self.use(document)
+
+    def start_over(self) -> None:
+        """A rerun goes forward (G5): kept is what has succeeded, and what was skipped after nothing that runs again."""
+        self.direction, self.root.phase = "FORWARD", ""
+        for node in self.below(""):
+            if isinstance(node, FlowView):
+                if not node.is_done:
+                    node.reset()
+            elif node.state not in ("SUCCEEDED", "SKIPPED") or (
+                node.state == "SKIPPED" and self.waits_again(node.path)
+            ):
+                self.move(node.path, "PENDING").reset()
+
     def extend(self, envelopes: Iterable[Envelope]) -> RunView:
         """Take in several; returns itself."""
         for envelope in envelopes:
             self.apply(envelope)
         return self
-
-    def move(self, path: str, state: AtomState) -> AtomView:
-        """Put an atom into a state, and count it in the flows around it."""
-        atom = self.atom(path)
-        if atom.state != state:
-            self._count(path, atom.state, -1)
-            self._count(path, state, 1)
-            atom.state = state
-        return atom
 
 
 # -- the run ------------------------------------------------------------------------------------
@@ -315,10 +243,14 @@ def _scope_reverting(view: RunView, path: str, event: facts.ScopeReverting, time
 
 def _scope_reset(view: RunView, path: str, event: facts.ScopeReset, time_us: int) -> None:
     if not path:
-        _start_over(view)
+        view.start_over()
         return
     flow = view.flow(path)
     flow.phase, flow.until_us = "waiting", event.until
+    for made in sorted(made for made in view.expanded if made.startswith(f"{path}/")):
+        view.expanded.discard(made)
+        if made in view.flows:  # not in one that is gone already
+            view.shrink(made)
     for node in view.below(path):
         if isinstance(node, AtomView):
             view.move(node.path, "PENDING").reset()
@@ -326,15 +258,10 @@ def _scope_reset(view: RunView, path: str, event: facts.ScopeReset, time_us: int
             node.reset()
 
 
-def _start_over(view: RunView) -> None:
-    """A rerun goes forward (G5): what has succeeded is kept, and what was skipped before anything that runs again."""
-    view.direction, view.root.phase = "FORWARD", ""
-    for node in view.below(""):
-        if isinstance(node, FlowView):
-            if not node.is_done:
-                node.reset()
-        elif node.state not in ("SUCCEEDED", "SKIPPED") or (node.state == "SKIPPED" and view.waits_again(node.path)):
-            view.move(node.path, "PENDING").reset()
+def _expanded(view: RunView, path: str, event: facts.FlowExpanded, time_us: int) -> None:
+    view.flow(path)
+    view.shrink(path)
+    view.expanded.add(path)
 
 
 # -- atoms --------------------------------------------------------------------------------------
@@ -430,6 +357,7 @@ _FOLDS: Final[dict[type[facts.Event], Callable[[RunView, str, Any, int], None]]]
     facts.RunFailed: _ended,
     facts.RunCancelled: _ended,
     facts.RequestAccepted: _accepted,
+    facts.FlowExpanded: _expanded,
     facts.BranchDecided: _branch_decided,
     facts.TaskSkipped: _task_skipped,
     facts.RoundStarted: _round_started,

@@ -46,6 +46,7 @@ def record_fields(run: RunRecord) -> dict[str, Any]:
         "failed_at": run.failed_at,
         "error": run.error,
         "failure": run.failure,
+        "forked_from": run.forked_from,
     }
 
 

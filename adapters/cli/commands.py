@@ -15,6 +15,7 @@ from . import (
     definitions,
     demo,
     erasing,
+    explaining,
     listing,
     projecting,
     proving,
@@ -66,6 +67,8 @@ commands.command()(reading.show)
 commands.command()(reading.events)
 commands.command()(listing.attempts)
 commands.command()(listing.audit)
+commands.command()(explaining.why)
+commands.command()(explaining.diff)
 commands.command()(asking.resume)
 commands.command()(asking.revert)
 commands.command()(requesting.suspend)

@@ -59,7 +59,13 @@ def _one_of(name: str, known: list[str], option: str) -> str:
 def show(
     context: typer.Context,
     run: RunArgument,
-    at: Annotated[int | None, typer.Option("--at", metavar="V", help="As it stood after event V.")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="V", help="As it stood after event V, or at a time: 2h (ago), 2026-11-26T09:30."),
+    ] = None,
+    symbols: Annotated[
+        bool, typer.Option("--symbols", help="Also what was known by name: inputs, results, values of retries.")
+    ] = False,
     follow: FollowOption = False,
     database_url: DatabaseUrlOption = None,
     json: JsonOption = False,
@@ -69,29 +75,75 @@ def show(
     terminal = terminal_of(json=json, plain=plain)
     with reading(context, database_url) as history:
         stream = history.find(run)
-        if at is not None:
-            _check_version(at, stream)
+        version = _version(history, stream, at) if at is not None else None
         if follow and at is None:
             _follow(terminal, history, stream)
-        view = history.view(stream.run_id, at=at)
+        if symbols:
+            _show_symbols(terminal, history, stream, version)
+            return
+        view = history.view(stream.run_id, at=version)
         if terminal.json:
             from .as_json import run_fields  # noqa: PLC0415
 
             terminal.document("run", run_fields(view))
             return
         note = _progress(history, view) if at is None else None
-        terminal.lines(shown_run(view, at=at, note=note))
+        terminal.lines(shown_run(view, at=version, note=note))
+        if version is not None:
+            _say_steps(version, stream)
         say(f"log: {history.store.describe()}")
 
 
-def _check_version(at: int, stream: Stream) -> None:
-    from flowledger.events.errors import InputError  # noqa: PLC0415
+def _version(history: History, stream: Stream, at: str) -> int:
+    """The version that ``--at`` names: a number, or the last one at a time.
 
-    if not 1 <= at <= stream.version:
+    Raises:
+        InputError: it names none.
+    """
+    from flowledger.adapters.moments import version_at  # noqa: PLC0415
+    from flowledger.events.errors import InputError  # noqa: PLC0415
+    from flowledger.projections.query import moment_us  # noqa: PLC0415
+
+    if not at.lstrip("-").isdigit():
+        return version_at(history, stream.run_id, moment_us(at, history.store.now_us(), field="--at"))
+    version = int(at)
+    if not 1 <= version <= stream.version:
         raise InputError(
             f"--at {at}: run {stream.run_id} has events 1 to {stream.version}", field="--at",
-            expected=f"1 to {stream.version}", given=str(at),
+            expected=f"1 to {stream.version}", given=at,
         )  # fmt: skip
+    return version
+
+
+def _say_steps(version: int, stream: Stream) -> None:
+    """How to go one step back and one forward."""
+    back = [f"--at {version - 1} is one event before"] if version > 1 else []
+    forward = [f"--at {version + 1} one after"] if version < stream.version else []
+    say("; ".join([*back, *forward]) or "it has no other event")
+
+
+def _show_symbols(terminal: Terminal, history: History, stream: Stream, version: int | None) -> None:
+    """What was known by name."""
+    import msgspec  # noqa: PLC0415
+
+    from flowledger.adapters.moments import Moment  # noqa: PLC0415
+
+    moment = Moment(history, stream.run_id, stream.version if version is None else version)
+    known = [(name, each, moment.value(each)) for name, several in moment.symbols.items() for each in several]
+    if terminal.json:
+        items = [
+            {"name": name, "from": each.path, "event": each.version,
+             "value": None if value is None else msgspec.Raw(value)}
+            for name, each, value in known
+        ]  # fmt: skip
+        terminal.document("symbols", {"run": stream.run_id, "at": moment.version, "items": items})
+        return
+    rows = [
+        (name, each.path, str(each.version), "(not there)" if value is None else value.decode(errors="replace"))
+        for name, each, value in known
+    ]
+    terminal.table(("SYMBOL", "FROM", "V", "VALUE"), rows, elastic=("FROM", "VALUE"))
+    say(f"as of event {moment.version} of {stream.version}")
 
 
 def _follow(terminal: Terminal, history: History, stream: Stream) -> None:

@@ -9,8 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from flowledger.events.envelope import Envelope
-from flowledger.events.facts import PlanChanged, RunStarted
-from flowledger.projections.run_view import RunView
+from flowledger.projections.run_view import RunView, plan_named
 
 from .frame import frame, header
 from .spans import Line, Span
@@ -86,10 +85,10 @@ class Watch:
             return  # seen already, before a resume read it back
         first = not self.view.version
         self.view.apply(envelope)
-        if isinstance(envelope.event, RunStarted | PlanChanged):
-            document = self._plans(envelope.event.fingerprint)
-            if document is not None:
-                self.view.use(document)
+        fingerprint = plan_named(envelope.event)
+        document = None if fingerprint is None else self._plans(fingerprint)
+        if document is not None:
+            self.view.lay_out(envelope.event, document)
         if first:
             self._short = self._name(self.view.run_id)
         if self._live is None and not self._silent and envelope.version > self._told:

@@ -36,8 +36,10 @@ def _said(event: facts.RequestAccepted) -> str:
 #: Events that are somebody's doing, each with what it was.
 AUDITED: Final[dict[type[facts.Event], Callable[[Any], Act | None]]] = {
     facts.RunSubmitted: lambda e: Act("submit", note=f"key {e.key}" if e.key else ""),
+    facts.RunForked: lambda e: Act("fork", e.reason, f"of {e.source} at {e.version}{', adopted' if e.adopted else ''}"),
     facts.RunClaimed: _claimed,
     facts.RunReleased: lambda e: Act("release", e.reason),
+    facts.PlanChanged: lambda e: Act("change plan", note=f"plan {e.fingerprint[:12]}"),
     facts.RunResumed: lambda _: Act("resume"),
     facts.RequestAccepted: lambda e: Act(e.kind, e.reason, _said(e)),
     facts.RunErased: lambda e: Act("erase", e.reason),

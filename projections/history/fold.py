@@ -11,20 +11,32 @@ from flowledger.events import facts
 from flowledger.events.envelope import Envelope
 from flowledger.events.failure import Failure
 from flowledger.projections.fingerprints import fingerprint, settled, shown
-from flowledger.projections.outline import outline
 from flowledger.projections.projection import Projection
 from flowledger.projections.rows import Rows
 from flowledger.projections.statistics import DAY_US, HOUR_US, bucket
 from flowledger.projections.tables import Key, Row, Table
 
 from .auditing import AUDITED, audit
+from .counting import (
+    count_tasks,
+    forget_grown,
+    forget_inherited,
+    forget_skipped,
+    grow,
+    is_in,
+    make_anew,
+    recount,
+    skip,
+    start_over,
+    take_over,
+)
 from .tables import ATTEMPTS, DURATIONS, FAILURES, RUNS, STATISTICS, TABLES, TAGS
 
 Step = Callable[[Rows, Row, Envelope, Any], None]
 
 _JSON: Final = msgspec.json.Encoder(order="deterministic")
 #: Raised with every change of a fold or a table here.
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 def fold(rows: Rows, envelope: Envelope) -> None:
@@ -75,17 +87,13 @@ def _released(rows: Rows, run: Row, envelope: Envelope, event: facts.RunReleased
 
 def _started(rows: Rows, run: Row, envelope: Envelope, event: facts.RunStarted) -> None:
     run["state"], run["plan"], run["started_us"] = "RUNNING", event.fingerprint, envelope.time_us
-    run["tasks"] = sum(1 for _ in _tasks(rows, event.fingerprint, ""))
+    run["tasks"] = count_tasks(rows, event.fingerprint)
+    recount(rows, run)
 
 
-def _tasks(rows: Rows, plan: str | None, path: str) -> Iterator[str]:
-    """The paths of all atoms of the plan at or below a path."""
-    document = rows.plan(plan) if plan else None
-    if document is None:
-        return
-    for place in outline(document):
-        if place.pattern == "task" and (not path or place.path == path or place.path.startswith(f"{path}/")):
-            yield place.path
+def _plan_changed(rows: Rows, run: Row, envelope: Envelope, event: facts.PlanChanged) -> None:
+    run["tasks"] += count_tasks(rows, event.fingerprint) - count_tasks(rows, run["plan"])
+    run["plan"] = event.fingerprint
 
 
 def _suspended(rows: Rows, run: Row, envelope: Envelope, event: facts.RunSuspended) -> None:
@@ -99,8 +107,10 @@ def _goes_on(rows: Rows, run: Row, envelope: Envelope, event: facts.Event) -> No
 def _accepted(rows: Rows, run: Row, envelope: Envelope, event: facts.RequestAccepted) -> None:
     if event.kind == "suspend":
         run["state"] = "SUSPENDING"
-    elif event.kind == "revert":
-        run["state"], run["direction"], run["ended_us"] = "REVERTING", "BACK", None
+    elif event.kind in ("revert", "rerun"):
+        back = event.kind == "revert"
+        run["state"], run["direction"] = ("REVERTING", "BACK") if back else ("RUNNING", "FORWARD")
+        run["ended_us"] = None
 
 
 def _ended(rows: Rows, run: Row, envelope: Envelope, event: facts.Event) -> None:
@@ -108,15 +118,14 @@ def _ended(rows: Rows, run: Row, envelope: Envelope, event: facts.Event) -> None
     run["ended_us"], run["owner"] = envelope.time_us, None
     if column == "succeeded":
         run["failed_at"] = run["error"] = run["failure"] = None
-    if column:
-        _count(rows, run, "", envelope.time_us, column, since_us=run["started_us"])
+    _count(rows, run, "", envelope.time_us, column, since_us=run["started_us"])
 
 
 _ENDS: Final[dict[type[facts.Event], tuple[str, str]]] = {
     facts.RunSucceeded: ("SUCCEEDED", "succeeded"),
     facts.RunReverted: ("REVERTED", "reverted"),
     facts.RunFailed: ("FAILED", "failed"),
-    facts.RunCancelled: ("CANCELLED", ""),  # somebody's wish, and no figure
+    facts.RunCancelled: ("CANCELLED", "cancelled"),
 }
 
 
@@ -129,29 +138,14 @@ def _scope_reverting(rows: Rows, run: Row, envelope: Envelope, event: facts.Scop
 
 
 def _scope_reset(rows: Rows, run: Row, envelope: Envelope, event: facts.ScopeReset) -> None:
-    if _is_in(run["failed_at"], envelope.path):
+    if is_in(run["failed_at"], envelope.path):
         run["failed_at"] = run["error"] = run["failure"] = None
-    if run["skipped"] is None:
+    if not envelope.path:
+        start_over(rows, run)
         return
-    kept: dict[str, int] = {}
-    for path, many in msgspec.json.decode(run["skipped"], type=dict[str, int]).items():
-        if _is_in(path, envelope.path):
-            run["done"] -= many
-        else:
-            kept[path] = many
-    run["skipped"] = _JSON.encode(kept).decode() if kept else None
-
-
-def _skipped(rows: Rows, run: Row, envelope: Envelope, event: facts.TaskSkipped) -> None:
-    many = sum(1 for _ in _tasks(rows, run["plan"], envelope.path)) or 1
-    skipped = msgspec.json.decode(run["skipped"], type=dict[str, int]) if run["skipped"] else {}
-    skipped[envelope.path] = many
-    run["skipped"] = _JSON.encode(skipped).decode()
-    run["done"] += many
-
-
-def _is_in(path: str | None, scope: str) -> bool:
-    return path is not None and (not scope or path == scope or path.startswith(f"{scope}/"))
+    forget_inherited(rows, run, envelope.path)
+    forget_grown(rows, run, envelope.path)
+    forget_skipped(run, envelope.path)
 
 
 def _decided(rows: Rows, run: Row, envelope: Envelope, event: facts.RetryDecided) -> None:
@@ -162,6 +156,13 @@ def _decided(rows: Rows, run: Row, envelope: Envelope, event: facts.RetryDecided
 def _branch(rows: Rows, run: Row, envelope: Envelope, event: facts.BranchDecided) -> None:
     if event.error is not None:
         _fails(rows, run, envelope, event.error)
+
+
+def _expanded(rows: Rows, run: Row, envelope: Envelope, event: facts.FlowExpanded) -> None:
+    if event.error is not None:
+        _fails(rows, run, envelope, event.error)
+    else:
+        grow(rows, run, envelope.path, event.fingerprint)
 
 
 # -- attempts -----------------------------------------------------------------------------------
@@ -184,6 +185,8 @@ def _task_started(rows: Rows, run: Row, envelope: Envelope, event: facts.TaskSta
     row["state"], row["actor"] = "RUNNING", envelope.actor
     row["started"], row["started_us"] = envelope.version, envelope.time_us
     run["attempts"] += 1
+    if run["forked_from"]:
+        make_anew(rows, run, envelope.path)
 
 
 def _task_waiting(rows: Rows, run: Row, envelope: Envelope, event: facts.TaskWaiting) -> None:
@@ -298,9 +301,11 @@ def _name(path: str) -> str:
 
 _STEPS: Final[dict[type[facts.Event], Step]] = {
     facts.RunSubmitted: _submitted,
+    facts.RunForked: lambda rows, run, envelope, event: take_over(rows, run, event, envelope.version),
     facts.RunClaimed: _claimed,
     facts.RunReleased: _released,
     facts.RunStarted: _started,
+    facts.PlanChanged: _plan_changed,
     facts.RunSuspended: _suspended,
     facts.RunResumed: _goes_on,
     facts.RunSucceeded: _ended,
@@ -312,7 +317,8 @@ _STEPS: Final[dict[type[facts.Event], Step]] = {
     facts.ScopeReset: _scope_reset,
     facts.RetryDecided: _decided,
     facts.BranchDecided: _branch,
-    facts.TaskSkipped: _skipped,
+    facts.TaskSkipped: lambda rows, run, envelope, _: skip(rows, run, envelope.path),
+    facts.FlowExpanded: _expanded,
     facts.TaskStarted: _task_started,
     facts.TaskWaiting: _task_waiting,
     facts.TaskSucceeded: _task_succeeded,

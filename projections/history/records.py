@@ -42,6 +42,7 @@ class RunRecord:
     failed_at: str | None
     error: str | None
     failure: str | None
+    forked_from: str | None
 
     @property
     def is_final(self) -> bool:
@@ -167,7 +168,7 @@ def run_record(row: Row) -> RunRecord:
     """A row of `RUNS`."""
     values: dict[str, Any] = dict(row)
     tags = values.pop("tags")
-    values.pop("skipped")
+    del values["skipped"], values["grown"]
     return RunRecord(
         id=values.pop("run_id"), events=values.pop("version"),
         tags=msgspec.json.decode(tags, type=dict[str, str]) if tags else {}, **values,

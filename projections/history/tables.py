@@ -8,7 +8,8 @@ from flowledger.projections.tables import Table
 
 #: One row per run. ``state`` is the status, or REVERTING; ``tasks`` are all atoms of the plan, ``done`` those that
 #: stand (or were skipped). ``failed_at``, ``error`` and ``failure`` (its fingerprint) speak of what holds now: they are
-#: gone when the run has succeeded after all. ``skipped`` is kept for the fold.
+#: gone when the run has succeeded after all. ``skipped`` and ``grown`` are kept for the fold.
+#: ``forked_from`` is the run that this one took over from, and its version: ``ID@V``.
 RUNS: Final = Table(
     "runs",
     key={"run_id": str},
@@ -33,7 +34,9 @@ RUNS: Final = Table(
         "failed_at": str | None,
         "error": str | None,
         "failure": str | None,
+        "forked_from": str | None,
         "skipped": str | None,
+        "grown": str | None,
     },
     indexes=(("state", "run_id"), ("flow", "run_id"), ("failure", "run_id"), ("key", "run_id")),
 )

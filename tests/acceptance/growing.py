@@ -10,6 +10,7 @@ from flowledger.core import replay
 from flowledger.core.evolve import fold
 from flowledger.events import facts
 from flowledger.events.envelope import Envelope
+from tests.agreeing import views_agree
 from tests.crash.compare import comparable
 
 app = App("growing", database_url="memory://")
@@ -80,6 +81,7 @@ def ran(flow: Flow[Any], executor: Any = "inline", *, again: bool = True) -> tup
     log, loaded, plan = log_of(run), app.load_run(run.id), app.plan(flow, executor=executor)
     replay.check_complete(plan, replay.check(plan, log, moved=loaded.moved))
     assert fold(plan, log, loaded.moved).dump() == loaded.state.dump() == run._load().state.dump()
+    views_agree(app.runtime.store, log)
     if again and executor == "inline":
         called = list(calls)
         lists.extend(answers)

@@ -8,6 +8,7 @@ from flowledger import App, Retry, Run, TaskContext
 from flowledger.core.replay import check, check_complete
 from flowledger.core.state import State
 from tests.acceptance.logs import log_of
+from tests.agreeing import views_agree
 
 
 class Mending:
@@ -63,6 +64,7 @@ class Mending:
         plan = self.app.plan(part)
         state = check(plan, log_of(self.app, run))
         check_complete(plan, state)
+        views_agree(self.app.runtime.store, log_of(self.app, run))
         return state
 
 

@@ -23,6 +23,7 @@ from flowledger.core import replay
 from flowledger.events import facts
 from flowledger.events.envelope import Envelope
 from flowledger.events.facts import Depth
+from tests.agreeing import views_agree
 
 calls: list[str] = []
 app = App("branches", database_url="memory://")
@@ -61,6 +62,7 @@ def run(flow: Flow[object]) -> tuple[list[str], list[Envelope]]:
     handle = app.execute(flow, executor="inline", observe=seen.extend)
     state = replay.check(app.plan(flow), seen)
     replay.check_complete(app.plan(flow), state)
+    views_agree(app.runtime.store, seen)
     return [handle.state, *calls], seen
 
 

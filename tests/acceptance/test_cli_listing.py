@@ -150,6 +150,45 @@ def test_rel_s5_whatever_is_typed_ends_without_a_traceback(flowledger: Command, 
     assert "\x1b" not in said.out + said.err
 
 
+def test_why_says_what_happened_with_evidence(flowledger: Command) -> None:
+    said = flowledger("why", OTHER_ID)
+    assert said.code == 0
+    assert "it failed, and what it had done is still there (on_failure is stop)  [10]" in said.out
+    assert f"{SECOND} failed: QuotaError: bad \\x1b[31mred\\u202e  [8]" in said.out
+    assert "Times of build/pairs/pair gave up" in said.out
+    [first, *_] = flowledger("why", OTHER_ID, "--json").json["reasons"]
+    assert (first["events"], first["depth"]) == ([10], 0)
+
+
+def test_diff_compares_two_runs_and_ends_with_1_where_they_differ(flowledger: Command) -> None:
+    said = flowledger("diff", RUN_ID, OTHER_ID)
+    assert said.code == 1
+    assert f"they part first at {SECOND}" in said.out
+    assert "A [8] TaskSucceeded" in said.out
+    document = flowledger("diff", RUN_ID, OTHER_ID, "--json").json
+    assert document["divergence"]["b"]["type"] == "TaskFailed"
+    same = flowledger("diff", RUN_ID, RUN_ID)
+    assert (same.code, "they did the same" in same.out) == (0, True)
+    assert flowledger("diff", RUN_ID, "nobody").code == 3
+
+
+def test_h4_show_goes_back_in_time(flowledger: Command) -> None:
+    said = flowledger("show", RUN_ID, "--at", "2023-11-14T22:13:20.75Z")
+    assert "as of event 7" in said.out
+    assert "--at 6 is one event before; --at 8 one after" in said.err
+    nodes = flowledger("show", RUN_ID, "--at", "7", "--json").json["nodes"]
+    assert {node["path"]: node["state"] for node in nodes}[SECOND] == "RUNNING"
+    assert flowledger("show", RUN_ID, "--at", "1h", "--json").json["state"] == "SUCCEEDED"
+    for wrong in ("12", "0", "-1", "yesterday", "2020-01-01"):
+        assert flowledger("show", RUN_ID, "--at", wrong).code == 2
+
+
+def test_h4_show_lists_the_symbols_that_were_known(flowledger: Command) -> None:
+    assert flowledger("show", RUN_ID, "--at", "6", "--symbols").table == [[f"result of {FIRST}", FIRST, "6", "1"]]
+    items = flowledger("show", RUN_ID, "--symbols", "--json").json["items"]
+    assert [(item["event"], item["value"]) for item in items] == [(6, 1), (8, 2), (10, 3)]
+
+
 def test_json_is_one_document_that_names_its_schema(flowledger: Command) -> None:
     for argv in (["ls"], ["attempts", RUN_ID], ["audit"]):
         document = json.loads(flowledger(*argv, "--json").out)

@@ -35,6 +35,7 @@ from flowledger.events.errors import IntegrityError
 from flowledger.events.store import Append
 from tests.acceptance.logs import events, log_of, story
 from tests.acceptance.mending import Counting, Mending
+from tests.agreeing import views_agree
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
@@ -58,6 +59,7 @@ def checked(app: App, run: Run[Any], part: Any) -> None:
     source = source_of(app.runtime.store, log, goes_on=True)
     plan = app.plan(part)
     check_complete(plan, check(plan, log, moved=dict(source.moved), taken=source.had))
+    views_agree(app.runtime.store, log)
 
 
 def chain(world: Mending, *, on_failure: Any = "stop") -> Any:
