@@ -94,6 +94,15 @@ FIRST ?= 0
 simulate: setup ## 100,000 seeded worlds in which everything goes wrong (SEEDS=, FIRST=)
 	@$(BIN)/python -m tests.simulation $(FIRST) --count $(SEEDS)
 
+.PHONY: completeness
+completeness: setup ## half a million events, eight writers: the views miss nothing and count nothing twice (R14)
+	@FLOWLEDGER_TEST_R14_EVENTS=500000 $(BIN)/pytest -n0 -q --timeout 7200 tests/integration/test_rel_r14_projection_completeness.py
+
+.PHONY: bench-views
+bench-views: setup ## the figures of the views: projecting, lists of 100,000 runs, rebuilding, size
+	@rm -f /tmp/flowledger-views.db*
+	@PYTHONPATH=. $(BIN)/python benchmarks/views_figures.py sqlite:////tmp/flowledger-views.db --runs 100000
+
 .PHONY: coverage
 coverage: setup ## which lines no test has run
 	@$(BIN)/coverage run -m pytest -p no:xdist

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from flowledger.events.envelope import Envelope
 from flowledger.events.errors import InputError
+from flowledger.events.facts import RunSubmitted
 from flowledger.projections.run_view import RunView, plan_named
 from flowledger.projections.symbols import Known, Moved, Symbols
 
@@ -26,6 +27,7 @@ class Moment:
         self.event: Envelope | None = None
         self._history = history
         self._symbols = Symbols()
+        self._encrypted = False
         self._left: Iterator[Envelope] = history.envelopes(run_id)
         while self.version < version:
             if not self.forward():
@@ -45,8 +47,10 @@ class Moment:
         return self._symbols.all()
 
     def value(self, known: Known) -> bytes | None:
-        """The JSON of a symbol's value; None where it has been moved out and is not there."""
+        """The JSON of a symbol's value; None where it has been moved out, and is encrypted or not there."""
         if isinstance(known.value, Moved):
+            if self._encrypted:
+                return None
             return self._history.store.payload(self.run_id, known.value.digest)
         return known.value
 
@@ -56,6 +60,8 @@ class Moment:
         if envelope is None:
             return False
         self.event = envelope
+        if isinstance(envelope.event, RunSubmitted):
+            self._encrypted = envelope.event.codec is not None
         self._history.show(self.view, envelope)
         fingerprint = plan_named(envelope.event)
         document = None if fingerprint is None else self._history.store.plan(fingerprint)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,10 @@ from flowledger.projections.projection import Fold, Projection
 from flowledger.projections.tables import Table
 
 from .listened import Listened
+from .notifying.rules import KINDS, Kind, Rule
 
 if TYPE_CHECKING:
+    from .notifying.channels import Channel
     from .views import Views
 
 
@@ -24,6 +27,7 @@ class Viewed(Listened):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self._own: list[Projection] = []
+        self.notifications: list[Rule] = []
         self._views: Views | None = None
         self._views_lock = Lock()
 
@@ -52,6 +56,30 @@ class Viewed(Listened):
             return fold
 
         return register
+
+    def notify(
+        self,
+        channel: Channel,
+        *,
+        name: str,
+        on: Sequence[Kind] = KINDS,
+        query: str = "",
+        stuck_after: float | timedelta = 3600,
+    ) -> None:
+        """Have somebody told of this app's runs: `Webhook`, `Email` or `Command` of `flowledger.adapters.notifying`.
+
+        ``on`` says of what ("failed", "needs-human", "stuck", "verify-failed"), ``query`` of which runs. A rule that is
+        new tells of the last hour too; from then on nothing is missed: what happened while nobody sent is sent later,
+        in order, at least once. `flowledger projector --app …` is who sends.
+
+        Raises:
+            InputError, DefinitionError: the rule does not fit.
+            DuplicateName: the app has a rule of this name.
+        """
+        stuck_after_s = stuck_after.total_seconds() if isinstance(stuck_after, timedelta) else float(stuck_after)
+        if any(rule.name == name for rule in self.notifications):
+            raise DuplicateName(f"app {self.name} has a notification {name!r} already", hint="say another name=")
+        self.notifications.append(Rule(name, channel, on, query, stuck_after_s))
 
     def _viewing(self, store: Store) -> Views:
         """The views of a store, opened once."""

@@ -283,6 +283,11 @@ class Views:
         return Page([record(row) for row in found], _cursor(order, found[-1]) if more else None)
 
 
+def open_views(store: Store) -> ViewStore:
+    """Where the views of a log are kept; to be closed by who asks."""
+    return views_of(store)
+
+
 def _between(floor: str | None, after: str | None) -> list[Condition]:
     """Runs from ``floor`` on that are older than ``after``."""
     bounds: list[Condition] = []

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .adapters.app import App
     from .adapters.listeners import Duration, DurationListener, LoggingListener
     from .adapters.listening import Progress
+    from .adapters.notifying.channels import Command, Email, Webhook
     from .adapters.run import Run
     from .adapters.settings import Settings
     from .core.backoff import Backoff, constant, exponential
@@ -87,6 +88,8 @@ if TYPE_CHECKING:
         ViewsMissing,
     )
     from .events.failure import Failure
+    from .projections.rows import Rows
+    from .projections.tables import Table
 
 __version__ = "0.1.0"
 
@@ -95,6 +98,7 @@ _HOMES = {
     "adapters.app": ("App",),
     "adapters.listeners": ("Duration", "DurationListener", "LoggingListener"),
     "adapters.listening": ("Progress",),
+    "adapters.notifying.channels": ("Command", "Email", "Webhook"),
     "adapters.run": ("Run",),
     "adapters.settings": ("Settings",),
     "core.backoff": ("Backoff", "constant", "exponential"),
@@ -110,6 +114,8 @@ _HOMES = {
     "core.task": ("AsyncFunctionTask", "FunctionTask", "Task"),
     "events.envelope": ("Envelope",),
     "events.failure": ("Failure",),
+    "projections.rows": ("Rows",),
+    "projections.tables": ("Table",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -122,12 +128,14 @@ __all__ = [
     "Atom",
     "Backoff",
     "ClusterChanged",
+    "Command",
     "CyclicFlow",
     "Deadline",
     "DefinitionError",
     "DuplicateName",
     "Duration",
     "DurationListener",
+    "Email",
     "Envelope",
     "FactoryNotPure",
     "Failure",
@@ -170,6 +178,7 @@ __all__ = [
     "ReservedName",
     "Resource",
     "Retry",
+    "Rows",
     "Run",
     "RunCancelled",
     "RunFailed",
@@ -188,6 +197,7 @@ __all__ = [
     "StoreUnavailable",
     "Symbol",
     "SymbolTypeMismatch",
+    "Table",
     "Tampered",
     "Task",
     "TaskContext",
@@ -201,6 +211,7 @@ __all__ = [
     "UnserialisableType",
     "VersionConflict",
     "ViewsMissing",
+    "Webhook",
     "__version__",
     "constant",
     "exponential",

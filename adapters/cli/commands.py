@@ -10,6 +10,7 @@ from . import (
     again,
     asking,
     board,
+    completing,
     conducting,
     db,
     definitions,
@@ -84,6 +85,7 @@ commands.command()(proving.export)
 commands.command()(erasing.erase)
 commands.add_typer(sealing.seals, name="seals")
 commands.add_typer(sealing.keys, name="keys")
+commands.command()(completing.completion)
 commands.command()(projecting.projector)
 commands.add_typer(projecting.projections, name="projections")
 commands.command()(conducting.conductor)

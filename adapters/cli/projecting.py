@@ -11,9 +11,11 @@ from .options import AppOption, DatabaseUrlOption, JsonOption, settings_of, term
 from .terminal import say
 
 if TYPE_CHECKING:
+    from flowledger.adapters.notifying.sender import Sender
     from flowledger.adapters.settings import Settings
+    from flowledger.events.store import Store
     from flowledger.projections.projection import Projection
-    from flowledger.projections.view_store import Slot
+    from flowledger.projections.view_store import Slot, ViewStore
 
 projections = typer.Typer(
     help="See how far the views of the log are; make them anew.", no_args_is_help=True, rich_markup_mode=None
@@ -28,7 +30,7 @@ def projector(
 ) -> None:
     """Keep the views of the log up to date. Several may run: one is active, the others stand by.
 
-    With an app also its own projections.
+    With an app also its own projections; and whoever the app wants to be told is told (`App.notify`).
     """
     from flowledger.adapters.history import History  # noqa: PLC0415 - loads SQLAlchemy
     from flowledger.adapters.projecting.process import follow  # noqa: PLC0415
@@ -42,8 +44,9 @@ def projector(
         try:
             names = ", ".join(p.projection.name for p in together.projectors)
             say(f"projecting {names} of {history.store.describe()} into {together.views.describe()}")
+            tell = sender_of(settings, history.store, together.views)
             if not once:
-                follow(history.store, together, stop)
+                follow(history.store, together, stop, beside=None if tell is None else tell.round)
             while once and not stop.is_set() and not together.catch_up(within_s=1):
                 if together.failed:
                     raise typer.Exit(1)
@@ -61,6 +64,21 @@ def every_projection(settings: Settings) -> Sequence[Projection]:
     if not (settings.app or in_project_file()):
         return [HISTORY]
     return find_app(settings.app).projections
+
+
+def sender_of(settings: Settings, store: Store, views: ViewStore) -> Sender | None:
+    """Who sends the notices of the app, where an app is named that has rules."""
+    from .finding import find_app, in_project_file  # noqa: PLC0415
+
+    if not (settings.app or in_project_file()):
+        return None
+    app = find_app(settings.app)
+    if not app.notifications:
+        return None
+    from flowledger.adapters.notifying.sender import Sender  # noqa: PLC0415
+
+    say(f"telling {', '.join(f'{rule.name} ({rule.channel.describe()})' for rule in app.notifications)}")
+    return Sender(store, views, app.name, app.notifications)
 
 
 # -- projections --------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .exits import Exit
-from .options import DatabaseUrlOption, JsonOption, PlainOption, RunArgument, settings_of, terminal_of
+from .options import AppOption, DatabaseUrlOption, JsonOption, PlainOption, RunArgument, settings_of, terminal_of
 from .reading import reading
 from .spans import Span
 from .terminal import Terminal, say
@@ -36,6 +36,10 @@ def verify(
     every: Annotated[bool, typer.Option("--all", help="Every run and every seal of the log.")] = False,
     seals: SealsOption = None,
     trust: TrustOption = None,
+    notify: Annotated[
+        bool, typer.Option("--notify", help="Have those told of a bad outcome whom the app wants told.")
+    ] = False,
+    app: AppOption = None,
     database_url: DatabaseUrlOption = None,
     json: JsonOption = False,
     plain: PlainOption = False,
@@ -44,7 +48,7 @@ def verify(
     from flowledger.events.errors import InputError  # noqa: PLC0415
 
     terminal = terminal_of(json=json, plain=plain)
-    settings = settings_of(context, database_url=database_url)
+    settings = settings_of(context, app=app, database_url=database_url)
     trusted = _trusted(settings, trust)
     if (target is None) == (not every and seals is None):
         raise InputError("what is to be verified?", field="RUN", expected="a run, a bundle, or --all")
@@ -53,9 +57,28 @@ def verify(
     else:
         with reading(context, database_url) as history:
             done, where = _verify_log(history, target, seals, trusted, every=every), history.store.describe()
+            if notify and not done.holds:
+                _tell(settings, history, done)
     _show(terminal, done, where)
     if not done.holds:
         raise typer.Exit(Exit.NOT_VERIFIED)
+
+
+def _tell(settings: Settings, history: History, done: Verified) -> None:
+    """Queue what was found for those the app wants told; `flowledger projector` sends it."""
+    from contextlib import closing  # noqa: PLC0415
+
+    from flowledger.adapters.views import open_views  # noqa: PLC0415
+
+    from .projecting import sender_of  # noqa: PLC0415
+
+    with closing(open_views(history.store)) as views:
+        sender = sender_of(settings, history.store, views)
+        for number, finding in enumerate(done.findings if sender is not None else ()):
+            assert sender is not None
+            id_ = f"verify-{history.store.now_us()}-{number}"
+            where = f"event {finding.version}: " if finding.version else ""
+            sender.report(id=id_, run_id=finding.run_id, text=f"{where}{finding.what}")
 
 
 def _is_bundle(target: str) -> bool:

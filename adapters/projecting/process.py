@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from threading import Event
 from typing import Final
 
@@ -20,12 +21,17 @@ PAUSE_S: Final = 1.0
 _LOG: Final = logging.getLogger("flowledger.projector")
 
 
-def follow(store: Store, together: Together, stop: Event) -> None:
-    """Project what comes until ``stop`` is set. A database that is away is waited for."""
+def follow(store: Store, together: Together, stop: Event, beside: Callable[[], int] | None = None) -> None:
+    """Project what comes until ``stop`` is set. A database that is away is waited for.
+
+    ``beside`` is done whenever nothing is left to project, again and again while it says that it did something.
+    """
     away = False
     while not stop.is_set():
         try:
             done = together.round()
+            if not done.events and beside is not None and beside():
+                continue
             if done.waits:
                 stop.wait(STAND_BY_S)
             elif not done.events:

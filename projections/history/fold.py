@@ -30,13 +30,14 @@ from .counting import (
     start_over,
     take_over,
 )
+from .noticing import NOTICED, notice
 from .tables import ATTEMPTS, DURATIONS, FAILURES, RUNS, STATISTICS, TABLES, TAGS
 
 Step = Callable[[Rows, Row, Envelope, Any], None]
 
 _JSON: Final = msgspec.json.Encoder(order="deterministic")
 #: Raised with every change of a fold or a table here.
-VERSION: Final = 2
+VERSION: Final = 3
 
 
 def fold(rows: Rows, envelope: Envelope) -> None:
@@ -51,6 +52,8 @@ def fold(rows: Rows, envelope: Envelope) -> None:
         step(rows, run, envelope, event)
     if kind in AUDITED:
         audit(rows, run, envelope)
+    if kind in NOTICED:
+        notice(rows, run, envelope)
 
 
 def wanted(envelope: Envelope) -> Iterator[tuple[Table, Key]]:
@@ -110,7 +113,9 @@ def _accepted(rows: Rows, run: Row, envelope: Envelope, event: facts.RequestAcce
     elif event.kind in ("revert", "rerun"):
         back = event.kind == "revert"
         run["state"], run["direction"] = ("REVERTING", "BACK") if back else ("RUNNING", "FORWARD")
-        run["ended_us"] = None
+        run["ended_us"], run["asked"] = None, int(back)
+    elif event.kind == "cancel":
+        run["asked"] = 1
 
 
 def _ended(rows: Rows, run: Row, envelope: Envelope, event: facts.Event) -> None:

@@ -9,7 +9,8 @@ from flowledger.projections.tables import Table
 #: One row per run. ``state`` is the status, or REVERTING; ``tasks`` are all atoms of the plan, ``done`` those that
 #: stand (or were skipped). ``failed_at``, ``error`` and ``failure`` (its fingerprint) speak of what holds now: they are
 #: gone when the run has succeeded after all. ``skipped`` and ``grown`` are kept for the fold.
-#: ``forked_from`` is the run that this one took over from, and its version: ``ID@V``.
+#: ``asked`` is 1 while it does what a person asked for (revert, cancel). ``forked_from`` is the run that this one took
+#: over from, and its version: ``ID@V``.
 RUNS: Final = Table(
     "runs",
     key={"run_id": str},
@@ -35,6 +36,7 @@ RUNS: Final = Table(
         "error": str | None,
         "failure": str | None,
         "forked_from": str | None,
+        "asked": int,
         "skipped": str | None,
         "grown": str | None,
     },
@@ -98,4 +100,14 @@ FAILURES: Final = Table(
     },
 )  # fmt: skip
 
-TABLES: Final = (RUNS, TAGS, ATTEMPTS, AUDIT, STATISTICS, DURATIONS, FAILURES)
+#: What somebody may want to be told of, numbered in the order of the log: a run that failed by itself, a task that is
+#: held, a revert that failed.
+NOTICES: Final = Table(
+    "notices",
+    key={"number": int},
+    columns={"run_id": str, "version": int, "time_us": int, "kind": str, "path": str, "text": str},
+)
+#: Numbers given out.
+COUNTERS: Final = Table("counters", key={"name": str}, columns={"last": int})
+
+TABLES: Final = (RUNS, TAGS, ATTEMPTS, AUDIT, STATISTICS, DURATIONS, FAILURES, NOTICES, COUNTERS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +21,7 @@ from flowledger.projections.history import HISTORY
 from flowledger.projections.history.records import run_record
 from flowledger.projections.history.tables import RUNS
 from flowledger.projections.selecting import Select
-from tests.acceptance.command_line import Command, flowledger
+from tests.acceptance.command_line import Command, environment, flowledger
 from tests.unit.test_run_view import BEGUN, DONE, FIRST, PAIR, SECOND, app, build
 from tests.unit.written_log import RUN_ID, Story, failure, write
 
@@ -200,3 +202,21 @@ def test_a_record_is_made_of_every_column(store: Store, flowledger: Command) -> 
     with closing(views_of(store)) as views:
         [row, *_] = views.select(HISTORY.name, Select(RUNS))
     assert run_record(row).tags == {"team": "a"}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_writes_what_a_shell_needs(flowledger: Command, shell: str) -> None:
+    said = flowledger("completion", shell)
+    assert said.code == 0
+    assert "_FLOWLEDGER_COMPLETE" in said.out
+    assert flowledger("completion", "tcsh").code == 2
+
+
+def test_bash_completes_verbs(tmp_path: Path) -> None:
+    environment_ = environment(_FLOWLEDGER_COMPLETE="complete_bash", COMP_WORDS="flowledger proj", COMP_CWORD="1")
+    program = "from flowledger.adapters.cli import main; import sys; sys.argv = ['flowledger']; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment_, cwd=tmp_path, capture_output=True, text=True, check=False,
+        timeout=60,
+    )  # fmt: skip
+    assert {"projections", "projector"} <= set(done.stdout.split())

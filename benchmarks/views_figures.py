@@ -1,0 +1,261 @@
+"""Figures of the views: projecting, lag, lists of many runs, rebuilding, size.
+
+    python benchmarks/views_figures.py sqlite:////tmp/views.db --runs 1000000 --parts generate,project,list,rebuild,size
+    python benchmarks/views_figures.py postgresql+psycopg://…  --runs 100000 --parts generate,project,lag,list,size
+
+Runs are written through the real store, 500 to an append: one of a plan of three tasks in ten fails. ``lag`` writes at
+half the rate at which ``project`` took events in, and measures from an event's append to its commit in the views.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from threading import Event, Thread
+
+from benchmarks.measuring import Figure, table
+from flowledger import App, Flow, linear
+from flowledger.adapters.ids import new_ulid
+from flowledger.adapters.projecting.projector import Projector, rebuild
+from flowledger.adapters.stores import open_store
+from flowledger.adapters.stores.views import views_of
+from flowledger.adapters.views import Views
+from flowledger.events import chain, codec, facts
+from flowledger.events.envelope import StoredEvent
+from flowledger.events.failure import Failure
+from flowledger.events.store import Append, Appended, NewStream, PlanRow, Store
+from flowledger.projections.history import HISTORY
+
+RUNS_PER_APPEND = 500
+QUERIES = (
+    "", "state:failed", "state:failed flow:flow_7", "flow:flow_3 tag:tenant=t9", "tag:tenant=t42", "-state:succeeded",
+    'error~"quota"', "started:<1d state:failed", "took:>1h", "key:k123456",
+)  # fmt: skip
+
+app = App("bench", database_url="memory://")
+
+
+@app.task(read_only=True)
+def one() -> int:
+    return 1
+
+
+@app.flow
+def three() -> Flow[None]:
+    return linear(one.named("first"), one.named("second"), one.named("third"))
+
+
+PLAN = app.plan(three())
+PLAN_ROW = PlanRow(PLAN.fingerprint, PLAN.document)
+
+
+def story(number: int, *, tasks: int) -> Iterator[tuple[str, facts.Event]]:
+    """What happens in a run."""
+    yield (
+        "",
+        facts.RunSubmitted(
+            app="bench", factory=f"flow_{number % 20}", key=f"k{number}", tags={"tenant": f"t{number % 100}"}
+        ),
+    )
+    yield "", facts.RunStarted(fingerprint=PLAN.fingerprint)
+    failing = number % 10 == 0
+    for n in range(tasks):
+        path = f"three/{('first', 'second', 'third')[n % 3]}"
+        yield path, facts.TaskStarted(key=f"{number}-{n}", try_=n // 3 + 1)
+        if failing and n == tasks - 1:
+            failure = Failure(path=path, type="shop.QuotaError", message=f"no quota for node-{number}", attempt=1)
+            yield path, facts.TaskFailed(failure=failure, try_=n // 3 + 1)
+        else:
+            yield path, facts.TaskSucceeded(result=facts.Raw(b"1"), try_=n // 3 + 1)
+    yield "", facts.RunFailed(reason="stopped") if failing else facts.RunSucceeded()
+
+
+def run_of(number: int, *, tasks: int) -> Append:
+    run_id = new_ulid()
+    previous, events = chain.GENESIS, list[StoredEvent]()
+    now_us = time.time_ns() // 1000
+    for version, (path, event) in enumerate(story(number, tasks=tasks), start=1):
+        kind, content, at_us = type(event).__name__, codec.encode(event), now_us + version
+        previous = chain.link(
+            previous, run_id.encode(), version, kind, event.schema_version, path, at_us, "me@bench", content
+        )
+        events.append(StoredEvent(version, kind, event.schema_version, path, at_us, "me@bench", content, previous))
+    stream = NewStream(
+        app="bench",
+        factory=f"flow_{number % 20}",
+        key=f"k{number}",
+        inputs_digest="",
+        tags={"tenant": f"t{number % 100}"},
+    )
+    return Append(
+        run_id=run_id, expected=0, epoch=0, events=events, status="FAILED" if number % 10 == 0 else "SUCCEEDED",
+        create=stream, plans=(PLAN_ROW,) if number < RUNS_PER_APPEND else (),
+    )  # fmt: skip
+
+
+def generate(store: Store, runs: int, tasks: int) -> Figure:
+    began = time.perf_counter()
+    events = 0
+    for first in range(0, runs, RUNS_PER_APPEND):
+        batch = [run_of(n, tasks=tasks) for n in range(first, min(first + RUNS_PER_APPEND, runs))]
+        assert all(isinstance(done, Appended) for done in store.append(batch))
+        events += sum(len(each.events) for each in batch)
+    took_s = time.perf_counter() - began
+    return Figure("views", "events written through the store", "events/s", [events / took_s], more={"events": events})
+
+
+def project(store: Store) -> list[Figure]:
+    with closing(views_of(store)) as views:
+        projector = Projector(store, views, HISTORY)
+        began, cpu = time.perf_counter(), time.process_time()
+        while projector.step():
+            pass
+        took_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu
+    rate = projector.events / took_s
+    return [
+        Figure("views", "projector", "events/s", [rate], ">= 10,000", rate >= 10_000, {"events": projector.events}),
+        Figure("views", "projector, CPU of this process", "us/event", [cpu_s / max(1, projector.events) * 1e6]),
+    ]
+
+
+def lag(url: str, rate: float, seconds: float) -> Figure:
+    """From an append to the commit that has its last event in the views."""
+    writer, reader = open_store(url), open_store(url)
+    stop, appended, lags = Event(), list[tuple[str, float]](), list[float]()
+
+    def follow() -> None:
+        with closing(views_of(reader)) as views:
+            projector = Projector(reader, views, HISTORY)
+            projector.catch_up(within_s=600)
+            while not stop.is_set():
+                if not projector.step():
+                    slot = projector.slot
+                    reader.wait(slot.mark.cursor if slot else "", timeout_s=0.5)  # type: ignore[arg-type]
+                    continue
+                now, slot = time.perf_counter(), projector.slot
+                seen = slot.mark.run_id if slot else ""
+                while appended:
+                    run_id, at = appended[0]
+                    if run_id > seen:
+                        break
+                    lags.append(now - at)
+                    appended.pop(0)
+
+    thread = Thread(target=follow)
+    thread.start()
+    began, number, written = time.perf_counter(), 10_000_000, 0
+    while (elapsed := time.perf_counter() - began) < seconds:
+        if written >= rate * elapsed:
+            time.sleep(0.001)
+            continue
+        batch = [run_of(number + n, tasks=3) for n in range(10)]
+        number += 10
+        assert all(isinstance(done, Appended) for done in writer.append(batch))
+        written += sum(len(each.events) for each in batch)
+        appended.extend((each.run_id, time.perf_counter()) for each in batch)
+    time.sleep(2)
+    stop.set()
+    thread.join()
+    writer.close()
+    reader.close()
+    ordered = sorted(lags)
+    p99 = ordered[int(0.99 * (len(ordered) - 1))] * 1000
+    return Figure(
+        "views", f"lag at {written / seconds:,.0f} events/s, p99", "ms", [p99], "< 1,000", p99 < 1000,
+        {"p50_ms": statistics.median(ordered) * 1000, "samples": len(ordered)},
+    )  # fmt: skip
+
+
+def percentile(action: Callable[[], object], times: int) -> tuple[float, float]:
+    """The median and the 95th percentile, in milliseconds."""
+    took = []
+    for _ in range(times):
+        began = time.perf_counter()
+        action()
+        took.append((time.perf_counter() - began) * 1000)
+    took.sort()
+    return statistics.median(took), took[int(0.95 * (len(took) - 1))]
+
+
+def lists(store: Store) -> Iterator[Figure]:
+    with Views(store) as views:
+        views.catch_up(within_s=3600)
+        newest = views.runs(limit=1).items[0].id
+        middle = sorted(random.sample(range(10), 3))
+        for query in QUERIES:
+            p50, p95 = percentile(lambda query=query: views.runs(query, limit=50), 20)
+            yield Figure("views", f"first page of [{query}]", "ms, p95", [p95], "<= 200", p95 <= 200, {"p50_ms": p50})
+        after = newest[:-4] + "0" * 4
+        p50, p95 = percentile(lambda: views.runs("state:failed", limit=50, after=after), 20)
+        yield Figure("views", f"a later page {middle}", "ms, p95", [p95], "<= 200", p95 <= 200, {"p50_ms": p50})
+
+
+def rebuilt(store: Store) -> Figure:
+    with closing(views_of(store)) as views:
+        began = time.perf_counter()
+        slot = rebuild(store, views, HISTORY)
+        took_s = time.perf_counter() - began
+    return Figure("views", "rebuild", "events/s", [slot.mark.events / took_s], more={"events": slot.mark.events})
+
+
+def sizes(url: str, store: Store, tasks: int) -> Iterator[Figure]:
+    if url.startswith("sqlite:///"):
+        path = Path(url.removeprefix("sqlite:///").partition("?")[0])
+        store.close()  # what is in the write-ahead log comes into the file
+        for name, file in (("log", path), ("views", path.with_name(path.name + "-views"))):
+            size = file.stat().st_size + sum(f.stat().st_size for f in path.parent.glob(f"{file.name}-wal"))
+            yield Figure("views", f"{name} on disk, per task", "bytes", [size / tasks])
+        return
+    from sqlalchemy import create_engine, text  # noqa: PLC0415
+
+    engine = create_engine(url.partition("?")[0])
+    schema = "flowledger" if "schema=" not in url else url.partition("schema=")[2].partition("&")[0]
+    with engine.connect() as connection:
+        for name, where in (("log", schema), ("views", f"{schema}_views")):
+            found = connection.scalar(
+                text(
+                    "SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c JOIN pg_namespace n ON "
+                    "n.oid = c.relnamespace WHERE n.nspname = :s AND c.relkind = 'r'"
+                ),
+                {"s": where},
+            )
+            yield Figure("views", f"{name} on disk, per task", "bytes", [float(found or 0) / tasks])
+    engine.dispose()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("--runs", type=int, default=100_000)
+    parser.add_argument("--tasks", type=int, default=3)
+    parser.add_argument("--rate", type=float, default=5_000, help="events per second of `lag`")
+    parser.add_argument("--parts", default="generate,project,list,rebuild,size")
+    arguments = parser.parse_args()
+    store = open_store(arguments.url)
+    figures: list[Figure] = []
+    for part in arguments.parts.split(","):
+        match part:
+            case "generate":
+                figures.append(generate(store, arguments.runs, arguments.tasks))
+            case "project":
+                figures += project(store)
+            case "lag":
+                figures.append(lag(arguments.url, arguments.rate, 20))
+            case "list":
+                figures += lists(store)
+            case "rebuild":
+                figures.append(rebuilt(store))
+            case "size":
+                figures += sizes(arguments.url, store, arguments.runs * arguments.tasks)
+        print(f"{part}: {figures[-1].as_json()}", flush=True)
+    store.close()
+    print(table(figures))
+
+
+if __name__ == "__main__":
+    main()

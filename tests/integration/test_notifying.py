@@ -1,0 +1,413 @@
+"""Being told: what is noticed, who is told, signed, retried, at least once, and never one's own network (S12)."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from flowledger.adapters.notifying import web
+from flowledger.adapters.notifying.channels import Command, Email, NotDelivered, Webhook, signature
+from flowledger.adapters.notifying.rules import Rule
+from flowledger.adapters.notifying.sender import GIVE_UP, LOOK_BACK_S, Sender
+from flowledger.adapters.projecting.projector import Projector, rebuild
+from flowledger.adapters.stores import open_store
+from flowledger.adapters.stores.memory import MemoryStore
+from flowledger.adapters.stores.views import views_of
+from flowledger.events import facts
+from flowledger.events.errors import DefinitionError, InputError
+from flowledger.events.store import Store
+from flowledger.projections.history import HISTORY
+from flowledger.projections.view_store import ViewStore
+from tests.unit.test_run_view import BEGUN, SECOND
+from tests.unit.written_log import RUN_ID, START_US, STEP_US, Story, failure, write
+
+OTHER_ID = "01J0000000000000000000000B"
+SECRET = "a secret of some length"
+FAILED: Story = [
+    *BEGUN, (SECOND, facts.TaskFailed(failure=failure(SECOND))), ("", facts.RunFailed(reason="stopped")),
+]  # fmt: skip
+SOON_US = START_US + 100 * STEP_US
+
+
+@dataclass
+class Listening:
+    """A channel that keeps what it is given, and fails as often as it is told to."""
+
+    got: list[dict[str, Any]] = field(default_factory=list)
+    failing: int = 0
+    again: bool = True
+
+    def send(self, notice: Any, *, now_s: int) -> None:
+        if self.failing:
+            self.failing -= 1
+            raise NotDelivered("nobody at home", again=self.again)
+        self.got.append(dict(notice))
+
+    def describe(self) -> str:
+        return "a list"
+
+
+@dataclass
+class World:
+    store: Store
+    views: ViewStore
+    now_us: int = SOON_US
+
+    def project(self) -> None:
+        assert Projector(self.store, self.views, HISTORY).catch_up(within_s=60)
+
+    def sender(self, *rules: Rule) -> Sender:
+        return Sender(self.store, self.views, "shop", rules)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    store = MemoryStore()
+    with closing(views_of(store)) as views:
+        world = World(store, views)
+        monkeypatch.setattr(store, "now_us", lambda: world.now_us)
+        yield world
+
+
+def test_a_run_that_fails_is_told_once(world: World) -> None:
+    # Given
+    channel = Listening()
+    write(world.store, FAILED, status="FAILED")
+    world.project()
+    sender = world.sender(Rule("ops", channel))
+    # When
+    assert [sender.round() for _ in range(3)] == [1, 0, 0]
+    # Then
+    [notice] = channel.got
+    assert notice == {
+        "id": f"{RUN_ID}-9", "kind": "failed", "time_us": START_US + 9 * STEP_US, "app": "shop", "flow": "build",
+        "run": RUN_ID, "event": 9, "state": "FAILED", "key": "k", "at": SECOND, "text": "QuotaError: no quota",
+    }  # fmt: skip
+
+
+def test_what_happened_while_nobody_sent_is_told_later_and_in_order(world: World) -> None:
+    channel = Listening()
+    rule = Rule("ops", channel)
+    world.sender(rule).round()
+    for run_id in (RUN_ID, OTHER_ID):
+        write(world.store, FAILED, run_id=run_id, status="FAILED")
+    world.project()
+    sender = world.sender(rule)  # another process, after the first one died
+    assert [sender.round() for _ in range(3)] == [1, 1, 0]
+    assert [notice["run"] for notice in channel.got] == [RUN_ID, OTHER_ID]
+
+
+def test_a_rebuild_tells_nobody_anything_twice(world: World) -> None:
+    channel = Listening()
+    write(world.store, FAILED, status="FAILED")
+    world.project()
+    sender = world.sender(Rule("ops", channel))
+    sender.round()
+    rebuild(world.store, world.views, HISTORY)
+    assert sender.round() == 0
+    assert len(channel.got) == 1
+
+
+def test_a_new_rule_does_not_tell_all_history(world: World) -> None:
+    channel = Listening()
+    write(world.store, FAILED, status="FAILED")
+    world.project()
+    world.now_us += (LOOK_BACK_S + 100) * 1_000_000
+    assert world.sender(Rule("ops", channel)).round() == 0
+    assert channel.got == []
+
+
+def test_only_what_a_rule_wants_is_told(world: World) -> None:
+    # Given
+    channels = {name: Listening() for name in ("flow", "other", "kind", "app")}
+    write(world.store, FAILED, status="FAILED")
+    world.project()
+    # When
+    world.sender(
+        Rule("flow", channels["flow"], query="flow:b* tag:team=a"),
+        Rule("other", channels["other"], query="-flow:build"),
+        Rule("kind", channels["kind"], on=("stuck",), stuck_after_s=1e9),
+    ).round()
+    Sender(world.store, world.views, "another", [Rule("app", channels["app"])]).round()
+    # Then
+    assert {name: len(channel.got) for name, channel in channels.items()} == {
+        "flow": 1,
+        "other": 0,
+        "kind": 0,
+        "app": 0,
+    }
+
+
+def test_a_run_that_a_person_had_undone_is_no_failure(world: World) -> None:
+    channel = Listening()
+    story: Story = [
+        *FAILED,
+        ("", facts.RequestAccepted(request="r", kind="revert", reason="x")),
+        ("", facts.RunReverted()),
+    ]
+    write(world.store, story, status="REVERTED")
+    write(world.store, [*BEGUN, ("", facts.RunReverted())], run_id=OTHER_ID, status="REVERTED")
+    world.project()
+    sender = world.sender(Rule("ops", channel))
+    while sender.round():
+        pass
+    assert [(n["run"], n["event"]) for n in channel.got] == [(RUN_ID, 9), (OTHER_ID, 8)]
+
+
+def test_a_person_is_needed_where_a_task_is_held_or_cannot_be_undone(world: World) -> None:
+    channel = Listening()
+    write(world.store, [*BEGUN, (SECOND, facts.TaskHeld(reason="is it there?"))], status="SUSPENDING")
+    write(world.store, [*BEGUN, ("", facts.RunFailed(reason="revert_failed"))], run_id=OTHER_ID, status="FAILED")
+    world.project()
+    sender = world.sender(Rule("ops", channel, on=("needs-human",)))
+    while sender.round():
+        pass
+    assert [(n["kind"], n["text"]) for n in channel.got] == [("needs-human", "is it there?"), ("needs-human", "")]
+
+
+def test_what_is_not_delivered_is_tried_again_after_growing_pauses(world: World) -> None:
+    channel = Listening(failing=3)
+    write(world.store, FAILED, status="FAILED")
+    world.project()
+    sender = world.sender(Rule("ops", channel))
+    for pause_s in (1, 5, 30):
+        assert sender.round() == 0
+        world.now_us += pause_s * 1_000_000 - 1
+        assert sender.round() == 0
+        world.now_us += 1
+    assert sender.round() == 1
+    assert len(channel.got) == 1
+
+
+@pytest.mark.parametrize(("again", "attempts"), [(False, 1), (True, GIVE_UP)])
+def test_what_cannot_be_delivered_is_given_up_and_the_next_is_told(world: World, again: bool, attempts: int) -> None:
+    channel = Listening(failing=attempts, again=again)
+    for run_id in (RUN_ID, OTHER_ID):
+        write(world.store, FAILED, run_id=run_id, status="FAILED")
+    world.project()
+    sender = world.sender(Rule("ops", channel))
+    for _ in range(attempts + 1):
+        sender.round()
+        world.now_us += 3600 * 1_000_000
+    assert [notice["run"] for notice in channel.got] == [OTHER_ID]
+
+
+def test_who_dies_between_sending_and_writing_it_down_sends_it_again_under_the_same_id(world: World) -> None:
+    # Given
+    class Dies(Listening):
+        def send(self, notice: Any, *, now_s: int) -> None:
+            super().send(notice, now_s=now_s)
+            raise KeyboardInterrupt
+
+    write(world.store, FAILED, status="FAILED")
+    world.project()
+    dead, living = Dies(), Listening()
+    with pytest.raises(KeyboardInterrupt):
+        world.sender(Rule("ops", dead)).round()
+    # When another sender has waited until the first one's time is over
+    other = world.sender(Rule("ops", living))
+    assert other.round() == 0
+    world.now_us += 61 * 1_000_000
+    assert other.round() == 1
+    # Then
+    assert living.got == dead.got
+
+
+def test_a_run_without_events_for_too_long_is_stuck_once_until_it_moves(world: World) -> None:
+    # Given
+    channel = Listening()
+    write(world.store, BEGUN, status="RUNNING")
+    world.project()
+    sender = world.sender(Rule("ops", channel, stuck_after_s=60))
+    assert sender.round() == 0
+    # When / Then
+    world.now_us += 61 * 1_000_000
+    assert [sender.round(), sender.round()] == [1, 0]
+    assert [(n["kind"], n["event"]) for n in channel.got] == [("stuck", 7)]
+
+
+def test_a_verification_that_found_something_is_told(world: World) -> None:
+    channel, deaf = Listening(), Listening()
+    sender = world.sender(Rule("ops", channel), Rule("deaf", deaf, on=("failed",)))
+    sender.report(id="v1", run_id=RUN_ID, text="event 3 is not what was written")
+    sender.report(id="v1", run_id=RUN_ID, text="event 3 is not what was written")
+    while sender.round():
+        pass
+    assert [(n["kind"], n["id"], n["text"]) for n in channel.got] == [
+        ("verify-failed", "v1", "event 3 is not what was written")
+    ]
+    assert deaf.got == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"on": ("fialed",)}, {"on": "failed"}, {"query": "sate:x"}, {"stuck_after_s": 0}, {"stuck_after_s": -1}]
+)
+def test_a_rule_is_checked_where_it_is_written(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        Rule("ops", Listening(), **wrong)
+    with pytest.raises(DefinitionError):
+        Rule("No Name", Listening())
+
+
+# -- channels -----------------------------------------------------------------------------------
+
+
+class Receiver(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        server: Any = self.server
+        server.got.append((self.path, dict(self.headers), body))
+        self.send_response(server.answer)
+        self.send_header("Location", "http://127.0.0.1:1/elsewhere")
+        self.end_headers()
+
+    def log_message(self, *args: Any, **more: Any) -> None: ...
+
+
+@pytest.fixture
+def receiver() -> Iterator[Any]:
+    server: Any = HTTPServer(("127.0.0.1", 0), Receiver)
+    server.got, server.answer = [], 200
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+NOTICE = {"id": "r-1", "kind": "failed", "flow": "build", "run": "r", "text": "x"}
+
+
+def test_a_webhook_is_signed(receiver: Any) -> None:
+    Webhook(url=f"http://localhost:{receiver.server_port}/hook?a=b", secret=SECRET, private=["localhost"]).send(
+        NOTICE, now_s=7
+    )
+    [(path, headers, body)] = receiver.got
+    assert path == "/hook?a=b"
+    assert json.loads(body) == NOTICE
+    assert headers["Flowledger-Delivery"] == "r-1"
+    assert headers["Flowledger-Signature"] == f"t=7,v1={signature(SECRET, 7, body)}"
+    assert signature(SECRET, 7, body) != signature(SECRET, 8, body) != signature("another secret….", 8, body)
+
+
+@pytest.mark.parametrize(("answer", "again"), [(500, True), (429, True), (404, False), (302, False)])
+def test_a_webhook_that_is_not_taken_says_whether_to_try_again(receiver: Any, answer: int, again: bool) -> None:
+    receiver.answer = answer
+    webhook = Webhook(url=f"http://localhost:{receiver.server_port}/", secret=SECRET, private=["localhost"])
+    with pytest.raises(NotDelivered) as caught:
+        webhook.send(NOTICE, now_s=7)
+    assert caught.value.again is again
+    assert len(receiver.got) == 1  # and nobody followed it elsewhere
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "0.0.0.0", "127.1", "2130706433", "0x7f.1"])
+def test_rel_s12_a_webhook_calls_nobody_in_ones_own_network(receiver: Any, host: str) -> None:
+    webhook = Webhook(url=f"http://{host}:{receiver.server_port}/", secret=SECRET)
+    with pytest.raises(NotDelivered):
+        webhook.send(NOTICE, now_s=7)
+    assert receiver.got == []
+
+
+PRIVATE = [
+    "10.0.0.1", "10.255.255.255", "172.16.0.1", "172.31.255.254", "192.168.1.1", "169.254.169.254", "100.64.0.1",
+    "127.0.0.53", "0.0.0.0", "192.0.0.8", "192.0.2.1", "198.18.0.1", "198.51.100.7", "203.0.113.9", "224.0.0.1",
+    "239.255.255.250", "240.0.0.1", "255.255.255.255", "::", "::1", "fe80::1", "fe80::1%eth0", "fc00::1", "fd12::1",
+    "ff02::1", "2001:db8::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "2002:7f00:1::",
+    "2002:a00:1::", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2001:0:4136:e378:8000:63bf:80ff:fffe",
+]  # fmt: skip
+PUBLIC = ["1.1.1.1", "8.8.8.8", "93.184.216.34", "2606:4700:4700::1111", "2a00:1450:4001:81b::200e", "64:ff9b::808:808"]
+
+
+def test_rel_s12_private_ranges_are_known_in_every_disguise() -> None:
+    assert [address for address in PRIVATE if web.is_public(address)] == []
+    assert [address for address in PUBLIC if not web.is_public(address)] == []
+
+
+def test_rel_s12_one_private_address_among_public_ones_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(2, 1, 6, "", (address, 80)) for address in ("93.184.216.34", "10.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    with pytest.raises(web.NotPublic, match=r"10\.0\.0\.1"):
+        web.post("http://example.com/", b"", {}, private=[], timeout_s=1)
+
+
+def test_rel_s12_the_address_that_was_checked_is_the_one_that_is_called(
+    receiver: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    real = socket.getaddrinfo
+
+    def answers(host: str, *rest: Any, **more: Any) -> Any:
+        asked.append(host)
+        return real("127.0.0.1" if host == "hook.test" else host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answers)
+    status = web.post(f"http://hook.test:{receiver.server_port}/", b"{}", {}, private=["hook.test"], timeout_s=5)
+    assert status == 200
+    assert asked.count("hook.test") == 1
+    assert receiver.got[0][1]["Host"].startswith("hook.test")
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://a/b", "file:///etc/passwd", "https://", "gopher://a", "javascript:1", "http://me:pass@host/", "//a"]
+)
+def test_rel_s12_a_webhook_is_http_and_nothing_else(url: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Webhook(url=url, secret=SECRET)
+    assert "pass@" not in str(caught.value)
+
+
+def test_a_secret_is_long_and_never_shown() -> None:
+    with pytest.raises(InputError):
+        Webhook(url="https://a/", secret="short")
+    webhook = Webhook(url="https://a/b?token=t", secret=SECRET)
+    assert SECRET not in repr(webhook) + webhook.describe()
+    assert "token" not in webhook.describe()
+
+
+def test_a_command_gets_the_notice_on_its_standard_input(tmp_path: Path) -> None:
+    program = f"import sys; open({str(tmp_path / 'got')!r}, 'w').write(sys.stdin.read())"
+    Command(argv=[sys.executable, "-c", program]).send(NOTICE, now_s=7)
+    assert json.loads((tmp_path / "got").read_text()) == NOTICE
+    for argv in ([sys.executable, "-c", "raise SystemExit(3)"], ["/nowhere/at/all"]):
+        with pytest.raises(NotDelivered):
+            Command(argv=argv).send(NOTICE, now_s=7)
+    for wrong in ([], "notify-send x", [""]):
+        with pytest.raises(InputError):
+            Command(argv=wrong)
+
+
+def test_an_e_mail_cannot_be_given_other_headers() -> None:
+    from flowledger.adapters.notifying.channels import _message  # noqa: PLC0415
+
+    channel = Email(to=["ops@example.com"], sender="flows@example.com", server="smtp://mail.example.com:587")
+    message = _message(channel, NOTICE | {"flow": "a\r\nBcc: everybody@example.com"})
+    assert message["Bcc"] is None
+    assert message["To"] == "ops@example.com"
+    assert "\n" not in message["Subject"]
+    wrongs: list[dict[str, Any]] = [{"to": []}, {"to": ["a\nb"]}, {"server": "http://x"}, {"server": "smtp://"}]
+    for wrong in wrongs:
+        given: dict[str, Any] = {"to": ["a@b"], "sender": "c@d", "server": "smtp://h", **wrong}
+        with pytest.raises(InputError):
+            Email(**given)
+
+
+def test_the_same_on_a_file(tmp_path: Path) -> None:
+    channel = Listening()
+    with closing(open_store(f"sqlite:///{tmp_path}/log.db")) as store, closing(views_of(store)) as views:
+        write(store, FAILED, status="FAILED")
+        Projector(store, views, HISTORY).catch_up(within_s=60)
+        sender = Sender(store, views, "shop", [Rule("ops", channel)])
+        sender.report(id="v", run_id=RUN_ID, text="x")
+        assert [sender.round(), sender.round()] == [1, 0]
+    assert [n["kind"] for n in channel.got] == ["verify-failed"]  # the failure is of 2023, and the rule is new
