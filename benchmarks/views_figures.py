@@ -64,10 +64,10 @@ def story(number: int, *, tasks: int) -> Iterator[tuple[str, facts.Event]]:
     )
     yield "", facts.RunStarted(fingerprint=PLAN.fingerprint)
     failing = number % 10 == 0
-    for n in range(tasks):
+    for n in range(max(tasks, failing)):
         path = f"three/{('first', 'second', 'third')[n % 3]}"
         yield path, facts.TaskStarted(key=f"{number}-{n}", try_=n // 3 + 1)
-        if failing and n == tasks - 1:
+        if failing and n == max(tasks, 1) - 1:
             failure = Failure(path=path, type="shop.QuotaError", message=f"no quota for node-{number}", attempt=1)
             yield path, facts.TaskFailed(failure=failure, try_=n // 3 + 1)
         else:

@@ -34,6 +34,8 @@ PAUSES_S: Final = (1, 5, 30, 120, 600, 3600)
 GIVE_UP: Final = 30
 #: A rule that is new tells of what has happened in the last hour, not of all history.
 LOOK_BACK_S: Final = 3600
+#: How often it is tried to write down what was sent, each for the time that the database waits for others.
+_PUT_ATTEMPTS: Final = 5
 #: Rows that one look goes through.
 _WINDOW: Final = 500
 
@@ -230,15 +232,19 @@ class Sender:
         for table, key in gone:
             changes[table.name].gone.add(key)
         changes[PROGRESS.name].rows[progress["rule"],] = progress
-        with self._views.turn(DELIVERIES, self._slot) as turn:
-            if turn is not None:
-                turn.write(list(changes.values()))
+        self._put(list(changes.values()))
 
     def _write(self, table: Table, rows: list[Row]) -> None:
-        with self._views.turn(DELIVERIES, self._slot) as turn:
-            if turn is None:
-                raise StoreError("the table of deliveries is not there any more")
-            turn.write([_change(table, rows)])
+        self._put([_change(table, rows)])
+
+    def _put(self, changes: list[Changes]) -> None:
+        """Write; where others keep us from it for long, the notice may be sent again."""
+        for _ in range(_PUT_ATTEMPTS):
+            with self._views.turn(DELIVERIES, self._slot) as turn:
+                if turn is not None:
+                    turn.write(changes)
+                    return
+        raise StoreError("what was sent could not be written down: others are writing to the views without end")
 
     @property
     def slot(self) -> Slot:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from pathlib import Path
 from threading import Event
 
 import pytest
 
-from flowledger.adapters.stores.views import views_of
-from flowledger.events.errors import InputError, ViewsMissing
+from flowledger.adapters.stores.views import sqlite, views_of
+from flowledger.events.errors import InputError, StoreUnavailable, ViewsMissing
 from flowledger.events.store import Cursor, Store
 from flowledger.projections.projection import Projection
 from flowledger.projections.rows import Changes
@@ -270,3 +271,22 @@ def test_rel_s6_what_is_no_column_is_refused(shelf: ViewStore) -> None:
             shelf.select("shop", Select(THINGS, (IsEmpty(name),)))
         with pytest.raises(InputError):
             shelf.select("shop", Select(THINGS, order=(name,)))
+
+
+def test_h1_who_finds_the_file_busy_for_long_stands_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.02)
+    with (
+        closing(sqlite.SqliteViews(tmp_path / "views")) as first,
+        closing(sqlite.SqliteViews(tmp_path / "views")) as other,
+    ):
+        slot = first.make(SHOP, number=1, live=True)
+        with first.turn(SHOP, slot) as turn:
+            assert turn is not None
+            # When / Then
+            with other.turn(SHOP, slot) as second:
+                assert second is None
+            with pytest.raises(StoreUnavailable, match="another process"):
+                other.make(SHOP, number=2, live=False)
+        with other.turn(SHOP, slot) as second:
+            assert second is not None

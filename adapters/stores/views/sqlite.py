@@ -127,12 +127,13 @@ class SqliteViews:
 
     @contextmanager
     def turn(self, projection: Projection, slot: Slot) -> Generator[Turn | None]:
-        with self._transaction() as connection:
-            found = connection.execute(_ONE, (slot.projection, slot.number)).fetchone()
-            if found is None or _slot(found) != slot:
-                yield None
-            else:
-                yield _Turn(connection, slot)
+        with self._writing, self._guarded():
+            if not self._began():
+                yield None  # another projector has had the file for long: stand by
+                return
+            with self._ending() as connection:
+                found = connection.execute(_ONE, (slot.projection, slot.number)).fetchone()
+                yield _Turn(connection, slot) if found is not None and _slot(found) == slot else None
 
     def swap(self, projection: Projection, old: Slot, new: Slot) -> bool:
         with self._transaction() as connection:
@@ -195,15 +196,33 @@ class SqliteViews:
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection]:
         with self._writing, self._guarded():
-            connection = self._writer
-            connection.execute("BEGIN IMMEDIATE")
-            try:
+            if not self._began():
+                raise StoreUnavailable(
+                    f"views {self.describe()}: another process has had the file for {BUSY_TIMEOUT_S:g} s",
+                    hint="try again; `fuser` says who it is",
+                )
+            with self._ending() as connection:
                 yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
-                raise
+
+    def _began(self) -> bool:
+        """Begin; False where another one has not ended in time."""
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
+                return False
+            raise
+        return True
+
+    @contextmanager
+    def _ending(self) -> Generator[sqlite3.Connection]:
+        try:
+            yield self._writer
+            self._writer.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._writer.execute("ROLLBACK")
+            raise
 
 
 class _Turn:
