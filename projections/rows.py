@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from .outline import Place, outline
 from .tables import Key, Row, Table
+
+T = TypeVar("T")
 
 
 class RowSource(Protocol):
@@ -19,6 +21,14 @@ class RowSource(Protocol):
     def under(self, table: Table, beginning: Key) -> Sequence[Row]:
         """All rows whose key begins like this, in the order of their keys."""
         ...
+
+
+class SourceFailed(Exception):
+    """Rows could not be read, for the reason in ``error``: nothing that a fold does is at fault."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Changes:
@@ -78,7 +88,7 @@ class Rows:
         found: dict[Key, Row] = {}
         if self._source is not None:
             names = table.key_names
-            for row in self._source.under(table, beginning):
+            for row in self._read(lambda source: source.under(table, beginning)):
                 key = tuple(row[name] for name in names)
                 found[key] = known.setdefault(key, row) or row
         gone = self._changes[table.name].gone
@@ -117,8 +127,15 @@ class Rows:
         known = self._known[table.name]
         wanted = [key for key in dict.fromkeys(keys) if key not in known]
         if wanted:
-            found: Mapping[Key, Row] = {} if self._source is None else self._source.load(table, wanted)
+            found: Mapping[Key, Row] = {} if self._source is None else self._read(lambda s: s.load(table, wanted))
             known.update((key, found.get(key)) for key in wanted)
+
+    def _read(self, read: Callable[[RowSource], T]) -> T:
+        assert self._source is not None
+        try:
+            return read(self._source)
+        except Exception as error:
+            raise SourceFailed(error) from error
 
     def changes(self) -> list[Changes]:
         """What is to be written now.

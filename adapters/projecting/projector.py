@@ -16,7 +16,7 @@ from flowledger.events.envelope import Envelope
 from flowledger.events.errors import FlowledgerError, FoldFailed, IntegrityError, SchemaTooNew
 from flowledger.events.store import Followed, Store
 from flowledger.projections.projection import Projection
-from flowledger.projections.rows import Rows
+from flowledger.projections.rows import Rows, SourceFailed
 from flowledger.projections.tables import Key, Table
 from flowledger.projections.view_store import Mark, Slot, Turn, ViewStore
 
@@ -161,10 +161,15 @@ class Projector:
     def _fold(self, turn: Turn, envelopes: Sequence[Envelope]) -> None:
         rows, fold = self._rows, self.projection.fold
         rows.begin(turn)
-        self._expect(envelopes)
+        try:
+            self._expect(envelopes)
+        except SourceFailed as failed:
+            raise failed.error from None
         for envelope in envelopes:
             try:
                 fold(rows, envelope)
+            except SourceFailed as failed:  # the database, not the fold
+                raise failed.error from None
             except FlowledgerError:
                 raise
             except Exception as error:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -15,9 +17,10 @@ from msgspec import structs
 from flowledger.adapters.ids import new_ulid
 from flowledger.adapters.projecting.projector import Projector, rebuild
 from flowledger.adapters.projecting.together import Together
+from flowledger.adapters.stores import open_store
 from flowledger.adapters.stores.views import views_of
 from flowledger.events.envelope import Envelope
-from flowledger.events.errors import FoldFailed
+from flowledger.events.errors import FoldFailed, StoreUnavailable
 from flowledger.events.store import Store
 from flowledger.projections.history import HISTORY
 from flowledger.projections.projection import Projection
@@ -263,3 +266,24 @@ def test_behind_says_how_old_what_is_missing_is(store: Store, views: ViewStore) 
     projector.catch_up(within_s=60)
     assert projector.behind_us(last.time_us + 2) == 0
     assert run.version == 2
+
+
+def test_a_database_that_fails_within_a_fold_is_not_the_folds_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given
+    with closing(open_store(f"sqlite:///{tmp_path}/log.db")) as store, closing(views_of(store)) as views:
+        new_run(store, count=3)
+        together = Together(store, views, [COUNTED])
+
+        def fails(*_: object) -> None:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        # When
+        with monkeypatch.context() as patched:
+            patched.setattr("flowledger.adapters.stores.views.sqlite._Turn.load", fails)
+            with pytest.raises(StoreUnavailable, match="disk"):
+                together.round()
+        # Then it goes on once the database does
+        assert together.catch_up(within_s=60)
+        assert total(views) == (3, 0)
