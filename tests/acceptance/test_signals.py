@@ -18,7 +18,7 @@ from flowledger.events import facts, requests
 from flowledger.events.errors import DefinitionError, IllegalRequest, InputError
 from flowledger.events.store import Mail
 
-from .asked import background, check_replay, has, log, only, types, until, waits_until_us
+from .asked import Gate, background, check_replay, has, log, only, types, until, waits_until_us
 
 
 class Approval(BaseModel):
@@ -201,6 +201,39 @@ def test_f4_a_payload_of_another_type_is_refused_and_the_wait_goes_on(app: App) 
     assert isinstance(refused, facts.RequestRefused)
     assert (refused.kind, "valid integer" in refused.why) == ("signal", True)
     check_replay(app, work(), driven.run)
+
+
+def test_f4_a_payload_that_came_before_its_wait_was_known_is_refused_by_the_wait(memory: App) -> None:
+    # Given a flow whose wait is in an expansion, and a payload that comes before it is made
+    gate = Gate()
+
+    @memory.task
+    def lists() -> list[int]:
+        gate.wait()
+        return [1]
+
+    @memory.flow
+    def one(n: int) -> Flow[int]:
+        value = number.wait()
+        return linear(value, returns=value)
+
+    @memory.flow
+    def work() -> Flow[list[int]]:
+        items = lists.bind()
+        values_ = one.each(items)
+        return linear(items, values_, returns=values_)
+
+    with background(memory, work()) as driven:
+        assert gate.reached.wait(20)
+        send_raw(memory, driven.run, "number", b'"many"')
+        until(lambda: has(memory, driven.run, "SignalReceived"))
+        gate.opened.set()
+        # When the wait meets it
+        until(lambda: has(memory, driven.run, "RequestRefused"))
+        driven.run.send(number, 3)
+    # Then
+    assert driven.run.result == [3]
+    check_replay(memory, work(), driven.run)
 
 
 def test_f4_whoever_asks_is_told_that_it_does_not_fit(memory: App) -> None:

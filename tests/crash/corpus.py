@@ -9,7 +9,23 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from flowledger import App, Flow, NotReady, Permanent, TaskContext, Times, constant, graph, linear, link, unordered
+from flowledger import (
+    App,
+    Flow,
+    Hold,
+    NotReady,
+    Permanent,
+    Signal,
+    TaskContext,
+    Times,
+    constant,
+    graph,
+    linear,
+    link,
+    unordered,
+)
+from flowledger.events import requests
+from flowledger.events.facts import Raw
 
 TRACE = "CRASH_TRACE"  # the path of the trace
 
@@ -168,6 +184,21 @@ async def leave(n: int, result: int | None, ctx: TaskContext) -> None:
     note(ctx, "revert")
 
 
+number = Signal("number", int)
+
+
+@app.task(attempts=3)
+def unsure(ctx: TaskContext) -> int:
+    """Leaves it to a person, whenever it is called."""
+    note(ctx)
+    raise Hold("did it?")
+
+
+@unsure.revert
+def un_unsure(ctx: TaskContext) -> None:
+    note(ctx, "revert")
+
+
 # -- flows ----------------------------------------------------------------------------------------
 
 
@@ -315,6 +346,72 @@ def crooked() -> Flow[None]:
     return linear(*steps(4), fails.bind(99))
 
 
+@app.flow
+def heard() -> Flow[int]:
+    """Two signals, one of them before anybody waits for it."""
+    first, second = number.wait(), number.wait()
+    sum_ = add.bind(first, second)
+    return linear(*steps(1), first, *steps(2), second, sum_, returns=sum_)
+
+
+@app.flow
+def heard_again() -> Flow[int]:
+    """The second round does not get the signal back that the first has taken (F4)."""
+    value = number.wait()
+    return linear(*steps(1), value, fails.bind(1), returns=value, retry=Times(2))
+
+
+@app.flow
+def timed_out() -> Flow[None]:
+    return linear(*steps(1), number.wait(timeout=0.02), *steps(2))
+
+
+@app.flow
+def cancelled() -> Flow[None]:
+    return linear(*steps(1, 2), unordered(*steps(3), number.wait(), name="some"), *steps(4))
+
+
+@app.flow
+def kept() -> Flow[None]:
+    return linear(*steps(1, 2), number.wait())
+
+
+@app.flow
+def suspended() -> Flow[int]:
+    value = number.wait()
+    return linear(*steps(1), value, *steps(2), returns=value)
+
+
+@app.flow
+def held() -> Flow[int]:
+    return linear(*steps(1), unsure, *steps(2), returns=unsure)
+
+
+@app.flow
+def held_and_failed() -> Flow[None]:
+    return linear(*steps(1), unsure, *steps(2))
+
+
+def _sent(value: int) -> requests.Request:
+    return requests.Signal(name="number", payload=Raw(str(value).encode()))
+
+
+#: What people ask of a run, once it has so many events of a kind. Whoever drives the run sends it, under an id of its
+#: own, as often as it is driven (see `mail`).
+ASKED: dict[str, list[tuple[str, int, requests.Request]]] = {
+    "heard": [("TaskWaiting", 1, _sent(1)), ("TaskWaiting", 1, _sent(2))],
+    "heard_again": [("TaskWaiting", 1, _sent(1)), ("TaskWaiting", 2, _sent(2))],
+    "cancelled": [("TaskWaiting", 1, requests.Cancel(reason="r"))],
+    "kept": [("TaskWaiting", 1, requests.Cancel(reason="r", keep=True))],
+    "suspended": [("TaskWaiting", 1, requests.Suspend(reason="r")), ("RunResumed", 1, _sent(3))],
+    "held": [
+        ("RunSuspended", 1, requests.Resolve(path="held/unsure", resolution="succeeded", result=Raw(b"5"), reason="r"))
+    ],
+    "held_and_failed": [
+        ("RunSuspended", 1, requests.Resolve(path="held_and_failed/unsure", resolution="failed", reason="r"))
+    ],
+}
+
 #: Every flow with the state it ends in.
 ENDS: dict[str, str] = {
     "straight": "SUCCEEDED",
@@ -335,6 +432,14 @@ ENDS: dict[str, str] = {
     "polling": "SUCCEEDED",
     "attempted": "SUCCEEDED",
     "stopped": "FAILED",
+    "heard": "SUCCEEDED",
+    "heard_again": "SUCCEEDED",
+    "timed_out": "REVERTED",
+    "cancelled": "CANCELLED",
+    "kept": "CANCELLED",
+    "suspended": "SUCCEEDED",
+    "held": "SUCCEEDED",
+    "held_and_failed": "REVERTED",
 }
 #: Flows that no release has a golden history of yet.
 NEW_ENDS: dict[str, str] = {

@@ -27,6 +27,7 @@ from flowledger.events.store import Store
 from tests.crash import corpus
 from tests.crash.deeds import DEEDS, RELEASE
 from tests.crash.job import Job, Outcome, Point, Row
+from tests.crash.mail import run_until_over
 from tests.crash.points import CHOICES
 
 CHILD_LIMIT_S = 30
@@ -74,7 +75,7 @@ def _run(key: str, job: Job) -> Run[Any]:
     """The call that is made again after each death. A server may take a moment to notice that its client is gone."""
 
     def go(part: Flow[Any]) -> Run[Any]:
-        return corpus.app.run(part, key=key, executor=job.executor, check=False)
+        return run_until_over(part, key, job.flow, job.executor)
 
     deed = DEEDS.get(job.flow)
     until = monotonic() + CHILD_LIMIT_S / 2

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 FLOWS = sorted(ENDS)
 #: What these do depends on no schedule, so threads may run them.
 #: Of each kind one, in every test run; `make crash` tries all of them.
-FLOWS_ON_POSTGRES = ["fan_out", "polling", "retried_inside", "revert_tries"]
+FLOWS_ON_POSTGRES = ["cancelled", "fan_out", "heard", "polling", "retried_inside", "revert_tries", "suspended"]
 PARALLEL = ["diamond", "fan_out", "gathered", "nested"]
 
 

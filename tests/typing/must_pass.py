@@ -20,6 +20,7 @@ from flowledger import (
     Resource,
     Retry,
     Run,
+    Signal,
     Symbol,
     Task,
     TaskContext,
@@ -246,3 +247,13 @@ zones = Zones(("a", "b"))
 retried = linear(count.bind(zones), retry=zones)
 assert_type(Times(3).value([]), int)
 past: Try[int] = Try(1, ())
+
+
+# -- signals ----------------------------------------------------------------------------------------
+
+
+arrival = Signal("arrival", Node)
+assert_type(arrival, Signal[Node])
+assert_type(arrival.wait(timeout=3), Atom[Node])
+create.bind(arrival.wait(), "zone")
+app.get("run").send(arrival, Node(name="a"), reason="change 77")
