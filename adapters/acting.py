@@ -18,10 +18,9 @@ from flowledger.events.store import FINAL, Stream
 
 from . import driving, forking
 from .boarded import is_served
-from .checking import submitted_inputs
 from .driving import check_not_held
 from .forking import Asked
-from .loading import Loaded
+from .loading import Loaded, submitted_inputs
 from .requesting import Requesting
 from .run import Run
 from .runtime import Runtime
@@ -107,7 +106,7 @@ class Acting(Requesting):
 
     def inputs_of_run(self, run_id: str) -> dict[str, Any]:
         """The inputs a run was submitted with, as JSON values."""
-        inputs: dict[str, Any] = json.loads(submitted_inputs(self.runtime.store, self.stream_of(run_id).run_id))
+        inputs: dict[str, Any] = json.loads(submitted_inputs(self.runtime, self.stream_of(run_id).run_id))
         return inputs
 
     def preview_fork(self, run_id: str, asked: Asked) -> Preview:

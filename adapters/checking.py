@@ -9,13 +9,11 @@ from typing import Literal
 from flowledger.core.changes import compare, history_of, plan_in_force
 from flowledger.core.compiler import check_pure, rebuild
 from flowledger.core.registry import Registry
-from flowledger.events import facts
-from flowledger.events.errors import DefinitionError, FlowledgerError, InputError, IntegrityError, Refused
+from flowledger.events.errors import DefinitionError, FlowledgerError, InputError, IntegrityError, PayloadError, Refused
 from flowledger.events.store import RunStatus, Store, Stream
 
-from .loading import load
+from .loading import load, submitted_inputs
 from .runtime import Runtime
-from .sources import moved_values, read
 
 Verdict = Literal["same", "accepted", "refused"]
 
@@ -51,12 +49,12 @@ def check_live(runtime: Runtime, registry: Registry) -> Iterator[Finding]:
     for stream in live_runs(runtime.store, registry.name):
         try:
             yield _look(runtime, registry, stream)
-        except (DefinitionError, InputError, Refused, IntegrityError) as error:
+        except (DefinitionError, InputError, Refused, PayloadError, IntegrityError) as error:
             yield _refused(stream, error)
 
 
 def _look(runtime: Runtime, registry: Registry, stream: Stream) -> Finding:
-    inputs = submitted_inputs(runtime.store, stream.run_id)
+    inputs = submitted_inputs(runtime, stream.run_id)
     # Twice: a factory that reads a clock gives itself away before a run cannot be resumed.
     plan = check_pure(lambda: rebuild(registry, stream.factory, inputs), registry)
     loaded = load(runtime, registry, stream, goes_on=True)
@@ -70,13 +68,3 @@ def _look(runtime: Runtime, registry: Registry, stream: Stream) -> Finding:
 def _refused(stream: Stream, error: FlowledgerError) -> Finding:
     lines = [line.strip() for line in error.message.split("\n")]
     return Finding(stream=stream, verdict="refused", lines=tuple(lines), code=error.code)
-
-
-def submitted_inputs(store: Store, run_id: str) -> bytes:
-    """The inputs a run was submitted with: a JSON object."""
-    log = read(store, run_id)[:1]
-    submitted = log[0].event if log else None
-    if not isinstance(submitted, facts.RunSubmitted):
-        raise IntegrityError(f"run {run_id}: its log does not begin with RunSubmitted")
-    moved = moved_values(store, run_id, log)
-    return moved[submitted.moved] if submitted.moved else bytes(submitted.inputs)

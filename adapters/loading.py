@@ -85,6 +85,15 @@ def gather(
     return Gathered(envelopes=envelopes, plan=plan, moved=moved, vault=vault, source=source)
 
 
+def submitted_inputs(runtime: Runtime, run_id: str) -> bytes:
+    """The inputs a run was submitted with, in clear: a JSON object."""
+    log = read(runtime.store, run_id)[:1]
+    submitted = log[0].event if log else None
+    if not isinstance(submitted, facts.RunSubmitted):
+        raise IntegrityError(f"run {run_id}: its log does not begin with RunSubmitted")
+    return _inputs(runtime, run_id, submitted, moved_values(runtime.store, run_id, log))
+
+
 def load(
     runtime: Runtime, registry: Registry, stream: Stream, *, plan: Plan | None = None, goes_on: bool = False
 ) -> Loaded:

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from flowledger import Flow, PlanDiffers, Times, graph, linear, link, sleep, unordered
+from flowledger import App, Flow, PlanDiffers, Settings, TaskContext, Times, graph, linear, link, sleep, unordered
+from flowledger.adapters.checking import check_live
+from flowledger.adapters.keys import new_key
 from flowledger.events import facts
 from flowledger.events.facts import PlanChanged, RunStarted
 from tests.acceptance.logs import events, log_of, story
@@ -391,3 +394,33 @@ def test_e8_a_run_that_failed_before_anything_is_gone_on_with_under_any_plan(dep
     assert run.state == "SUCCEEDED"
     assert new.done == ["+x", "+y"]
     assert isinstance(log_of(new.app, run)[-1].event, facts.RunSucceeded)
+
+
+# -- seen beforehand ------------------------------------------------------------------------------
+
+
+def test_e8_a_run_with_secrets_is_looked_at_as_well(tmp_path: Path) -> None:
+    # Given a suspended run with a secret input
+    settings = Settings(database_url=f"sqlite:///{tmp_path}/log.db", codec_keys=new_key("k1", "aes").line)
+    app = App("secrets", settings=settings)
+
+    @app.task(read_only=True)
+    def pause(token: SecretStr, ctx: TaskContext) -> None:
+        app.suspend_run(ctx.run_id, reason="a deployment")
+
+    @app.task(read_only=True)
+    def after() -> None: ...
+
+    @app.flow
+    def line(token: SecretStr) -> Flow[None]:
+        return linear(pause.bind(token), after)
+
+    run = app.run(line(SecretStr("token")), check=False)
+    assert run.state == "SUSPENDED"
+
+    # When somebody asks whether it could go on
+    findings = list(check_live(app.runtime, app))
+    app.close()
+
+    # Then it is read in clear, and it could
+    assert [(finding.stream.run_id, finding.verdict) for finding in findings] == [(run.id, "same")]
