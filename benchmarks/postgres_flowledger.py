@@ -228,7 +228,7 @@ def _copied(store: Any, n: int) -> str:
 def run_idle(url: str, seconds: float) -> dict[str, Any]:
     app: Any = build(url)
     app.run(app.straight(1, "sync"))
-    time.sleep(1)
+    time.sleep(5)  # what begins only after a moment has begun
     figures = idle(url, seconds)
     app.close()
     return dict(figures)

@@ -23,6 +23,7 @@ from typing import Any
 
 from benchmarks.postgres_counting import counting
 from flowledger import App, Flow, Settings, linear, sleep, unordered
+from flowledger.adapters import driving
 from flowledger.events.board import Offer
 from flowledger.events.store import Owner
 
@@ -122,9 +123,9 @@ def views(_url: str, runs: int, n: int) -> dict[str, Any]:
 def waiting(_url: str, runs: int) -> dict[str, Any]:
     app.run(straight(10))
     runtime = app.runtime
-    flows = [rests() for _ in range(runs)]
     before = resident_bytes()
-    beside = [runtime.start(app.driven(flow)) for flow in flows]
+    wishes = [app.wish(rests(), key=None, tags=None, on_failure=None, executor=None) for _ in range(runs)]
+    beside = [runtime.call(driving.run(runtime, app, wish, None, None)) for wish in wishes]
     while len(runtime.drivers) < runs or any(not driver.state.due for driver in list(runtime.drivers.values())):
         time.sleep(0.05)
     taken = resident_bytes() - before

@@ -15,8 +15,10 @@ from typing import Any
 
 import psycopg
 
-#: A database for each, so that none meets the other's rows. Those that end in _slow emulate a disk that takes 2 ms.
-DATABASES = ("flow", "more", "floor", "dbos", "absurd", "procrastinate", "flow_slow", "floor_slow")
+#: A database for each, so that none meets the other's rows, nor folds them into views. Those that end in _slow emulate
+#: a disk that takes 2 ms.
+LOGS = ("flow", "many", "resume", "idle", "more", "flow_slow")
+DATABASES = (*LOGS, "floor", "dbos", "absurd", "procrastinate", "floor_slow")
 _STATISTICS = "/usr/share/postgresql/{}/extension/pg_stat_statements.control"
 #: No checkpoint comes in between: it would make one of the measured pay for the pages of another.
 _SETTINGS = ("shared_buffers=256MB", "max_wal_size=8GB", "checkpoint_timeout=1h", "fsync=on", "max_connections=100")
@@ -68,6 +70,6 @@ def _furnish(connection: psycopg.Connection[Any], counts: bool) -> None:
 def _make_logs(made: Server) -> None:
     from flowledger.adapters.stores.postgres import locate, upgrading  # noqa: PLC0415
 
-    for database in ("flow", "more", "flow_slow"):
+    for database in LOGS:
         url = made.url(database).replace("postgresql:", "postgresql+psycopg:")
         upgrading.upgrade(locate(url), actor="bench", make_roles=False)

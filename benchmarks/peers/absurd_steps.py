@@ -72,7 +72,7 @@ def run_idle(url: str, seconds: int) -> dict[str, Any]:
     app, _ = build(url)
     worker = Thread(target=app.start_worker, daemon=True)
     worker.start()
-    time.sleep(1)
+    time.sleep(5)  # what begins only after a moment has begun
     figures = idle(url, seconds)
     app.stop_worker()
     worker.join()

@@ -2,7 +2,7 @@
 
     fanout URL N
 
-``URL`` is the Redis database, which is emptied of what Celery has put there. Runs in the environment of the peers.
+``URL`` is the Redis database; results are gone from it after some minutes. Runs in the environment of the peers.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from celery import Celery, chord  # type: ignore[import-not-found]  # pyright: i
 URL = os.environ.get("BENCH_URL", sys.argv[2] if len(sys.argv) > 2 else "")
 app = Celery("celery_chord", broker=URL, backend=URL)
 app.conf.task_default_queue = "flowledger-bench"
+app.conf.result_expires = 300
 
 
 @app.task(name="noop")  # type: ignore[untyped-decorator]

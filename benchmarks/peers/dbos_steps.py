@@ -104,7 +104,7 @@ def resume(url: str, n: int, key: str) -> dict[str, Any]:
 def run_idle(url: str, seconds: int) -> dict[str, Any]:
     launch(url)
     straight(1)
-    time.sleep(1)
+    time.sleep(5)  # what begins only after a moment has begun
     figures = idle(url, seconds)
     DBOS.destroy()
     return figures
