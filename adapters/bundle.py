@@ -171,7 +171,7 @@ class _Export:
         self._last = event
         for digest in payload_digests(event):
             self._moved.setdefault(digest, event)
-        if event.type in ("RunStarted", "PlanChanged"):
+        if event.type in ("RunStarted", "PlanChanged", "FlowExpanded"):
             fingerprint = msgspec.json.decode(event.payload, type=dict[str, object]).get("fingerprint")
             if isinstance(fingerprint, str) and fingerprint.isalnum():
                 self._plans.add(fingerprint)

@@ -3,6 +3,7 @@
     flat      CPU per no-op task in memory, 100 to 100,000 tasks, compile included: largest/smallest ≤ 1.5
     taskflow  1,000 linear tasks, by turns with taskflow's serial engine in the same session: ≥ 300 times less CPU
     sqlite    one linear run on SQLite: 1.0 commits per task, ≥ 0.5 of the disk's one-row-commit rate
+    expansion 10,000 children over a list that is a result, by turns with 10,000 over a list that is an input: ≤ 1.3
     postgres  the log in Postgres beside its floor, dbos and absurd: linear, 500 runs at once, resume, replay, idle
     fanout    1,000 tasks side by side, beside the queues of dbos, absurd, procrastinate, and a chord of Celery
     jobs      submitting, claiming, from submission to start, projecting
@@ -87,9 +88,32 @@ def sqlite(*, short: bool) -> Iterator[Figure]:
     yield Figure("sqlite", "share of the one-row-commit rate", "", shares, "≥ 0.5", share >= 0.5)
 
 
+def expansion(*, short: bool) -> Iterator[Figure]:
+    """Children that come while the run is under way cost what those cost that were there from the start."""
+    rounds, sizes = (3, (1_000, 10_000)) if short else (7, (100, 1_000, 10_000, 100_000))
+    forms = ("known", "late", "known_flows", "late_flows")
+    for n in sizes:
+        samples: dict[str, list[float]] = {form: [] for form in forms}
+        for _ in range(rounds):
+            for form in forms:
+                repeats = max(1, 20_000 // n)
+                samples[form].append(in_fresh_process(HERE / "expansion.py", form, n, repeats)["cpu_us"])
+        for kind, one, other in (("tasks", "known", "late"), ("flows of two", "known_flows", "late_flows")):
+            yield Figure("expansion", f"{n:,} {kind}, known", "us CPU/child", samples[one])
+            yield Figure("expansion", f"{n:,} {kind}, late", "us CPU/child", samples[other])
+            ratios = [late / known for late, known in zip(samples[other], samples[one], strict=True)]
+            met = sorted(ratios)[rounds // 2] <= 1.3 if n >= 10_000 else None
+            yield Figure(
+                "expansion", f"{n:,} {kind}, late / known", "times", ratios, "≤ 1.3" if n >= 10_000 else "", met
+            )
+    for n in (30, 300) if short else (30, 300, 900):
+        passes = [in_fresh_process(HERE / "expansion.py", "loop", n, 900 // n)["cpu_us"] for _ in range(rounds)]
+        yield Figure("expansion", f"a loop of {n:,} passes", "us CPU/pass", passes)
+
+
 BENCHMARKS: dict[str, Callable[..., Iterator[Figure]]] = {
-    "flat": flat, "taskflow": taskflow, "sqlite": sqlite, "postgres": postgres, "fanout": fanout, "jobs": jobs,
-    "memory": memory, "starting": starting, "prefect": prefect, "pgbench": pgbench,
+    "flat": flat, "taskflow": taskflow, "sqlite": sqlite, "expansion": expansion, "postgres": postgres,
+    "fanout": fanout, "jobs": jobs, "memory": memory, "starting": starting, "prefect": prefect, "pgbench": pgbench,
 }  # fmt: skip
 #: What `--short` runs: the main rows.
 SHORT = ("flat", "taskflow", "sqlite", "postgres", "fanout", "starting")

@@ -127,8 +127,9 @@ def check_adoption(run_id: str, now: Had, chosen: Inheritance, document: bytes, 
             hint="undo and run again in the same run (`rerun --from`), or fork without --adopt",
         )
     read = read_document(document)
-    undoable = {node.path for node in read.nodes if node.task and read.tasks[node.task].revert}
-    left = [path for path, done in now.done.items() if done.stands and path in undoable - {*chosen.inherited}]
+    harmless = {node.path for node in read.nodes if not node.task or not read.tasks[node.task].revert}
+    cared_for = harmless.union(chosen.inherited)  # what has grown in an expansion is neither (E7)
+    left = [path for path, done in now.done.items() if done.stands and path not in cared_for]
     if left:
         raise IllegalRequest(
             f"nobody would have to undo {', '.join(left[:5])}{' …' if len(left) > 5 else ''} of run {run_id}: the fork "

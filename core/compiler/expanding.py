@@ -171,8 +171,9 @@ class Expander:
         for number, (item, name) in enumerate(zip(items, called, strict=True), first):
             nodes.append(Node(
                 number=number, path=f"{node.path}/{name}", name=name, pattern="task", parent=node.number,
-                scope=node.scope, lane=lane, preds=_NONE, succs=_NONE, children=_NONE, task=spec,
-                arguments=arguments.of(item), revert_arguments=reverting.of(item), provides=definition.provides,
+                scope=node.scope, lane=lane, priority=node.priority, preds=_NONE, succs=_NONE, children=_NONE,
+                task=spec, arguments=arguments.of(item), revert_arguments=reverting.of(item),
+                provides=definition.provides,
             ))  # fmt: skip
         return replace(node, children=list(range(first, len(nodes))), expanded=True)
 
@@ -231,6 +232,7 @@ class Expander:
         for wanted in draft.wanted:
             numbers = draft.placed.get(wanted, [])
             del numbers[bisect_left(numbers, first) :]
+        draft.wanted = set()
 
 
 def _index(draft: Draft, parts: list[Part[Any] | None], first: int) -> None:

@@ -30,6 +30,7 @@ def bind_late(binder: Binder, node: Node, flow: Flow[Any], late: Late) -> None:
     parameters = tuple(_for_list(p) if p.name == late.items else p for p in definition.signature.parameters)
     if isinstance(definition, TaskDefinition):
         _bind_task(binder, node, Atom(definition, late.bound, flow.place), parameters)
+        node.priority = definition.options.priority
         wants = tuple(binding for binding in node.arguments if binding.argument == late.items)
     else:
         node.arguments = tuple(_input(binder, node, parameter, late) for parameter in parameters)

@@ -54,7 +54,7 @@ def _ignore(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
         result=result,
         failure=outcome.failure if late and isinstance(outcome, Raised) else None,
     )
-    run.draft(run.plan.by_path[attempt.node.path], event)  # its expansion may have been dropped (E7)
+    run.draft(attempt.node.number, event)
 
 
 def _settle_execute(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:

@@ -13,6 +13,7 @@ from flowledger import (
     MissingSymbol,
     Resource,
     SymbolTypeMismatch,
+    TaskContext,
     Times,
     TryEach,
     graph,
@@ -111,6 +112,27 @@ def test_d8_with_threads_each_atom_does_the_same() -> None:
     run, log = ran(squares(20), "threads")
     assert run.result == [n * n + 1 for n in range(1, 21)]
     assert sorted(paths(log)[1:]) == sorted(paths(ran(squares(20))[1])[1:])
+
+
+@app.task(read_only=True, priority=5)
+def urgent(n: int, ctx: TaskContext) -> None:
+    calls.append(ctx.path.rpartition("/")[2])
+
+
+@app.task(read_only=True)
+def usual(n: int, ctx: TaskContext) -> None:
+    calls.append(ctx.path.rpartition("/")[2])
+
+
+@app.flow
+def by_priority() -> Flow[None]:
+    every = numbers.bind(2)
+    return linear(every, unordered(usual.each(every).named("first"), urgent.each(every).named("last")))
+
+
+def test_d8_children_have_the_priority_of_their_task() -> None:
+    ran(by_priority())
+    assert calls == ["urgent", "urgent-2", "usual", "usual-2"]
 
 
 # -- where a list may come from ---------------------------------------------------------------------

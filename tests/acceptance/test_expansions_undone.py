@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from threading import Event
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from flowledger import (
     App,
     Flow,
+    IllegalRequest,
     Nondeterminism,
     PlanDiffers,
     RunReverted,
@@ -23,8 +25,10 @@ from flowledger import (
 )
 from flowledger.adapters import loading
 from flowledger.core import replay
+from flowledger.core.engine import settling
 from flowledger.core.evolve import fold
 from flowledger.events import facts
+from flowledger.events.envelope import Envelope
 from tests.acceptance.growing import (
     app,
     calls,
@@ -35,6 +39,7 @@ from tests.acceptance.growing import (
     make,
     name_of,
     numbers,
+    paths,
     ran,
     same,
     square,
@@ -151,6 +156,51 @@ def test_d6_an_outer_round_begins_expansions_inside_afresh() -> None:
     assert tries == [1, 2]
 
 
+# -- what comes back too late -------------------------------------------------------------------------
+
+gate, heard = Event(), Event()
+
+
+@app.task(timeout=0.02, read_only=True)
+def stuck(n: int) -> None:
+    assert gate.wait(30)
+
+
+@app.task(read_only=True)
+def hears(n: int) -> None:
+    """Lets the body that is stuck go on, and waits until the log has heard of it."""
+    gate.set()
+    assert heard.wait(30)
+
+
+@app.flow(label="{n}")
+def stuck_or_not(n: int) -> Flow[None]:
+    return linear(stuck.bind(n) if n == 1 else hears.bind(n))
+
+
+@app.flow
+def too_late() -> Flow[list[None]]:
+    many = stuck_or_not.each(varying).named("many")
+    return linear(varying, many, returns=many, retry=Times(2))
+
+
+def test_c4_an_outcome_that_comes_when_its_expansion_was_dropped_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a thread that goes on when its time and its grace are over, in an expansion that the next round has not
+    monkeypatch.setattr(settling, "GRACE_S", 0.02)
+    lists.extend([[1], [2]])
+
+    def observe(envelopes: Sequence[Envelope]) -> None:
+        if any(isinstance(envelope.event, facts.OutcomeIgnored) for envelope in envelopes):
+            heard.set()
+
+    # When its outcome comes
+    run = app.execute(too_late(), executor="threads", observe=observe)
+    # Then it is recorded where it was, and the log is read as it was written
+    assert run.state == "SUCCEEDED"
+    assert paths(log_of(run), facts.OutcomeIgnored) == ["many/1/stuck"]
+    assert list(app.get(run.id).results) == list(run.results)
+
+
 # -- reverts ----------------------------------------------------------------------------------------
 
 
@@ -255,6 +305,19 @@ def test_g5_an_expansion_that_failed_is_made_again() -> None:
     run.rerun(reason="again")
     assert [failure.kind for failure in run.failures] == ["expansion"]
     assert len([e for e in log_of(run) if isinstance(e.event, facts.FlowExpanded)]) == 2
+
+
+def test_g6_a_fork_makes_expansions_anew_and_so_adopts_none_that_stands() -> None:
+    # Given a run that stopped after it had grown
+    lists.extend([[1, 2], [1, 2]])
+    run = app.run(to_be_rerun(), executor="inline", check=False)
+    with pytest.raises(IllegalRequest, match="to_be_rerun/many/unlucky"):
+        run.fork(adopt=True, reason="again")
+    # When it is forked, then the list is taken over, and gone through anew
+    fork = run.fork(reason="again")
+    assert (fork.state, fork.result) == ("SUCCEEDED", 3)
+    assert [values for _, values, _ in expanded(log_of(fork))] == ['{"n":[1,2]}']
+    assert "varying" not in paths(log_of(fork))
 
 
 # -- errors in user code ------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from flowledger import (
     graph,
     linear,
     link,
+    symbol,
     unordered,
 )
 from flowledger.events import requests
@@ -170,6 +171,30 @@ def polls(ctx: TaskContext) -> str:
 
 @polls.revert
 def unpolls(ctx: TaskContext) -> None:
+    note(ctx, "revert")
+
+
+@app.task
+def span(ctx: TaskContext) -> list[int]:
+    """Another list in each attempt of the run."""
+    return [[1, 2, -1], [3, -2], [4, 5]][min(note(ctx), 3) - 1]
+
+
+@span.revert
+def unspan(ctx: TaskContext) -> None:
+    note(ctx, "revert")
+
+
+@app.task(label="{n}")
+def positive(n: int, ctx: TaskContext) -> int:
+    note(ctx)
+    if n < 0:
+        raise Boom(f"{n} is negative")
+    return n
+
+
+@positive.revert
+def unpositive(ctx: TaskContext) -> None:
     note(ctx, "revert")
 
 
@@ -412,6 +437,81 @@ ASKED: dict[str, list[tuple[str, int, requests.Request]]] = {
     ],
 }
 
+
+# -- flows that grow (E7) ---------------------------------------------------------------------------
+
+
+@app.flow
+def grown() -> Flow[int]:
+    """Expansions in an expansion, over lists that are results; further arguments are known late, too."""
+    base, numbers = step.bind(2), gathered()
+    sums = summed.each(numbers, plus=base).named("sums")
+    sum_ = total.bind(sums)
+    return linear(base, numbers, sums, sum_, returns=sum_)
+
+
+@app.flow(label="{n}")
+def summed(n: int, plus: int) -> Flow[int]:
+    parts = unordered(step.bind(n), step.bind(plus)).as_("parts")
+    more = add.each(symbol("parts"), b=plus).named("more")
+    sum_ = total.bind(more)
+    return linear(parts, more, sum_, returns=sum_, retry=Times(2))
+
+
+@app.flow
+def looped() -> Flow[int]:
+    first = step.bind(1)
+    rest = passed.bind(first)
+    return linear(first, rest, returns=rest)
+
+
+@app.flow
+def passed(n: int) -> Flow[int]:
+    """A loop: each pass binds the next to what it has found."""
+    next_ = add.bind(n, 1)
+    if n > 3:
+        return linear(next_, returns=next_)
+    rest = passed.bind(next_)
+    return linear(next_, rest, returns=rest)
+
+
+@app.flow
+def grown_retried() -> Flow[list[int]]:
+    """Each round goes through another list."""
+    numbers = span
+    many = positive.each(numbers).named("many")
+    return linear(*steps(1), numbers, many, returns=many, retry=Times(3, backoff=constant(0.002)))
+
+
+@app.flow
+def picky(n: int) -> Flow[int]:
+    if n < -1:
+        raise Boom(f"no flow for {n}")
+    last = positive.bind(n)
+    return linear(*steps(1), last, returns=last, retry=Times(2))
+
+
+@app.flow
+def grown_wrongly() -> Flow[list[int]]:
+    """A round fails in a child, the next in the factory; both are undone."""
+    many = picky.each(span).named("many")
+    return linear(span, many, returns=many, retry=Times(3))
+
+
+@app.flow
+def grown_reverted() -> Flow[None]:
+    """All that has grown is undone, in the order of D4."""
+    first, numbers = step.bind(1), gathered()
+    many = step.each(numbers).named("many")
+    return linear(first, passed.bind(first), numbers, many, rooted_by.bind(first))
+
+
+@app.task
+def rooted_by(n: int, ctx: TaskContext) -> None:
+    note(ctx)
+    raise Permanent(f"not {n}")
+
+
 #: Every flow with the state it ends in.
 ENDS: dict[str, str] = {
     "straight": "SUCCEEDED",
@@ -440,6 +540,11 @@ ENDS: dict[str, str] = {
     "suspended": "SUCCEEDED",
     "held": "SUCCEEDED",
     "held_and_failed": "REVERTED",
+    "grown": "SUCCEEDED",
+    "looped": "SUCCEEDED",
+    "grown_retried": "SUCCEEDED",
+    "grown_wrongly": "SUCCEEDED",
+    "grown_reverted": "REVERTED",
 }
 #: Flows that no release has a golden history of yet.
 NEW_ENDS: dict[str, str] = {

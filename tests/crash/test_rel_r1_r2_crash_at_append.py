@@ -29,8 +29,11 @@ ROOT = Path(__file__).parents[2]
 FLOWS = sorted(ENDS)
 #: What these do depends on no schedule, so threads may run them.
 #: Of each kind one, in every test run; `make crash` tries all of them.
-FLOWS_ON_POSTGRES = ["cancelled", "fan_out", "heard", "polling", "retried_inside", "revert_tries", "suspended"]
-PARALLEL = ["diamond", "fan_out", "gathered", "nested"]
+FLOWS_ON_POSTGRES = [
+    "cancelled", "fan_out", "grown_retried", "heard", "looped", "polling", "retried_inside", "revert_tries",
+    "suspended",
+]  # fmt: skip
+PARALLEL = ["diamond", "fan_out", "gathered", "grown", "nested"]
 
 
 def logged(flow: str, executor: Executor, outcome: Outcome) -> list[Envelope]:

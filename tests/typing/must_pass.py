@@ -137,6 +137,27 @@ def bare() -> Flow:
     return graph(create, count, link(create, count))
 
 
+@app.task
+def pick(zone: str) -> list[Node]:
+    return []
+
+
+@app.flow
+def growing(node: Node, zone: str) -> Flow[list[str]]:
+    """What is known only at run time: lists, and the inputs of flows."""
+    picked, one = pick.bind(zone), create.bind(node)
+    many = create.each(picked, zone=one)
+    assert_type(many, Flow[list[str]])
+    assert_type(add.each(pick), Flow[list[str]])
+    assert_type(add.each(symbol("nodes"), zone=symbol("zone")), Flow[list[str]])
+    assert_type(count.each(many).named("counts").as_("counts"), Flow[list[int]])
+    assert_type(add.bind(symbol("node")), Flow[str])
+    assert_type(add.bind(node, one), Flow[str])
+    assert_type(add.bind(node=symbol("node"), zone=one), Flow[str])
+    assert_type(growing.bind(node, one), Flow[list[str]])
+    return linear(picked, one, many, returns=many)
+
+
 a_factory: FlowFactory[[list[Node]], list[str]] = several
 assert_type(add(node), Flow[str])
 assert_type(add.child(node), Atom[str])

@@ -15,7 +15,7 @@ SAY = {
     "ex2_cluster": "2 nodes on a-",
     "ex3_taskflow_port": "hdd-10 attached to srv-1",
     "ex4_retry_graph": "machine-large",
-    "ex5_fan_out": "['a: 16', 'b: 8']",
+    "ex5_fan_out": "['10.0.0: 24', '10.0.1: 24']",
     "ex6_approval": "1.2 rolled out, said ada",
     "ex6_own_view": "Grace: 1 orders, 0 open, 1 lost",
     "ex7_exactly_once": "thanks: ticket 7",
