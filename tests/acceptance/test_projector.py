@@ -17,6 +17,7 @@ from flowledger.adapters.stores import open_store
 from flowledger.adapters.stores.views import views_of
 from flowledger.events.errors import ViewsMissing
 from flowledger.events.store import Store
+from flowledger.projections.history import HISTORY
 from flowledger.projections.history.tables import RUNS
 from flowledger.projections.selecting import Select
 from flowledger.projections.tables import Row
@@ -142,7 +143,7 @@ def test_projections_say_how_far_they_are(flowledger: Command, store: Store) -> 
     assert flowledger("projections", "ls").table == []
     flowledger("projector", "--once")
     [[name, version, state, events, up_to, behind]] = flowledger("projections", "ls").table
-    assert (name, version, state, events, behind) == ("history", "1", "read", "11", "nothing")
+    assert (name, version, state, events, behind) == ("history", str(HISTORY.version), "read", "11", "nothing")
     assert up_to.startswith("2023-11-14T22:13:21")
     write(store, BEGUN, run_id=OTHER_ID, status="RUNNING")
     [item] = flowledger("projections", "status", "--json").json["items"]
