@@ -7,6 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from flowledger.core.evolve import apply
+from flowledger.core.plan import Plan
+from flowledger.core.state import State
 from flowledger.events import facts
 from flowledger.events.envelope import Envelope
 from flowledger.projections.history import HISTORY
@@ -32,6 +35,20 @@ def folded(log: list[Envelope], document: bytes | None) -> Rows:
     return rows
 
 
+def documents(plan: Plan, log: list[Envelope]) -> dict[str, bytes]:
+    """The documents that a store has of what the expansions in a log have become."""
+    found: dict[str, bytes] = {}
+    if plan.growth is not None:
+        state = State(plan)
+        for envelope in log:
+            event, growth = envelope.event, state.plan.growth
+            if isinstance(event, facts.FlowExpanded) and event.error is None and growth is not None:
+                subplan = growth.subplan(state.plan.by_path[envelope.path], bytes(event.values))
+                found[subplan.fingerprint] = subplan.document
+            apply(state, envelope)
+    return found
+
+
 def every(rows: Rows, table: Table) -> list[Row]:
     return rows.under(table)
 
@@ -51,13 +68,16 @@ def test_h1_runs_say_what_the_run_view_says_at_every_version(path: Path, monkeyp
     history = msgspec.json.decode(path.read_bytes(), type=History)
     monkeypatch.setitem(RELEASE, "now", 2)
     build = DEEDS[history.flow][1] if history.flow in DEEDS else getattr(corpus, history.flow)
-    document = corpus.app.plan(build(), executor="inline").document
-    log = opened(history.run_id, history.rows)
-    rows, view = Rows(HISTORY.tables, lambda _: document), RunView(document=document)
+    plan = corpus.app.plan(build(), executor="inline")
+    document, log = plan.document, opened(history.run_id, history.rows)
+    parts = documents(plan, log)
+    rows, view = Rows(HISTORY.tables, lambda plan: parts.get(plan, document)), RunView(document=document)
     for envelope in log:
         # When
         HISTORY.fold(rows, envelope)
         view.apply(envelope)
+        if isinstance(envelope.event, facts.FlowExpanded) and envelope.event.fingerprint:
+            view.lay_out(envelope.event, parts[envelope.event.fingerprint])
         # Then
         run = run_of(rows)
         at = f"after event {envelope.version} {envelope.type} {envelope.path}"
