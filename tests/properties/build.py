@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any, Literal, NamedTuple
 
 import flowledger
-from flowledger import App, Flow, NotReady, Permanent, TaskContext, Times, constant, sleep
+from flowledger import App, Flow, NotReady, Permanent, TaskContext, Times, constant, sleep, symbol
 from tests.properties import spec as specs
 from tests.properties.model import Call
 from tests.properties.spec import Spec, value_of
@@ -130,12 +130,18 @@ def _bodies(task: specs.Task, recorder: Recorder) -> tuple[Callable[..., int], C
 
 @dataclass
 class Builder:
-    """Places the parts of a spec, each name once."""
+    """Places the parts of a spec, each name once.
+
+    What is ``inside`` a flow that is made late finds what is outside by name: every part provides its own.
+    """
 
     app: App
     recorder: Recorder
     placed: dict[str, Any] = field(default_factory=dict[str, Any])
     definitions: dict[str, Any] = field(default_factory=dict[str, Any])
+    factories: dict[str, Any] = field(default_factory=dict[str, Any])
+    lists: dict[str, str] = field(default_factory=dict[str, str])  # of an each: the input with the names of its parts
+    inside: bool = False
 
     def define(self, spec: Spec) -> None:
         for task in specs.tasks(spec.root):
@@ -147,26 +153,63 @@ class Builder:
             if task.revert is not None and not task.read_only:
                 made.revert(attempts=task.revert_attempts, **options)(revert)
             self.definitions[task.name] = made
+        for flow in specs.walk(spec.root):
+            if isinstance(flow, specs.Flow) and flow.late:
+                self.factories[flow.name] = self._factory(flow)
+
+    def _factory(self, flow: specs.Flow) -> Any:
+        """What makes a flow late: the flow itself, or one of its parts by name."""
+        if flow.name in self.lists:
+            parts = {part.name: part for part in flow.children if isinstance(part, specs.Flow)}
+
+            @self.app.flow(name=f"part of {flow.name}", label="{name}")
+            def one(name: str) -> Flow[Any]:
+                return self._anew().flow(parts[name])
+
+            return one
+
+        @self.app.flow(name=f"late {flow.name}")
+        def whole(go: str) -> Flow[Any]:
+            return self._anew().flow(flow)
+
+        return whole
+
+    def _anew(self) -> Builder:
+        return replace(self, placed={}, inside=True)
 
     def place(self, part: specs.Part) -> Any:
-        made = self._task(part) if isinstance(part, specs.Task) else self._flow(part)
-        self.placed[part.name] = made
+        if isinstance(part, specs.Task):
+            made = self._task(part)
+        elif part.late:
+            factory = self.factories[part.name]
+            which = self.lists.get(part.name)
+            made = factory.bind(symbol("go")) if which is None else factory.each(symbol(which))
+            made = made.named(part.name)
+        else:
+            made = self.flow(part)
+        made = self.placed[part.name] = made.as_(part.name)
         return made
 
     def _task(self, task: specs.Task) -> Any:
         if task.sleep_s is not None:
             return sleep(task.sleep_s).named(task.name)
-        arguments = [self.placed[taken] for taken in task.takes]
+        arguments = [self._taken(taken) for taken in task.takes]
         return self.definitions[task.name].bind(**dict(zip("ab", arguments, strict=False))).named(task.name)
 
-    def _flow(self, flow: specs.Flow) -> Flow[Any]:
+    def _taken(self, name: str) -> Any:
+        found = self.placed.get(name)
+        return symbol(name.replace(":", "_")) if found is None and self.inside else found
+
+    def flow(self, flow: specs.Flow) -> Flow[Any]:
         options: dict[str, Any] = {"name": flow.name}
         if flow.retry is not None:
-            options["retry"] = self.placed[f"retry:{flow.name}"] = Times(
+            retry = Times(
                 flow.retry,
                 revert_all=flow.revert_all,
                 backoff=constant(flow.backoff_s),
+                provides=f"retry_{flow.name}",
             )
+            options["retry"] = self.placed[f"retry:{flow.name}"] = retry
         children: list[Any] = [self.place(child) for child in flow.children]
         if flow.pattern == "linear":
             return flowledger.linear(*children, **options)
@@ -176,12 +219,23 @@ class Builder:
         return flowledger.graph(*children, *links, **options)
 
 
+def _is_each(flow: specs.Flow) -> bool:
+    """Whether a flow that is made late is one over a list: of flows side by side, without a retry."""
+    sides = all(isinstance(child, specs.Flow) and not child.late for child in flow.children)
+    return flow.pattern == "unordered" and flow.retry is None and sides
+
+
 def build(spec: Spec, app: App, recorder: Recorder) -> Any:
-    """The flow to run: a factory without inputs that builds it anew each time, as a resume would."""
-    builder = Builder(app, recorder)
+    """The flow to run: a factory that builds it anew each time, as a resume would."""
+    flows = [part for part in specs.walk(spec.root) if isinstance(part, specs.Flow)]
+    over = [flow for flow in flows if flow.late and _is_each(flow)]
+    lists = dict(zip([flow.name for flow in over], ["one", "two", "three"], strict=False))
+    builder = Builder(app, recorder, lists=lists)
     builder.define(spec)
 
-    def factory() -> Flow[Any]:
-        return Builder(app, recorder, definitions=builder.definitions).place(spec.root)  # type: ignore[no-any-return]
+    @app.flow(name=spec.root.name)
+    def factory(go: str, one: list[str], two: list[str], three: list[str]) -> Flow[Any]:
+        return replace(builder, placed={}).flow(spec.root)
 
-    return app.flow(name=spec.root.name)(factory)()
+    named = {lists[flow.name]: [part.name for part in flow.children] for flow in over if flow.name in lists}
+    return factory("now", **{name: named.get(name, []) for name in ("one", "two", "three")})

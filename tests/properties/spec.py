@@ -58,7 +58,10 @@ class Task(Short):
 
 @dataclass(frozen=True, repr=False)
 class Flow(Short):
-    """``links`` (graph only) join children by index, before → after; ``retry`` is the n of ``Times(n)``."""
+    """``links`` (graph only) join children by index, before → after; ``retry`` is the n of ``Times(n)``.
+
+    ``late``: the flow is made while the run is under way (E7), which must make no difference to what is done.
+    """
 
     name: str
     pattern: Pattern
@@ -67,6 +70,7 @@ class Flow(Short):
     retry: int | None = None
     revert_all: bool = False
     backoff_s: float = 0.0  # before another round
+    late: bool = False
 
 
 Part = Task | Flow
@@ -91,6 +95,12 @@ def walk(part: Part) -> Iterator[Part]:
 def tasks(part: Part) -> Iterator[Task]:
     """The tasks of a part, in plan order."""
     return (p for p in walk(part) if isinstance(p, Task))
+
+
+def closed(flow: Flow, root: Flow) -> bool:
+    """Whether no task outside a flow takes what is inside it: only then may it be made late (E7)."""
+    inside = {part.name for part in walk(flow)} - {flow.name}
+    return not any(taken in inside for task in tasks(root) if task.name not in inside for taken in task.takes)
 
 
 def value_of(name: str, attempt: int, arguments: object) -> int:

@@ -6,11 +6,12 @@ shrinks, and a found spec reads t1, t2, f1 … without gaps.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from hypothesis import strategies as st
 
-from tests.properties.spec import Attempt, Flow, Part, Pattern, Spec, Task
+from tests.properties.spec import Attempt, Flow, Part, Pattern, Spec, Task, closed
 
 MOST_TASKS = 25
 MOST_DEPTH = 4
@@ -34,6 +35,7 @@ class Branch(NamedTuple):
     revert_all: bool
     links: tuple[tuple[int, int], ...]
     backoff_s: float = 0.0
+    late: bool = False
 
 
 def attempts(*, polls: bool) -> st.SearchStrategy[Attempt]:
@@ -59,10 +61,12 @@ def leaves(*, polls: bool, reverts_fail: bool, waits: bool = False) -> st.Search
     )
 
 
-def branches(leaf: st.SearchStrategy[Leaf], depth: int, *, waits: bool = False) -> st.SearchStrategy[Branch]:
-    deeper = () if depth <= 1 else (branches(leaf, depth - 1, waits=waits),)
+def branches(
+    leaf: st.SearchStrategy[Leaf], depth: int, *, waits: bool = False, late: bool = False
+) -> st.SearchStrategy[Branch]:
+    deeper = () if depth <= 1 else (branches(leaf, depth - 1, waits=waits, late=late),)
     child: st.SearchStrategy[Any] = st.one_of(leaf, leaf, *deeper)
-    return st.builds(
+    any_ = st.builds(
         Branch,
         pattern=st.sampled_from(["linear", "unordered", "graph"]),
         children=st.lists(child, max_size=5).map(tuple),
@@ -70,7 +74,16 @@ def branches(leaf: st.SearchStrategy[Leaf], depth: int, *, waits: bool = False) 
         revert_all=st.sampled_from([False, False, False, True]),
         links=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=5).map(tuple),
         backoff_s=st.sampled_from([0.0, 0.0, 0.5, 20.0]) if waits else st.just(0.0),
+        late=st.sampled_from([False, False, True]) if late else st.just(False),
     )
+    return any_ if depth <= 1 or not late else st.one_of(any_, any_, any_, _sides(leaf))
+
+
+def _sides(leaf: st.SearchStrategy[Leaf]) -> st.SearchStrategy[Branch]:
+    """Flows side by side, made one for each item of a list."""
+    sides = st.lists(branches(leaf, 1), min_size=1, max_size=3).map(tuple)
+    none: tuple[tuple[int, int], ...] = ()
+    return st.builds(Branch, st.just("unordered"), sides, st.none(), st.just(False), st.just(none), late=st.just(True))
 
 
 class Namer:
@@ -93,7 +106,8 @@ class Namer:
                 before = sorted(children) if drawn.pattern == "linear" else []
             children[i] = self.part(child, (*visible, *(children[j].name for j in before)))
         revert_all = drawn.revert_all and drawn.retry is not None
-        return Flow(name, drawn.pattern, tuple(children.values()), links, drawn.retry, revert_all, drawn.backoff_s)
+        made = tuple(children.values())
+        return Flow(name, drawn.pattern, made, links, drawn.retry, revert_all, drawn.backoff_s, drawn.late)
 
     def part(self, drawn: Leaf | Branch, visible: tuple[str, ...]) -> Part:
         if isinstance(drawn, Branch):
@@ -133,14 +147,25 @@ def _ancestors(links: tuple[tuple[int, int], ...], of: int) -> set[int]:
     return found
 
 
+def _growing(part: Any, root: Flow) -> Any:
+    """The part with only those flows made late that may be."""
+    if isinstance(part, Task):
+        return part
+    children = tuple(_growing(child, root) for child in part.children)
+    return replace(part, children=children, late=part.late and part is not root and closed(part, root))
+
+
 def _size(drawn: Leaf | Branch) -> int:
     return sum(_size(child) for child in drawn.children) if isinstance(drawn, Branch) else 1
 
 
 @st.composite
-def specs(draw: st.DrawFn, *, polls: bool = False, reverts_fail: bool = True, waits: bool = False) -> Spec:
+def specs(
+    draw: st.DrawFn, *, polls: bool = False, reverts_fail: bool = True, waits: bool = False, late: bool = False
+) -> Spec:
     """Any flow. ``polls``: bodies may say not ready; ``reverts_fail``: reverts may raise; ``waits``: there are sleeps
-    and back-offs, for a time that nobody has to wait for."""
+    and back-offs, for a time that nobody has to wait for; ``late``: parts are made while the run is under way (E7)."""
     leaf = leaves(polls=polls, reverts_fail=reverts_fail, waits=waits)
-    root = draw(branches(leaf, MOST_DEPTH, waits=waits).filter(lambda drawn: _size(drawn) <= MOST_TASKS))
-    return Spec(Namer().flow(root, ()), draw(st.sampled_from(["revert", "revert", "revert", "stop"])))
+    root = draw(branches(leaf, MOST_DEPTH, waits=waits, late=late).filter(lambda drawn: _size(drawn) <= MOST_TASKS))
+    flow = Namer().flow(root, ())
+    return Spec(_growing(flow, flow), draw(st.sampled_from(["revert", "revert", "revert", "stop"])))

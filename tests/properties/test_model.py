@@ -36,7 +36,7 @@ def examples(usual: int) -> settings:
 
 
 @examples(250)
-@given(specs())
+@given(specs(late=True))
 def test_d8_inline_does_exactly_what_the_model_predicts(spec: Spec) -> None:
     # Given what the rules say must happen when one thing is done at a time, the first in plan order
     expected = predict(spec)
@@ -51,7 +51,7 @@ def test_d8_inline_does_exactly_what_the_model_predicts(spec: Spec) -> None:
 
 
 @examples(120)
-@given(specs(polls=True))
+@given(specs(polls=True, late=True))
 def test_d8_whatever_the_schedule_each_event_is_one_the_model_allows(spec: Spec) -> None:
     # When a flow with polls runs with its bodies in threads
     ran = run(spec, "threads")
@@ -64,7 +64,7 @@ def test_d8_whatever_the_schedule_each_event_is_one_the_model_allows(spec: Spec)
 
 
 @examples(80)
-@given(specs(polls=True))
+@given(specs(polls=True, late=True))
 def test_d8_polls_one_at_a_time(spec: Spec) -> None:
     # When a flow with polls runs one body at a time
     ran = run(spec, "inline")
