@@ -113,8 +113,9 @@ class RunChildren:
             return await self._failure(stream, path, f"is {stream.status}")
         loaded = await in_thread(self._runtime, lambda: load(self._runtime, self._registry, stream))
         values = Values(loaded.state, moved=loaded.moved, resource=_no_resource, vault=loaded.vault)
-        root = loaded.plan.nodes[RUN].children[0]
-        return b"null" if values.is_skipped(loaded.plan.nodes[root].returns or root) else values.content(root)
+        nodes = loaded.state.plan.nodes
+        root = nodes[RUN].children[0]
+        return b"null" if values.is_skipped(nodes[root].returns or root) else values.content(root)
 
     async def _failure(self, stream: Stream, path: str, how: str) -> Failure:
         """What the log of the parent keeps: the child's id, and its first failure."""

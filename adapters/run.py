@@ -98,7 +98,7 @@ class Run(Generic[T]):
         if not notes:
             return MappingProxyType({})
         loaded = self._app.load_run(self.id)
-        state, by_path = loaded.state, loaded.plan.by_path
+        state, by_path = loaded.state, loaded.state.plan.by_path
         return MappingProxyType(
             {
                 note.path: Progress(self.id, note.path, note.attempt, note.fraction, note.message)

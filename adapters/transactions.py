@@ -30,7 +30,7 @@ def settled(store: Store, loaded: Loaded) -> Mapping[int, bytes]:
 
     Of all others that its log says are running, none will ever be committed, even if that process lives on.
     """
-    state, nodes = loaded.state, loaded.plan.nodes
+    state, nodes = loaded.state, loaded.state.plan.nodes
     found: dict[int, bytes] = {}
     for number in sorted(state.running):
         phase: Phase = "revert" if state.states[number] == "REVERTING" else "execute"
