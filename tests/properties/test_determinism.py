@@ -45,13 +45,17 @@ CONSEQUENCES: dict[Kind, tuple[Table, tuple[str, ...]]] = {
 }
 
 
+#: The flows that end without anybody asking something of them.
+FLOWS = sorted(set(corpus.ENDS) - set(corpus.ASKED))
+
+
 @cache
 def recorded() -> list[Recorded]:
-    """A log of each flow of the corpus."""
+    """A log of each flow of the corpus that ends by itself."""
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as place:
         patch.setenv("FLOWLEDGER_DATABASE_URL", "memory://")
         try:
-            return [_record(patch, Path(place), flow) for flow in sorted(corpus.ENDS)]
+            return [_record(patch, Path(place), flow) for flow in FLOWS]
         finally:
             corpus.app.close()
 
@@ -71,7 +75,7 @@ def test_rel_r15_ten_hash_seeds_give_one_state_and_one_decision_at_every_prefix(
     answers = [_answer(logs, seed) for seed in SEEDS]
 
     # Then they agree
-    assert len(answers[0]) == len(corpus.ENDS)
+    assert len(answers[0]) == len(FLOWS)
     assert all(answer == answers[0] for answer in answers)
 
 
