@@ -56,4 +56,5 @@ def _built(flow: str) -> tuple[Callable[[], Flow[Any]], str]:
 
 
 def test_there_is_a_history_of_each_flow_of_the_corpus() -> None:
-    assert {path.stem for path in HISTORIES} == {*corpus.ENDS, *DEEDS}
+    """But of those that wait for somebody to write: who records goes through each flow alone."""
+    assert {path.stem for path in HISTORIES} == {*corpus.ENDS, *DEEDS} - {*corpus.ASKED}
