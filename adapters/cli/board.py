@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 jobs = typer.Typer(help="The job board: what waits for a conductor.", no_args_is_help=True, rich_markup_mode=None)
 
+#: As `adapters.jobs.DEAD_S`, which is loaded only by who needs it.
+DEAD_S: Final = 20.0
+
 _LOOKS: Final[dict[str, Look]] = {
     "READY": Look("◌", "bold blue"),
     "OWNED": Look("▶", "bold blue"),
@@ -130,12 +133,19 @@ def _show_conductors(terminal: Terminal, found: list[Conductor]) -> None:
         return
     rows = [
         (
-            Span("‖ DRAINING", "yellow") if c.draining else Span("▶ TAKING", "bold blue"), c.app, ",".join(c.queues),
+            _doing(c), c.app, ",".join(c.queues),
             f"{c.runs}/{c.max_runs}", f"{c.pid}@{c.host}", took(round(c.seen_s * 1e6)), c.owner,
         )
         for c in found
     ]  # fmt: skip
     terminal.table(("STATE", "APP", "QUEUES", "RUNS", "PROCESS", "SEEN", "ID"), rows, elastic=("QUEUES",))
+
+
+def _doing(conductor: Conductor) -> Span:
+    """What a conductor is about; one that was not seen for long is dead, whatever it said last."""
+    if conductor.seen_s > DEAD_S:
+        return Span("! GONE", "bold red")
+    return Span("‖ DRAINING", "yellow") if conductor.draining else Span("▶ TAKING", "bold blue")
 
 
 def _row(one: Listed) -> tuple[str | Span, ...]:

@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 LONG = bool(os.environ.get("FLOWLEDGER_TEST_LONG"))
 CONDUCTORS = 4 if LONG else 2
 KILLS = 30 if LONG else 4
-FLOWS = 50 if LONG else 12
+FLOWS = 200 if LONG else 50
 WAIT_S = 120.0
 
 
@@ -63,6 +63,8 @@ def test_rel_r4_killed_conductors_lose_double_and_strand_nothing(app: App, postg
     for _ in range(KILLS):
         pause.wait(dice.uniform(1.0, 2.0))
         victim, owned = _victim(app, dice, set(processes))
+        if not owned:
+            break  # all flows have ended: there is nobody left to kill in the middle of something
         process = processes.pop(victim)
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -92,11 +94,14 @@ def test_rel_r4_killed_conductors_lose_double_and_strand_nothing(app: App, postg
 
 
 def _victim(app: App, dice: random.Random, living: set[int]) -> tuple[int, dict[str, int]]:
-    """A process that has runs, and these with their epochs."""
+    """A process that has runs, and these with their epochs; none where no run is left."""
     pause = Event()
     until = monotonic() + WAIT_S
     while monotonic() < until:
-        owned = [job for job in app.runtime.store.board.jobs(limit=1000) if job.pid in living]
+        jobs = app.runtime.store.board.jobs(limit=1000)
+        if not jobs:
+            return 0, {}
+        owned = [job for job in jobs if job.pid in living]
         if owned:
             pid = dice.choice(owned).pid or 0
             return pid, {job.run_id: job.epoch for job in owned if job.pid == pid}
@@ -122,7 +127,6 @@ def interrupted_of(app: App, runs: list[Run[str]]) -> int:
 
 
 def _report(on_again_s: list[float], interrupted: int, parked: int) -> None:
-    print(
-        f"\nR4: {KILLS} kills, {FLOWS} flows, 0 lost, 0 doubled, 0 stuck, {interrupted} interrupted, {parked} parked, "
-        f"on again after p50 {statistics.median(on_again_s):.2f} s, most {max(on_again_s):.2f} s"
-    )
+    kills = f"{len(on_again_s)} kills, {FLOWS} flows: 0 lost, doubled or stuck"
+    again = f"on again after p50 {statistics.median(on_again_s):.2f} s, most {max(on_again_s):.2f} s"
+    print(f"\nR4: {kills}; {interrupted} attempts interrupted, {parked} parked, {again}")
