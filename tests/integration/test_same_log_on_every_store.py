@@ -29,7 +29,7 @@ def logged(flow: str, url: str) -> tuple[list[Envelope], object]:
     return found
 
 
-@pytest.mark.parametrize("flow", sorted(corpus.ALL_ENDS))
+@pytest.mark.parametrize("flow", sorted({*corpus.ALL_ENDS} - {*corpus.ASKED}))  # those wait for somebody to write
 def test_d8_the_log_is_the_same_in_memory_on_sqlite_and_on_postgres(
     flow: str, tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,7 +29,7 @@ ROLES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "worker": (
         "does tasks for engines elsewhere; cannot read the log, and can send it nothing but outcomes",
         (
-            "SELECT (run_id, status, owner, requests), UPDATE (requests) ON {s}.streams",
+            "SELECT (run_id, status, owner, queue, wake_at_us, requests), UPDATE (requests, wake_at_us) ON {s}.streams",
             "INSERT ON {s}.inbox",
             "SELECT, INSERT, UPDATE ON {s}.attempt_claims",
         ),
