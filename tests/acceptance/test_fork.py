@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import msgspec
@@ -295,20 +295,20 @@ def test_g6_verdicts_are_taken_over_where_their_source_is(w: Mending) -> None:
         return linear(branches, w.part("z"))
 
     source = w.app.run(branched(False))
-    assert (asked, w.said()[-2:]) == ([True, False], ["+taken", "+z"])
+    assert (sorted(asked), w.said()[-2:]) == ([False, True], ["+taken", "+z"])
 
     # When it is forked from its end on
     fork = source.fork(at="branched/z", reason="again")
 
     # Then nobody is asked again, and what was skipped is skipped
-    assert (asked, w.said()) == ([True, False], ["+z"])
+    assert (sorted(asked), w.said()) == ([False, True], ["+z"])
     checked(w.app, fork, branched(False))
 
     # When the input of one verdict is another
     fork = source.fork(inputs={"second": True}, reason="the other way")
 
     # Then that one is asked again, and the other is not
-    assert asked == [True, False, True]
+    assert sorted(asked) == [False, True, True]
     assert w.said() == ["?", "+skipped", "+after", "+z"]
     checked(w.app, fork, branched(True))
 
@@ -438,6 +438,9 @@ def test_e8_what_a_fork_has_taken_over_has_history(tmp_path: Path) -> None:
         @world.app.task(read_only=True)
         def pause(ctx: TaskContext) -> None:
             world.app.suspend_run(ctx.run_id, reason="a deployment")
+            heard = Event()
+            while world.app.get(ctx.run_id).state == "RUNNING":  # until it has heard it
+                heard.wait(0.005)
 
         @world.app.flow(on_failure="stop")
         def line() -> Flow[Any]:
