@@ -105,7 +105,7 @@ def test_rel_r15_two_versions_of_python_give_one_state_and_one_decision_at_every
 def golden() -> list[Recorded]:
     """The logs of all releases."""
     histories = [msgspec.json.decode(path.read_bytes(), type=History) for path in HISTORIES]
-    return [Recorded(history.flow, history.run_id, history.rows) for history in histories]
+    return [Recorded(history.flow, history.run_id, history.rows, history.source) for history in histories]
 
 
 def _answer(logs: bytes, seed: int, python: Path | str = sys.executable) -> list[str]:
