@@ -20,7 +20,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     """One attempt that somebody else is asked to make. ``config``: the fields of a task class.
 
     ``deadline_us`` is store time; ``ended`` and ``late``: in a revert, how execute ended, and what came too late of
-    it; ``max_bytes`` bounds the result.
+    it; ``max_bytes`` bounds the result. ``call`` is that of `events.claims.Ask`: 0, or a poll's.
     """
 
     run: str
@@ -36,6 +36,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     ended: Ended | None = None
     late: tuple[OutcomeIgnored, ...] = ()
     max_bytes: int
+    call: int = 0
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -50,12 +51,32 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str = ""
 
 
+class Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"try_": "try"}):
+    """How an attempt ended at a worker, as it stands in the run's inbox (C2): matched by path, phase, try and attempt.
+
+    ``reply`` is a `Reply` as JSON, or (``codec`` says how it was encrypted) a text with one inside, where the run has
+    secrets. ``fraction`` and ``message`` are the last that the body said of its progress.
+    """
+
+    path: str
+    phase: Phase = "execute"
+    try_: int
+    attempt: int
+    call: int = 0
+    worker: str
+    reply: msgspec.Raw
+    codec: str = ""
+    fraction: float | None = None
+    message: str = ""
+
+
 _ENCODER = msgspec.json.Encoder()
 _REQUESTS = msgspec.json.Decoder(Request)
 _REPLIES = msgspec.json.Decoder(Reply)
+_TOLD = msgspec.json.Decoder(Told)
 
 
-def encoded(it: Request | Reply) -> bytes:
+def encoded(it: Request | Reply | Told) -> bytes:
     """As bytes."""
     return _ENCODER.encode(it)
 
@@ -68,3 +89,8 @@ def request_of(content: bytes) -> Request:
 def reply_of(content: bytes) -> Reply:
     """A reply that came in; raises `msgspec.MsgspecError` for anything that is none."""
     return _REPLIES.decode(content)
+
+
+def told_of(content: bytes) -> Told:
+    """An outcome out of an inbox; raises `msgspec.MsgspecError` for anything that is none."""
+    return _TOLD.decode(content)

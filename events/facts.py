@@ -297,13 +297,14 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 
 
 class TaskStarted(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """Written before the body runs (rules C1, C10)."""
+    """Written before the body runs (rules C1, C10); with a ``queue``: before workers are asked for it there."""
 
     volatile = frozenset({"key"})
 
     key: str
     code: str = ""
     inputs: str = ""
+    queue: str = ""
 
 
 class TaskWaiting(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -369,11 +370,12 @@ class TaskHeld(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RevertStarted(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """Written before the revert runs; ``attempt`` counts the revert's own starts."""
+    """Written before the revert runs; ``attempt`` counts the revert's own starts, ``queue`` is as in `TaskStarted`."""
 
     volatile = frozenset({"key"})
 
     key: str
+    queue: str = ""
 
 
 class TaskReverted(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):

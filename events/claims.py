@@ -1,0 +1,154 @@
+"""Attempts made by workers: the contract of who has begun what, and how it ended (rules C1 to C4; part of a store).
+
+The broker carries requests, which are hints. What counts is here: a worker *claims* an attempt before it runs it, says
+that it lives while it does, and *reports* the outcome, which is put into the run's inbox in the same transaction. A
+message that comes twice is refused by the claim; an outcome is never lost with the engine that asked for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Protocol
+
+from .facts import Phase
+
+#: The kind of mail that holds an outcome (`core.portable.Told`).
+OUTCOME: Final = "outcome"
+
+#: A claim of whose worker nothing was heard for so long is dead, in seconds.
+LOST_S: Final = 20.0
+
+
+class AttemptKey(NamedTuple):
+    """One attempt of an atom, forward or back."""
+
+    run_id: str
+    path: str
+    try_: int
+    attempt: int
+    phase: Phase = "execute"
+
+
+class Ask(NamedTuple):
+    """A call that a worker wants to make. ``call``: 0 for an attempt's first, store time (us) for each poll after it,
+    so that later calls have higher numbers whoever asked for them (F2)."""
+
+    key: AttemptKey
+    call: int = 0
+
+
+class Report(NamedTuple):
+    """How a call ended: ``content`` is a `core.portable.Told` as bytes, put into the run's inbox as mail."""
+
+    key: AttemptKey
+    call: int
+    content: bytes
+
+
+class Sign(NamedTuple):
+    """An attempt that a worker is making just now, with the last that its body has said (None: nothing yet)."""
+
+    key: AttemptKey
+    fraction: float | None = None
+    message: str = ""
+
+
+class WorkerRow(NamedTuple):
+    """What a worker says of itself. ``id`` is new at every start."""
+
+    id: str
+    host: str
+    pid: int
+    app: str
+    queues: tuple[str, ...]
+    concurrency: int
+    state: str = "running"  # or "draining"
+
+
+class KnownWorker(NamedTuple):
+    """A worker as others see it: ``running`` attempts, last seen ``seen_s`` seconds ago, whether it ``lives``."""
+
+    row: WorkerRow
+    started_us: int
+    seen_s: float
+    running: int
+    lives: bool
+
+
+class Claimed(NamedTuple):
+    """An attempt that has begun. ``ended``: its outcome is in the inbox, or was. ``lives``: it has not ended, its
+    worker said so within `LOST_S` and has not visibly died."""
+
+    key: AttemptKey
+    call: int
+    worker: str
+    claimed_us: int
+    seen_s: float
+    ended: bool
+    lives: bool
+    cancelled: bool
+    fraction: float | None
+    message: str
+
+
+class AttemptClaims(Protocol):
+    """Claims on attempts. Methods block and may be called from any thread; all raise `StoreUnavailable`.
+
+    The first five are all that the worker's database role may do (C2).
+    """
+
+    # -- for workers
+
+    def join(self, worker: WorkerRow) -> None:
+        """Make the worker known, and hold its presence lock where the store has such; removes long-dead rows."""
+        ...
+
+    def claim(self, worker: str, asks: Sequence[Ask]) -> list[bool]:
+        """Begin these calls, in one statement: True where the worker may, and must, make it.
+
+        Refused: the run does not exist or is final; the same or a later call has been claimed; or an earlier call is
+        still being made by a worker that lives. The same key twice in ``asks`` is granted at most once. Asked again by
+        the same worker after an answer that was lost (`StoreUnavailable`), a claim that this worker has and has not
+        ended is granted again.
+        """
+        ...
+
+    def report(self, worker: str, reports: Sequence[Report]) -> None:
+        """Put outcomes into the inboxes and end their claims, in one transaction; make ownerless runs due.
+
+        Repeating it is harmless (the mail's id is the key and the call). It is put in whoever owns the run, also where
+        the run is final; the worker's claim may have been taken over by now (C4).
+        """
+        ...
+
+    def beat(self, worker: WorkerRow, running: Sequence[Sign]) -> list[AttemptKey]:
+        """Say that the worker lives and makes these; returns those that nobody wants any more (cancelled)."""
+        ...
+
+    def leave(self, worker: str) -> None:
+        """The worker has ended in good order: its row is removed, its presence lock freed."""
+        ...
+
+    # -- for engines and people
+
+    def of(self, run_ids: Sequence[str]) -> list[Claimed]:
+        """The claims of workers on attempts of these runs, by run and path."""
+        ...
+
+    def cancel(self, keys: Sequence[AttemptKey]) -> None:
+        """Set the flag of these attempts; their workers see it at their next beat."""
+        ...
+
+    def workers(self, app: str | None = None) -> list[KnownWorker]:
+        """All workers with a row, by app and start."""
+        ...
+
+    # -- large requests, by reference
+
+    def keep(self, key: AttemptKey, call: int, content: bytes) -> None:
+        """Keep a request that is too large for a message (for engines). Repeating it is harmless."""
+        ...
+
+    def kept(self, key: AttemptKey, call: int) -> bytes | None:
+        """A request that was kept (for workers); None: it is gone, its run has ended."""
+        ...
