@@ -68,6 +68,35 @@ class Services:
 class ActiveRun(ABC):
     """One run in the hands of this process."""
 
+    __slots__ = (
+        "__weakref__",
+        "_slots",
+        "acquiring",
+        "drafts",
+        "exceptions",
+        "giving_up",
+        "guards",
+        "live",
+        "lost",
+        "moved",
+        "noted",
+        "plan",
+        "poll_counts",
+        "poll_logged_us",
+        "polls_due",
+        "refused",
+        "run_id",
+        "said",
+        "services",
+        "settling",
+        "starting",
+        "state",
+        "unfit",
+        "values",
+        "vault",
+        "woken",
+    )
+
     def __init__(
         self,
         services: Services,

@@ -40,6 +40,23 @@ class RunDriver(ActiveRun):
     ``finished`` resolves with None, or with the error that took the run away from here (`Fenced`, `StoreUnavailable`).
     """
 
+    __slots__ = (
+        "_again",
+        "_answered",
+        "_asked",
+        "_fetching",
+        "_fired",
+        "_in_flight",
+        "_in_line",
+        "_known",
+        "_observers",
+        "_outcomes",
+        "_seen",
+        "_timers",
+        "_turning",
+        "finished",
+    )
+
     def __init__(
         self,
         services: Services,
