@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,8 +70,7 @@ def rerun(
     from .driven import history_of  # noqa: PLC0415
 
     terminal = terminal_of(json=json, plain=plain)
-    found = app_of(context, app, database_url)
-    try:
+    with closing(app_of(context, app, database_url)) as found:
         streams = streams_of(history_of(found), runs)
         if dry_run:
             each(streams, lambda s: show_preview(terminal, "rerun", s, found.preview_rerun(s.run_id, from_=from_)))
@@ -79,8 +79,6 @@ def rerun(
         if from_ is not None:
             confirm("rerun", streams, lambda s: len(found.preview_rerun(s.run_id, from_=from_).reverts), yes=yes)
         each(streams, lambda stream: _rerun_one(found, terminal, stream, why, from_))
-    finally:
-        found.close()
 
 
 def _rerun_one(app: App, terminal: Terminal, stream: Stream, reason: str, from_: str | None) -> int:
@@ -111,8 +109,7 @@ def fork(
     from .driven import Driven, finish, history_of  # noqa: PLC0415
 
     terminal = terminal_of(json=json, plain=plain)
-    found = app_of(context, app, database_url)
-    try:
+    with closing(app_of(context, app, database_url)) as found:
         (stream,) = streams_of(history_of(found), [run])
         place = int(at) if at is not None and at.isdecimal() else at
         inputs = _changed_inputs(found, stream, input_, set_)
@@ -122,8 +119,6 @@ def fork(
             return
         driven = Driven(found, terminal)
         finish(driven, driven.drive(lambda observe: found.fork_run(stream.run_id, asked, observe=observe)))
-    finally:
-        found.close()
 
 
 def _changed_inputs(app: App, stream: Stream, file: Path | None, settings: list[str] | None) -> dict[str, Any] | None:

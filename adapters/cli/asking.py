@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import typer
@@ -36,12 +37,9 @@ def resume(
     """Go on with runs that are suspended, or whose process is gone."""
     from .driven import history_of  # noqa: PLC0415
 
-    found = app_of(context, app, database_url)
-    try:
+    with closing(app_of(context, app, database_url)) as found:
         streams = streams_of(history_of(found), runs)
         each(streams, lambda stream: _resume_one(found, terminal_of(json=json, plain=plain), stream, reason))
-    finally:
-        found.close()
 
 
 def revert(
@@ -59,8 +57,7 @@ def revert(
     from .driven import history_of  # noqa: PLC0415
 
     terminal = terminal_of(json=json, plain=plain)
-    found = app_of(context, app, database_url)
-    try:
+    with closing(app_of(context, app, database_url)) as found:
         streams = streams_of(history_of(found), runs)
         if dry_run:
             each(streams, lambda s: show_preview(terminal, "revert", s, found.preview_revert(s.run_id)))
@@ -68,8 +65,6 @@ def revert(
         why = reason_for("revert", reason)
         confirm("revert", streams, lambda s: len(found.preview_revert(s.run_id).reverts), yes=yes)
         each(streams, lambda stream: _revert_one(found, terminal, stream, why))
-    finally:
-        found.close()
 
 
 def _resume_one(app: App, terminal: Terminal, stream: Stream, reason: str | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
@@ -43,8 +44,7 @@ def list_definitions(
     from .driven import history_of  # noqa: PLC0415
 
     terminal = terminal_of(json=json, plain=plain)
-    found = app_of(context, app, database_url)
-    try:
+    with closing(app_of(context, app, database_url)) as found:
         live = Counter(stream.factory for stream in live_runs(history_of(found).store, found.name))
         rows = [_definition(found, name, live) for name in sorted({*found.flows, *found.tasks, *live})]
         if terminal.json:
@@ -52,8 +52,6 @@ def list_definitions(
             return
         heads = ("NAME", "KIND", "INPUTS", "LIVE")
         terminal.table(heads, [_row(row) for row in rows], elastic=("INPUTS",))
-    finally:
-        found.close()
 
 
 def _definition(app: App, name: str, live: Counter[str]) -> dict[str, Any]:
@@ -88,8 +86,7 @@ def check_definitions(
     from .exits import Exit  # noqa: PLC0415
 
     terminal = terminal_of(json=json, plain=plain)
-    found = app_of(context, app, database_url)
-    try:
+    with closing(app_of(context, app, database_url)) as found:
         short = history_of(found).short
         findings: list[Finding] = []
         for finding in check_live(found.runtime, found):
@@ -98,8 +95,6 @@ def check_definitions(
                 _show(terminal, finding, short(finding.stream.run_id))
         if terminal.json:
             terminal.document("definitions check", {"app": found.name, "items": [_fields(f) for f in findings]})
-    finally:
-        found.close()
     refused = sum(finding.verdict == "refused" for finding in findings)
     say(f"{count(len(findings), 'run')} not ended; {refused or 'none'} could not go on under this code")
     if refused:

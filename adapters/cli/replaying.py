@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,16 +50,13 @@ def replay(
     if (run is None) != every or (since is not None and not every):
         raise InputError("which runs?", field="RUN", expected="a run, or --all (with --since)")
     since_us = 0 if since is None else _since_us(since)
-    found = app_of(context, app, database_url)
-    try:
+    with closing(app_of(context, app, database_url)) as found:
         history = history_of(found)
         if run is not None:
             done: Iterable[Replayed] = [replay_run(found.runtime, found, history.find(run))]
         else:
             done = replay_all(found.runtime, found, since_us=since_us)
         _report(terminal_of(json=json, plain=plain), found, done)
-    finally:
-        found.close()
 
 
 def _since_us(text: str) -> int:

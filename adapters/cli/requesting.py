@@ -6,6 +6,7 @@ this process takes the run up, and for that it needs the app.
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -189,11 +190,8 @@ def _show_cancel(
     context: typer.Context, app: str | None, database_url: str | None, terminal: Terminal, streams: list[Stream],
     *, keep: bool,
 ) -> None:  # fmt: skip
-    found = app_of(context, app, database_url)
-    try:
+    with closing(app_of(context, app, database_url)) as found:
         each(streams, lambda s: show_preview(terminal, "cancel", s, found.preview_cancel(s.run_id, keep=keep)))
-    finally:
-        found.close()
 
 
 def _done_so_far(history: History) -> Callable[[Stream], int]:
