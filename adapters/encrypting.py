@@ -23,7 +23,12 @@ _NONCE: Final = 12
 _FINGERPRINT: Final = 16
 
 
-def _aead() -> ModuleType:
+def aead() -> ModuleType:
+    """The library's module of ciphers that also authenticate.
+
+    Raises:
+        NotSupported: it is not installed.
+    """
     try:
         from cryptography.hazmat.primitives.ciphers import aead  # noqa: PLC0415
     except ImportError as error:
@@ -42,7 +47,7 @@ class RunCipher:
     """See `core.vault.Cipher`. ``process_key`` names and keys the fingerprints, so that they compare across runs."""
 
     def __init__(self, run_id: str, key: bytes, process_key: Key) -> None:
-        self._siv: Any = _aead().AESSIV(_derived(key, "flowledger values"))
+        self._siv: Any = aead().AESSIV(_derived(key, "flowledger values"))
         self._bound_to = [run_id.encode()]
         self._run_id = run_id
         self._fingerprint_key = _derived(process_key.content, "flowledger fingerprints")
@@ -78,7 +83,7 @@ def new_run_key(run_id: str, process_key: Key, *, now_us: int) -> RunKeyRow:
 def wrap(run_id: str, key: bytes, process_key: Key, *, created_us: int) -> RunKeyRow:
     """A run's key, encrypted for its row."""
     nonce = secrets.token_bytes(_NONCE)
-    wrapped = nonce + _aead().AESGCM(process_key.content).encrypt(nonce, key, run_id.encode())
+    wrapped = nonce + aead().AESGCM(process_key.content).encrypt(nonce, key, run_id.encode())
     return RunKeyRow(run_id, process_key.name, wrapped, created_us)
 
 
@@ -93,7 +98,7 @@ def unwrap(row: RunKeyRow, process_keys: dict[str, Key]) -> bytes:
         raise KeyMissing(f"run {row.run_id}: its key was encrypted by {row.wrapped_by!r}, which CODEC_KEYS lacks")
     nonce, wrapped = row.wrapped[:_NONCE], row.wrapped[_NONCE:]
     try:
-        key: bytes = _aead().AESGCM(process_key.content).decrypt(nonce, wrapped, row.run_id.encode())
+        key: bytes = aead().AESGCM(process_key.content).decrypt(nonce, wrapped, row.run_id.encode())
     except NotSupported:
         raise
     except Exception as error:

@@ -1,7 +1,8 @@
 """Keys as they stand in settings: one per line (or comma), ``NAME=KIND:BASE64``.
 
-``ed25519`` is the private half of a signing key, ``ed25519-public`` its public half, ``aes`` a key that encrypts. A
-name tells keys apart when one follows another; the first of a kind is the one that is used, all others only to read.
+``ed25519`` is the private half of a key that signs seals, ``ed25519-public`` its public half, ``hmac`` a key with which
+engines and workers sign what they send each other, ``aes`` a key that encrypts. A name tells keys apart when one
+follows another; the first of a kind is the one that is used, all others only to read.
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ from typing import Final, Literal, NamedTuple
 
 from flowledger.events.errors import InputError
 
-KeyKind = Literal["ed25519", "ed25519-public", "aes"]
+KeyKind = Literal["ed25519", "ed25519-public", "hmac", "aes"]
+#: The kinds that somebody can make; a public half comes with its private one.
+NewKind = Literal["ed25519", "hmac", "aes"]
 
 _ENTRY: Final = re.compile(
-    r"([A-Za-z0-9][A-Za-z0-9._-]{0,39})=(ed25519|ed25519-public|aes):([A-Za-z0-9+/_=-]+)", re.ASCII
+    r"([A-Za-z0-9][A-Za-z0-9._-]{0,39})=(ed25519|ed25519-public|hmac|aes):([A-Za-z0-9+/_=-]+)", re.ASCII
 )
-_KINDS: Final[dict[str, KeyKind]] = {"ed25519": "ed25519", "ed25519-public": "ed25519-public", "aes": "aes"}
+_KINDS: Final[dict[str, KeyKind]] = {
+    "ed25519": "ed25519", "ed25519-public": "ed25519-public", "hmac": "hmac", "aes": "aes",
+}  # fmt: skip
 BYTES: Final = 32
-_FORM: Final = "NAME=KIND:BASE64 with 32 bytes, KIND one of ed25519, ed25519-public, aes; one per line"
+_FORM: Final = "NAME=KIND:BASE64 with 32 bytes, KIND one of ed25519, ed25519-public, hmac, aes; one per line"
 
 
 class Key(NamedTuple):
@@ -78,7 +83,7 @@ def _content(text: str) -> bytes | None:
     return content if len(content) == BYTES else None
 
 
-def new_key(name: str, kind: Literal["ed25519", "aes"]) -> Key:
+def new_key(name: str, kind: NewKind) -> Key:
     """A key that nobody else has.
 
     Raises:

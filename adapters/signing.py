@@ -77,4 +77,4 @@ def trusted_keys(signing_keys: str | None, trusted: str | None) -> frozenset[byt
     """The public keys whose seals are believed: those named, and the public halves of one's own signing keys."""
     keys = read_keys(signing_keys or "", setting="FLOWLEDGER_SIGNING_KEYS")
     keys += read_keys(trusted or "", setting="FLOWLEDGER_TRUSTED_KEYS")
-    return frozenset(public_half(key).content for key in keys if key.kind != "aes")
+    return frozenset(public_half(key).content for key in keys if key.kind in ("ed25519", "ed25519-public"))

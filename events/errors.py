@@ -8,9 +8,11 @@
     ├ InputError           FL2xx  a value handed in is wrong (also a ValueError)
     ├ RunUnsuccessful      FL3xx  the run ended, but not well: RunReverted · RunFailed · RunCancelled · RunSuspended
     ├ Refused              FL4xx  RunNotFound · IllegalRequest · NotLive · PlanDiffers · KeyConflict · RunOwned
+    │   DeadLetterNotFound
     ├ PayloadError         FL5xx  UnserialisableResult · PayloadTooLarge · PayloadErased · KeyMissing · SecretInClear
     ├ StoreError           FL6xx  StoreUnavailable · VersionConflict · Fenced · KeyTaken · SchemaTooNew · SchemaTooOld
     │   ClusterChanged · InboxNotEmpty · ViewsMissing
+    ├ BrokerUnavailable    FL6xx  the broker cannot be reached (beside StoreError: FL610)
     ├ IntegrityError       FL7xx  Tampered · Nondeterminism · SealBroken
     └ InternalError        FL9xx  a bug of ours
 
@@ -21,8 +23,11 @@ A message says what is wrong and where; ``hint`` says what to do next; ``code`` 
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from .raised import Hold as Hold  # noqa: PLC0414 - here is where they are imported from
+from .raised import NotReady as NotReady  # noqa: PLC0414
+from .raised import Permanent as Permanent  # noqa: PLC0414
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -289,6 +294,13 @@ class RunOwned(Refused):
     code = "FL407"
 
 
+class DeadLetterNotFound(Refused, LookupError):
+    """No message that was put aside has this id."""
+
+    code = "FL408"
+    default_hint = "`flowledger dlq ls` lists those there are"
+
+
 # -- FL5xx: payloads ----------------------------------------------------------------------------
 
 
@@ -409,6 +421,13 @@ class ViewsMissing(StoreError):
     default_hint = "`flowledger projector --once` makes them; `flowledger projections status` says how far they are"
 
 
+class BrokerUnavailable(FlowledgerError, ConnectionError):
+    """The broker cannot be reached, or did not take or give what it was asked for."""
+
+    code = "FL610"
+    default_hint = "see that it runs, and that FLOWLEDGER_BROKER_URL names it; what was asked for is in the log"
+
+
 # -- FL7xx: integrity ---------------------------------------------------------------------------
 
 
@@ -471,26 +490,3 @@ class InternalError(FlowledgerError):
 
     code = "FL900"
     default_hint = "please report it with this message and the output of `flowledger events RUN --json`"
-
-
-# -- raised by user code ------------------------------------------------------------------------
-
-
-def _seconds(duration: float | timedelta) -> float:
-    return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
-
-
-class NotReady(Exception):
-    """Raised by a task that polls: call me again in ``retry_after`` seconds (rule F2)."""
-
-    def __init__(self, message: str = "", *, retry_after: float | timedelta = 5) -> None:
-        super().__init__(message)
-        self.retry_after_s = _seconds(retry_after)
-
-
-class Permanent(Exception):
-    """Raised by a task: no further attempts, ask the retry at once."""
-
-
-class Hold(Exception):
-    """Raised by a task: a person must look. The run is suspended until `resolve` says what became of it (rule G3)."""

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from .events.envelope import Envelope
     from .events.errors import (
         AmbiguousSymbol,
+        BrokerUnavailable,
         ClusterChanged,
         CyclicFlow,
+        DeadLetterNotFound,
         DefinitionError,
         DuplicateName,
         FactoryNotPure,
@@ -127,9 +129,11 @@ __all__ = [
     "AsyncFunctionTask",
     "Atom",
     "Backoff",
+    "BrokerUnavailable",
     "ClusterChanged",
     "Command",
     "CyclicFlow",
+    "DeadLetterNotFound",
     "Deadline",
     "DefinitionError",
     "DuplicateName",

@@ -7,7 +7,7 @@ import os
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.postgres", "flowledger.testing.plugin"]
+pytest_plugins = ["tests.postgres", "tests.brokers", "flowledger.testing.plugin"]
 
 # A loaded machine is slow, not wrong. In CI the examples are the same every time: a change is judged by itself.
 settings.register_profile("here", deadline=None)

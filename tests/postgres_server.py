@@ -23,9 +23,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol
 
 GIVEN_URL = os.environ.get("FLOWLEDGER_TEST_DATABASE_URL")
 GIVEN_BINARIES = os.environ.get("FLOWLEDGER_TEST_POSTGRES_BIN")
@@ -84,7 +85,7 @@ class Cluster:
         self.folder = folder
         self.user = _unprivileged()
         self.binaries = _reachable(found, folder) if self.user else found
-        self.port = _free_port()
+        self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self._settings = settings
         for place in (folder, *([wal] if wal else [])):
@@ -125,7 +126,7 @@ class Cluster:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, user=self.user, cwd=self.folder, stdout=log, stderr=log,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - it calls nothing that could wait
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - it calls nothing that could wait
             )  # fmt: skip
         self.wait_until_ready()
 
@@ -195,7 +196,7 @@ def pooler(server: str, *, server_connections: int = 3) -> Iterator[int]:
     """
     program = pgbouncer()
     assert program is not None
-    folder, port, user = Path(tempfile.mkdtemp(prefix="flowledger-pooler-")), _free_port(), _unprivileged()
+    folder, port, user = Path(tempfile.mkdtemp(prefix="flowledger-pooler-")), free_port(), _unprivileged()
     settings = (
         "[databases]", f"* = {server}", "[pgbouncer]", "pool_mode=transaction",
         "listen_addr=127.0.0.1", f"listen_port={port}", "unix_socket_dir=", "auth_type=any", "max_client_conn=200",
@@ -208,10 +209,10 @@ def pooler(server: str, *, server_connections: int = 3) -> Iterator[int]:
     with log.open("wb") as out:
         process = subprocess.Popen(
             [program, str(configuration)], user=user, cwd=folder, stdout=out, stderr=out,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509
+            preexec_fn=die_with_parent,  # noqa: PLW1509
         )  # fmt: skip
     try:
-        _wait(lambda: "process up" in log.read_text() or process.poll() is not None, "pgbouncer does not start")
+        wait_until(lambda: "process up" in log.read_text() or process.poll() is not None, "pgbouncer does not start")
         assert process.poll() is None, log.read_text()
         yield port
     finally:
@@ -220,13 +221,15 @@ def pooler(server: str, *, server_connections: int = 3) -> Iterator[int]:
         shutil.rmtree(folder)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Have the system end this process with the one that started it."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGQUIT)  # PR_SET_PDEATHSIG; only Linux has it
 
@@ -245,13 +248,18 @@ class Shared:
         session: its name.
         watched_pid: when this process is gone, so is the session.
         lock: a file that all processes of the session share.
+        kind: what kind of server, for the name of its folder.
+        program: the file of this kind that is run with ``serve FOLDER PID``.
     """
 
-    def __init__(self, session: str, watched_pid: int, lock: Path) -> None:
-        self._folder = Path(tempfile.gettempdir()) / f"flowledger-pg-session-{session}"
+    def __init__(
+        self, session: str, watched_pid: int, lock: Path, *, kind: str = "pg", program: str = __file__
+    ) -> None:
+        self._program = program
+        self.folder = Path(tempfile.gettempdir()) / f"flowledger-{kind}-session-{session}"
         self._lock = lock
         self._watched_pid = watched_pid
-        self._me = self._folder / "users" / str(os.getpid())
+        self._me = self.folder / "users" / str(os.getpid())
 
     def enter(self) -> int:
         """The port of the server."""
@@ -269,25 +277,25 @@ class Shared:
                 return
             with suppress(ProcessLookupError):
                 os.kill(json.loads(self._ready.read_text())["pid"], signal.SIGTERM)
-            _wait(lambda: not self._folder.exists(), "the server does not end")
+            wait_until(lambda: not self.folder.exists(), "the server does not end")
             for beside in _started:
                 beside.wait()
 
     def _start(self) -> None:
         self._me.parent.mkdir(parents=True)
-        log = self._folder / "serve.log"
+        log = self.folder / "serve.log"
         with log.open("wb") as out:
             beside = subprocess.Popen(
-                [sys.executable, __file__, "serve", str(self._folder), str(self._watched_pid)],
+                [sys.executable, self._program, "serve", str(self.folder), str(self._watched_pid)],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip
         _started.append(beside)
-        _wait(lambda: self._ready.exists() or beside.poll() is not None, "the server does not start")
+        wait_until(lambda: self._ready.exists() or beside.poll() is not None, "the server does not start")
         assert self._ready.exists(), log.read_text()
 
     @property
     def _ready(self) -> Path:
-        return self._folder / "ready.json"
+        return self.folder / "ready.json"
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -296,19 +304,26 @@ class Shared:
             yield
 
 
-def _wait(until: Callable[[], bool], otherwise: str) -> None:
-    deadline = time.monotonic() + START_S
+def wait_until(until: Callable[[], bool], otherwise: str, *, within_s: float = START_S) -> None:
+    """Wait for something that happens elsewhere."""
+    deadline = time.monotonic() + within_s
     while not until():
         assert time.monotonic() < deadline, otherwise
         time.sleep(0.02)
 
 
-def serve(folder: Path, watched_pid: int) -> None:
+class Running(Protocol):
+    """A server, as far as others need to know it."""
+
+    port: int
+
+
+def serve(folder: Path, watched_pid: int, server: Callable[[Path], AbstractContextManager[Running]]) -> None:
     """Run a server until SIGTERM, or until the test session is gone; then leave nothing of it."""
     ended: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
     try:
-        with cluster(folder=folder) as running:
+        with server(folder) as running:
             unready = folder / "ready.tmp"
             unready.write_text(json.dumps({"port": running.port, "pid": os.getpid()}))
             unready.rename(folder / "ready.json")
@@ -327,4 +342,4 @@ def _lives(pid: int) -> bool:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[2]), int(sys.argv[3]))
+    serve(Path(sys.argv[2]), int(sys.argv[3]), lambda folder: cluster(folder=folder))

@@ -91,7 +91,10 @@ def _fields(digest: str, statement: bytes) -> dict[str, object]:
 
 @keys.command("new")
 def new_key(
-    kind: Annotated[Literal["ed25519", "aes"], typer.Option("--kind", help="To sign, or to encrypt.")],
+    kind: Annotated[
+        Literal["ed25519", "hmac", "aes"],
+        typer.Option("--kind", help="To sign seals, to sign what engines and workers send each other, or to encrypt."),
+    ],
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="What it is called in seals and in the log.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to; readable by you alone.")],
 ) -> None:
@@ -101,7 +104,7 @@ def new_key(
     key = making.new_key(name, kind)
     shown = _public(key) if kind == "ed25519" else None
     _write_new(out, f"{key.line}\n".encode(), mode=0o600)
-    setting = "FLOWLEDGER_SIGNING_KEYS_FILE" if kind == "ed25519" else "FLOWLEDGER_CODEC_KEYS_FILE"
+    setting = "FLOWLEDGER_CODEC_KEYS_FILE" if kind == "aes" else "FLOWLEDGER_SIGNING_KEYS_FILE"
     say(f"written: {out}; name it in {setting}")
     if shown is not None:
         typer.echo(shown.line)

@@ -13,7 +13,8 @@ EXPECTED = {
     "FL6": Exit.UNREACHABLE, "FL7": Exit.NOT_VERIFIED, "FL9": Exit.UNSUCCESSFUL, "FL0": Exit.UNSUCCESSFUL,
 }  # fmt: skip
 OTHERWISE = {
-    errors.RunNotFound: Exit.NOT_FOUND, errors.RunSuspended: Exit.INTERRUPTED, errors.Fenced: Exit.REFUSED,
+    errors.RunNotFound: Exit.NOT_FOUND, errors.DeadLetterNotFound: Exit.NOT_FOUND,
+    errors.RunSuspended: Exit.INTERRUPTED, errors.Fenced: Exit.REFUSED,
     errors.VersionConflict: Exit.REFUSED, errors.KeyTaken: Exit.REFUSED, errors.Nondeterminism: Exit.NONDETERMINISM,
 }  # fmt: skip
 

@@ -84,6 +84,8 @@ def test_the_text_of_an_error_has_code_message_and_hint() -> None:
         (errors.InputError, ValueError),
         (errors.RunNotFound, LookupError),
         (errors.StoreUnavailable, ConnectionError),
+        (errors.BrokerUnavailable, ConnectionError),
+        (errors.DeadLetterNotFound, LookupError),
     ],
 )
 def test_what_python_has_a_word_for_is_also_that(cls: type[FlowledgerError], builtin: type[Exception]) -> None:

@@ -1,0 +1,194 @@
+"""A real RabbitMQ and a real Redis for tests, where nobody has named one.
+
+`FLOWLEDGER_TEST_BROKER_URL` names a RabbitMQ that may be used. Else one is started from the distribution's programs, on
+ports and with a node name, a folder and an epmd of its own, so that it meets no other. It is one for a whole test
+session, also with xdist, and a process beside it ends it when the session is over, however it ended.
+
+    python tests/broker_servers.py serve FOLDER PID     what that process does
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.postgres_server import die_with_parent, free_port, serve, wait_until
+
+GIVEN_URL = os.environ.get("FLOWLEDGER_TEST_BROKER_URL")
+RABBITMQ_MISSING = (
+    "no RabbitMQ: install rabbitmq-server (as root `make test` does it), or set FLOWLEDGER_TEST_BROKER_URL"
+)
+START_S = 90.0
+_PLACES = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+
+
+def rabbitmq() -> Path | None:
+    """The program, if it is installed: its own script, which any user may start."""
+    scripts = sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server"))
+    if scripts:
+        return scripts[-1]
+    found = shutil.which("rabbitmq-server", path=_PLACES)
+    return Path(found) if found else None
+
+
+def redis() -> str | None:
+    """The program, if it is installed."""
+    return shutil.which("redis-server", path=_PLACES)
+
+
+class RabbitMQ:
+    """A node in ``folder``, which keeps its queues when it is killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._epmd_port = free_port()
+        self._node = f"fl{self.port}@localhost"
+        self._distribution_port = free_port()
+        self._epmd: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
+        (folder / "rabbitmq.conf").write_text(
+            f"listeners.tcp.1 = 127.0.0.1:{self.port}\nloopback_users = none\nlog.console = false\n"
+            "disk_free_limit.absolute = 50MB\nvm_memory_high_watermark.absolute = 1GB\n"
+        )
+        (folder / "plugins").write_text("[].\n")
+        (folder / "environment.json").write_text(json.dumps(self._environment))
+
+    @property
+    def url(self) -> str:
+        """How the broker is told where this is."""
+        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))}
+        return kept | {
+            "HOME": str(self.folder), "ERL_EPMD_PORT": str(self._epmd_port), "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": self._node, "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self._distribution_port), "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "log"), "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq"),
+            "RABBITMQ_CONF_ENV_FILE": str(self.folder / "none"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
+            "RABBITMQ_PID_FILE": str(self.folder / "pid"),
+            # The script becomes the Erlang machine instead of watching over it: its pid is ours to kill.
+            "RABBITMQ_ALLOW_INPUT": "1",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-noshell -noinput +S 2:2 +sbwt none "
+            "-kernel inet_dist_use_interface {127,0,0,1}",
+        }  # fmt: skip
+
+    def start(self) -> None:
+        """Start the node and wait until it answers."""
+        program = rabbitmq()
+        assert program is not None
+        with (self.folder / "out").open("ab") as out:
+            if self._epmd is None:
+                self._epmd = subprocess.Popen(
+                    ["epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1"],
+                    stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=die_with_parent,  # noqa: PLW1509
+                )  # fmt: skip
+                wait_until(lambda: answers(self._epmd_port), "epmd does not answer")
+            self.process = subprocess.Popen(
+                [str(program)], env=self._environment, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=out,
+                stderr=out, preexec_fn=die_with_parent,  # noqa: PLW1509 - it calls nothing that could wait
+            )  # fmt: skip
+        process = self.process
+        wait_until(lambda: self.is_ready() or process.poll() is not None, self.said(), within_s=START_S)
+        assert process.poll() is None, self.said()
+
+    def is_ready(self) -> bool:
+        """Whether the node takes connections and has recovered its queues."""
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+            connection.sendall(b"AMQP\x00\x00\x09\x01")
+            return connection.recv(1) == b"\x01"  # connection.start: it would not say that before it is there
+        return False
+
+    def said(self) -> str:
+        """What the node has written."""
+        logs = [self.folder / "out", *(self.folder / "log").glob("*.log")]
+        return "\n".join(log.read_text(errors="replace")[-4000:] for log in logs if log.exists())
+
+    def stop(self, how: signal.Signals = signal.SIGKILL) -> None:
+        """End the node; by default without a chance to say anything."""
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                self.process.send_signal(how)
+            self.process.wait(START_S)
+            self.process = None
+
+    def close(self) -> None:
+        """End all of it."""
+        self.stop()
+        if self._epmd is not None:
+            self._epmd.kill()
+            self._epmd.wait(START_S)
+
+
+def make_places(folder: Path, names: Sequence[str]) -> None:
+    """Make virtual hosts at the node in ``folder``, whoever has started it: what is in one is seen in no other."""
+    program = rabbitmq()
+    assert program is not None
+    listed = ",".join(f'<<"{name}">>' for name in names)
+    made = (
+        '[begin ok = rabbit_vhost:add(V, <<"tests">>), ok = rabbit_auth_backend_internal:set_permissions('
+        f'<<"guest">>, V, <<".*">>, <<".*">>, <<".*">>, <<"tests">>) end || V <- [{listed}]].'
+    )
+    environment = json.loads((folder / "environment.json").read_text())
+    ran = subprocess.run(
+        [str(program.with_name("rabbitmqctl")), "eval", made], env=environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, f"rabbitmqctl: {ran.stdout}{ran.stderr}"
+
+
+@contextmanager
+def rabbitmq_node(folder: Path | None = None) -> Iterator[RabbitMQ]:
+    """A node of one's own, running; nothing is left of it."""
+    made = folder or Path(tempfile.mkdtemp(prefix="flowledger-mq-"))
+    node = RabbitMQ(made)
+    try:
+        node.start()
+        yield node
+    finally:
+        node.close()
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@contextmanager
+def redis_server() -> Iterator[int]:
+    """The port of a Redis of one's own, which keeps nothing on disk."""
+    program = redis()
+    assert program is not None
+    port = free_port()
+    process = subprocess.Popen(
+        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, preexec_fn=die_with_parent,  # noqa: PLW1509
+    )  # fmt: skip
+    try:
+        wait_until(lambda: answers(port), "redis does not answer")
+        yield port
+    finally:
+        process.kill()
+        process.wait(START_S)
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens there."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[2]), int(sys.argv[3]), rabbitmq_node)
