@@ -165,22 +165,45 @@ def rabbitmq_node(folder: Path | None = None) -> Iterator[RabbitMQ]:
         shutil.rmtree(made, ignore_errors=True)
 
 
+class Redis:
+    """A Redis of one's own, which keeps nothing when it is killed."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """How the broker is told where this is."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        program = redis()
+        assert program is not None
+        self.process = subprocess.Popen(
+            [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, preexec_fn=die_with_parent,  # noqa: PLW1509
+        )  # fmt: skip
+        wait_until(lambda: answers(self.port), "redis does not answer")
+
+    def stop(self) -> None:
+        """Kill it."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(START_S)
+            self.process = None
+
+
 @contextmanager
-def redis_server() -> Iterator[int]:
-    """The port of a Redis of one's own, which keeps nothing on disk."""
-    program = redis()
-    assert program is not None
-    port = free_port()
-    process = subprocess.Popen(
-        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, preexec_fn=die_with_parent,  # noqa: PLW1509
-    )  # fmt: skip
+def redis_server() -> Iterator[Redis]:
+    """A Redis, running; nothing is left of it."""
+    server = Redis()
     try:
-        wait_until(lambda: answers(port), "redis does not answer")
-        yield port
+        server.start()
+        yield server
     finally:
-        process.kill()
-        process.wait(START_S)
+        server.stop()
 
 
 def answers(port: int) -> bool:

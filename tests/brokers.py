@@ -48,8 +48,7 @@ def new_rabbitmq_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.Te
     if GIVEN_URL:
         yield lambda: str(GIVEN_URL)
         return
-    if rabbitmq() is None:
-        pytest.skip(RABBITMQ_MISSING)
+    need_rabbitmq()
     worker = getattr(request.config, "workerinput", None)
     folder = tmp_path_factory.getbasetemp()
     if worker:
@@ -70,13 +69,24 @@ def rabbitmq_url(new_rabbitmq_url: NewUrl) -> str:
     return new_rabbitmq_url()
 
 
+def need_redis() -> None:
+    """Skip where there is none."""
+    if redis() is None or find_spec("redis") is None:
+        pytest.skip("no Redis: install redis-server (as root `make test` does it), and the dev extra")
+
+
+def need_rabbitmq() -> None:
+    """Skip where none can be started."""
+    if rabbitmq() is None:
+        pytest.skip(RABBITMQ_MISSING)
+
+
 @pytest.fixture
 def redis_url() -> Iterator[str]:
     """A Redis without a key."""
-    if redis() is None or find_spec("redis") is None:
-        pytest.skip("no Redis: install redis-server, and the dev extra")
-    with redis_server() as port:
-        yield f"redis://127.0.0.1:{port}/0"
+    need_redis()
+    with redis_server() as server:
+        yield server.url
 
 
 @pytest.fixture

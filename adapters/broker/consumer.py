@@ -28,6 +28,9 @@ from .wrapping import REQUEST, Wrapping, is_wrapped
 #: How long a wait may be in one piece: acknowledgements of other threads and heartbeats must not wait longer.
 _SLICE_S: Final = 0.5
 _BUSY_SLICE_S: Final = 0.05
+#: How often one kind of message that was put aside is logged, in seconds.
+_COMPLAIN_S: Final = 60.0
+_MOST_KINDS: Final = 1_000
 
 _log = logging.getLogger("flowledger.broker")
 
@@ -95,6 +98,7 @@ class Consumer:
         self._ready: deque[Delivery] = deque()
         self._settled: deque[_Settled] = deque()
         self._open_tags: set[Any] = set()
+        self._complaints: dict[tuple[str, str], tuple[float, int]] = {}
         self._back_off = BackOff()
         self._next_try_s = 0.0
         self._lived_s = 0.0
@@ -153,7 +157,7 @@ class Consumer:
             if time.monotonic() < self._next_try_s:
                 return False
         self._open_tags.clear()
-        self._link = Link(self._location, limit_s=self._timeout_s)
+        self._link = Link(self._location, limit_s=self._timeout_s, keep_bytes=self._max_bytes + 1)
         self._link.consume(self._places, self._take, prefetch=self._prefetch)
         self._lived_s = time.monotonic()
         _log.info("requests come from the broker at %s", self._location)
@@ -208,6 +212,8 @@ class Consumer:
             self._ready.append(Delivery(queue, content, was_secret, message, link, self._note))
 
     def _verified(self, queue: str, message: Incoming) -> tuple[bytes, bool]:
+        if message.is_odd:
+            raise Unreadable("its headers cannot be read")
         expected = Expected(self._keys, self._app, queue, self._now_us(), self._max_bytes)
         content = unpacked(message.body, message.content_type, message.content_encoding, expected)
         if not is_wrapped(content):
@@ -229,8 +235,21 @@ class Consumer:
         self._settled.append(_Settled(message.tag, link, letter))
 
     def _letter(self, queue: str, reason: str, message: Incoming) -> Outgoing:
-        _log.warning("a message of the queue %r was put aside: %s", queue, reason)
-        return dead_letter(self._app, queue, reason, message, now_us=self._now_us())
+        self._complain(queue, reason)
+        return dead_letter(self._app, queue, reason, message, now_us=self._now_us(), keep_bytes=self._max_bytes)
+
+    def _complain(self, queue: str, reason: str) -> None:
+        """Log the first of its kind, and from then on once a minute how many there were: strangers can send many."""
+        last_s, since = self._complaints.get((queue, reason), (-_COMPLAIN_S, 0))
+        now_s = time.monotonic()
+        if now_s - last_s < _COMPLAIN_S:
+            self._complaints[queue, reason] = (last_s, since + 1)
+            return
+        if len(self._complaints) >= _MOST_KINDS:
+            self._complaints.clear()
+        more = f" (and {since} before)" if since else ""
+        _log.warning("a message of the queue %r was put aside: %s%s", queue, reason, more)
+        self._complaints[queue, reason] = (now_s, 0)
 
     def _send_settled(self) -> None:
         """Put aside what is to be, and only then acknowledge.

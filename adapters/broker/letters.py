@@ -5,14 +5,13 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
-from ulid import ULID
+from flowledger.adapters.ids import new_ulid
 
 from .links import Incoming, Outgoing
 from .naming import dead_queue_name
 
-#: Bytes kept of a message; of a longer one the beginning, its length and its digest.
-KEPT_BYTES: Final = 1_048_576
-_BEGINNING_BYTES: Final = 65_536
+#: Bytes that are kept of a message too long to be one.
+BEGINNING_BYTES: Final = 65_536
 _TEXT: Final = 500
 
 
@@ -25,7 +24,6 @@ class DeadLetter(NamedTuple):
     time_us: int
     content_type: str
     length_bytes: int
-    digest: str
     body: bytes
 
     @property
@@ -34,30 +32,28 @@ class DeadLetter(NamedTuple):
         return len(self.body) == self.length_bytes
 
 
-def dead_letter(app: str, queue: str, reason: str, message: Incoming, *, now_us: int) -> Outgoing:
-    """The message on its way to the app's dead letters. Its body goes as bytes that nobody decodes."""
-    length = len(message.body)
+def dead_letter(app: str, queue: str, reason: str, message: Incoming, *, now_us: int, keep_bytes: int) -> Outgoing:
+    """The message on its way to the app's dead letters. Its body goes as bytes that nobody decodes; of one longer than
+    ``keep_bytes`` the beginning."""
     headers = {
-        "id": str(ULID()), "queue": queue, "reason": reason[:_TEXT], "time_us": now_us,
-        "content_type": str(message.content_type or "")[:_TEXT], "length_bytes": length,
-        "digest": sha256(message.body).hexdigest(),
+        "id": new_ulid(), "queue": queue, "reason": reason[:_TEXT], "time_us": now_us,
+        "content_type": str(message.content_type or "")[:_TEXT], "length_bytes": message.length_bytes,
     }  # fmt: skip
-    body = message.body if length <= KEPT_BYTES else message.body[:_BEGINNING_BYTES]
+    body = message.body if message.length_bytes <= keep_bytes else message.body[:BEGINNING_BYTES]
     return Outgoing(dead_queue_name(app), body, "application/octet-stream", headers)
 
 
 def letter_of(message: Incoming) -> DeadLetter:
-    """Of a message out of the queue of dead letters; what somebody else has put there has no id but its digest's."""
+    """Of a message out of the queue of dead letters; one that somebody else has put there is named after its digest."""
     said = message.headers
-    digest = sha256(message.body).hexdigest()
+    length = _number(said, "length_bytes")
     return DeadLetter(
-        id=_text(said, "id") or digest[:26].upper(),
+        id=_text(said, "id") or sha256(message.body).hexdigest()[:26].upper(),
         queue=_text(said, "queue"),
         reason=_text(said, "reason") or "it was not put here by a worker",
         time_us=_number(said, "time_us") or 0,
         content_type=_text(said, "content_type"),
-        length_bytes=len(message.body) if (length := _number(said, "length_bytes")) is None else length,
-        digest=_text(said, "digest") or digest,
+        length_bytes=message.length_bytes if length is None else length,
         body=message.body,
     )
 

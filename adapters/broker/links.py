@@ -17,10 +17,12 @@ from kombu.transport import virtual
 
 from flowledger.events.errors import NotSupported
 
+from .frames import Unread, frame_handler
 from .location import Location
 
 #: How often the two ends of an idle connection hear of each other, in seconds (AMQP).
-HEARTBEAT_S: Final = 10
+HEARTBEAT_S: Final = 5
+_ANY_BYTES: Final = 1 << 31
 #: How often an idle connection in memory is looked at, in seconds.
 _POLL_S: Final = 0.01
 #: Letters kept aside at most, by RabbitMQ; the oldest go.
@@ -45,23 +47,28 @@ class Outgoing:
 
 @dataclass(frozen=True)
 class Incoming:
-    """A message as it came, of which nothing has been read."""
+    """A message as it came, of which nothing has been read. Of a body longer than a link keeps, the beginning.
+
+    ``is_odd``: its headers could not be read.
+    """
 
     tag: Any
     body: bytes
+    length_bytes: int
     content_type: object
     content_encoding: object
     headers: dict[str, Any]
+    is_odd: bool = False
 
 
 class Link:
-    """Open, or an error. ``limit_s`` bounds every wait for the broker.
+    """Open, or an error. ``limit_s`` bounds every wait for the broker; of bodies ``keep_bytes`` are kept.
 
     Raises:
         LinkBroken: the broker cannot be reached, or does not let us in.
     """
 
-    def __init__(self, location: Location, *, limit_s: float) -> None:
+    def __init__(self, location: Location, *, limit_s: float, keep_bytes: int = _ANY_BYTES) -> None:
         self._location = location
         self._limit_s = limit_s
         self._known: set[str] = set()
@@ -70,7 +77,7 @@ class Link:
         self._published = 0
         self._consumes = False
         self.why_blocked = ""
-        self._transport: Any = _transport(location, limit_s, self._blocked)
+        self._transport: Any = _transport(location, limit_s, keep_bytes, self._blocked)
         self._connection: Any = None
         with self._guarded("cannot be reached"):
             self._connection = self._transport.establish_connection()
@@ -280,7 +287,7 @@ class Link:
     def _new_channel(self) -> Any:
         channel = self._transport.create_channel(self._connection)
         if self._location.kind != "amqp":
-            channel.Message = _Unread
+            channel.Message = _Virtual
         return channel
 
     def _blocked(self, why: str) -> None:
@@ -313,7 +320,7 @@ def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
 
 
-class _Unread(virtual.Message):
+class _Virtual(virtual.Message):
     """A message of a transport that has none of its own, without kombu's wish to decompress it."""
 
     def __init__(self, payload: dict[str, Any], channel: Any = None, **more: Any) -> None:
@@ -324,26 +331,28 @@ class _Unread(virtual.Message):
 
 def _incoming(message: Any) -> Incoming:
     """Of AMQP's own message, or of a virtual transport's."""
-    found: dict[str, Any] = message.properties
-    body = message.body
-    if isinstance(message, virtual.Message):
-        content_type, encoding, headers = message.content_type, message.content_encoding, message.headers
-    else:
+    body = message.body.encode() if isinstance(message.body, str) else bytes(message.body or b"")
+    if isinstance(message, Unread):
+        found = message.properties
         content_type, encoding = found.get("content_type"), found.get("content_encoding")
-        headers = found.get("application_headers")
+        headers, length = found.get("application_headers"), message.length_bytes
+    else:
+        content_type, encoding, headers = message.content_type, message.content_encoding, message.headers
+        length = len(body)
     return Incoming(
-        message.delivery_tag, body.encode() if isinstance(body, str) else bytes(body or b""), content_type, encoding,
-        headers if isinstance(headers, dict) else {},
+        message.delivery_tag, body, length, content_type, encoding, headers if isinstance(headers, dict) else {},
+        is_odd=getattr(message, "is_odd", False),
     )  # fmt: skip
 
 
-def _transport(location: Location, limit_s: float, blocked: Callable[[str], None]) -> Any:
+def _transport(location: Location, limit_s: float, keep_bytes: int, blocked: Callable[[str], None]) -> Any:
     options: dict[str, Any] = {}
     match location.kind:
         case "amqp":
             options = {
                 "read_timeout": limit_s, "write_timeout": limit_s, "on_blocked": blocked,
                 "on_unblocked": lambda: blocked(""), "client_properties": {"product": "flowledger"},
+                "frame_handler": frame_handler(keep_bytes),
             }  # fmt: skip
         case "redis":
             options = {
