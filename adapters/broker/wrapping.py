@@ -24,6 +24,7 @@ from flowledger.events.errors import IntegrityError, KeyMissing, NotSupported
 REQUEST: Final = "request"
 
 _NONCE_BYTES: Final = 12
+_UNREADABLE: Final = "something encrypted for a worker cannot be read"
 _HEAD: Final = b'{"$encrypted":"'
 
 
@@ -54,7 +55,7 @@ class Wrapping:
         key = self._keys[0]
         nonce = secrets.token_bytes(_NONCE_BYTES)
         encrypted = nonce + self._cipher(key).encrypt(nonce, content, bound_to.encode())
-        return msgspec.json.encode(_Wrapped(key.name, b64encode(encrypted).decode()))
+        return _written(key.name, encrypted)
 
     def opened(self, content: bytes, *, bound_to: str) -> bytes:
         """What `wrapped` was given.
@@ -67,7 +68,9 @@ class Wrapping:
             found = _WRAPPED.decode(content)
             encrypted = b64decode(found.content, validate=True)
         except (msgspec.MsgspecError, ValueError) as error:
-            raise IntegrityError("something encrypted for a worker cannot be read") from error
+            raise IntegrityError(_UNREADABLE) from error
+        if _written(found.key, encrypted) != content:  # base64 has several ways to write the same
+            raise IntegrityError(_UNREADABLE)
         key = next((key for key in self._keys if key.name == found.key), None)
         if key is None:
             raise KeyMissing(f"it is encrypted by {found.key!r}, which CODEC_KEYS lacks")
@@ -90,6 +93,10 @@ class Wrapping:
             derived = hmac.digest(key.content, b"flowledger messages", "sha256")
             found = self._ciphers[key.name] = aead().AESGCM(derived)
         return found
+
+
+def _written(key: str, encrypted: bytes) -> bytes:
+    return msgspec.json.encode(_Wrapped(key, b64encode(encrypted).decode()))
 
 
 def wrapping_of(codec_keys: str | None) -> Wrapping:
