@@ -57,10 +57,27 @@ $(OTHER)/.set-up: $(STAMP)
 		&& $(OTHER)/bin/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/other.txt \
 		&& touch $@ || echo "$(OTHER) could not be made: what compares two versions of Python is skipped"
 
+# A real RabbitMQ and a real Redis for the tests of the broker: each session starts its own from these programs.
+.PHONY: brokers
+brokers: ## bring the programs of RabbitMQ and Redis (Debian, as root), or say what is left out
+	@missing=""; \
+	ls /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server >/dev/null 2>&1 \
+		|| PATH="$$PATH:/usr/sbin" command -v rabbitmq-server >/dev/null || missing="$$missing rabbitmq-server"; \
+	PATH="$$PATH:/usr/sbin" command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing$$missing"; \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+			apt-get install -y -qq --no-install-recommends $$missing >/dev/null && missing=""; } || true; fi; \
+	if [ -n "$$missing" ]; then \
+		echo "################################################################################"; \
+		echo "## NOT TESTED HERE: the broker, without$$missing"; \
+		echo "## Install that (as root, with apt, this is done by itself)."; \
+		echo "################################################################################"; fi
+
 # -- checking -----------------------------------------------------------------------------------
 
 .PHONY: test
-test: setup other-python lint types ## set up, then all checks and all tests
+test: setup other-python brokers lint types ## set up, then all checks and all tests
 	@$(BIN)/pytest -n $(JOBS)
 
 .PHONY: test-fast

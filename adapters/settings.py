@@ -28,6 +28,8 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "database_url": "sqlite:///flowledger.db",
     "database_schema": None,
     "broker_url": None,
+    "broker_timeout_s": 5.0,
+    "broker_prefetch": 100,
     "codec_keys": None,
     "signing_keys": None,
     "trusted_keys": None,
@@ -66,6 +68,8 @@ class Settings:
     database_url: str
     database_schema: str | None
     broker_url: str | None
+    broker_timeout_s: float
+    broker_prefetch: int
     codec_keys: str | None = field(repr=False)
     signing_keys: str | None = field(repr=False)
     trusted_keys: str | None
@@ -92,6 +96,8 @@ class Settings:
         database_url: str | None = None,
         database_schema: str | None = None,
         broker_url: str | None = None,
+        broker_timeout_s: float | None = None,
+        broker_prefetch: int | None = None,
         codec_keys: str | None = None,
         signing_keys: str | None = None,
         trusted_keys: str | None = None,
@@ -249,11 +255,11 @@ _KINDS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
         (_text, "a text that is not empty"),
     ),
     **dict.fromkeys(
-        ("lease_heartbeat_s", "lease_fence_s", "lease_takeover_s", "store_outage_s"),
+        ("lease_heartbeat_s", "lease_fence_s", "lease_takeover_s", "store_outage_s", "broker_timeout_s"),
         (_seconds, "a number of seconds above 0"),
     ),
     **dict.fromkeys(
-        ("payload_inline_bytes", "payload_max_bytes", "threads", "processes", "max_runs"),
+        ("payload_inline_bytes", "payload_max_bytes", "threads", "processes", "max_runs", "broker_prefetch"),
         (_count, "a whole number above 0"),
     ),
     "encrypt_values": (_switch, "true or false"),

@@ -51,7 +51,7 @@ def redis() -> str | None:
 class RabbitMQ:
     """A node in ``folder``, which keeps its queues when it is killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Sequence[str] = ()) -> None:
         self.folder = folder
         self.port = free_port()
         self._epmd_port = free_port()
@@ -61,7 +61,7 @@ class RabbitMQ:
         self.process: subprocess.Popen[bytes] | None = None
         (folder / "rabbitmq.conf").write_text(
             f"listeners.tcp.1 = 127.0.0.1:{self.port}\nloopback_users = none\nlog.console = false\n"
-            "disk_free_limit.absolute = 50MB\nvm_memory_high_watermark.absolute = 1GB\n"
+            "disk_free_limit.absolute = 50MB\nvm_memory_high_watermark.absolute = 1GB\n" + "\n".join(settings)
         )
         (folder / "plugins").write_text("[].\n")
         (folder / "environment.json").write_text(json.dumps(self._environment))
@@ -137,26 +137,31 @@ class RabbitMQ:
 
 def make_places(folder: Path, names: Sequence[str]) -> None:
     """Make virtual hosts at the node in ``folder``, whoever has started it: what is in one is seen in no other."""
-    program = rabbitmq()
-    assert program is not None
     listed = ",".join(f'<<"{name}">>' for name in names)
     made = (
         '[begin ok = rabbit_vhost:add(V, <<"tests">>), ok = rabbit_auth_backend_internal:set_permissions('
         f'<<"guest">>, V, <<".*">>, <<".*">>, <<".*">>, <<"tests">>) end || V <- [{listed}]].'
     )
-    environment = json.loads((folder / "environment.json").read_text())
+    control(folder, "eval", made)
+
+
+def control(folder: Path, *arguments: str) -> str:
+    """Have rabbitmqctl do something to the node in ``folder``; what it says."""
+    program = rabbitmq()
+    assert program is not None
     ran = subprocess.run(
-        [str(program.with_name("rabbitmqctl")), "eval", made], env=environment, capture_output=True, text=True,
-        check=False,
+        [str(program.with_name("rabbitmqctl")), *arguments],
+        env=json.loads((folder / "environment.json").read_text()), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, f"rabbitmqctl: {ran.stdout}{ran.stderr}"
+    return ran.stdout
 
 
 @contextmanager
-def rabbitmq_node(folder: Path | None = None) -> Iterator[RabbitMQ]:
-    """A node of one's own, running; nothing is left of it."""
+def rabbitmq_node(folder: Path | None = None, settings: Sequence[str] = ()) -> Iterator[RabbitMQ]:
+    """A node of one's own, running; nothing is left of it. ``settings``: more lines of its configuration."""
     made = folder or Path(tempfile.mkdtemp(prefix="flowledger-mq-"))
-    node = RabbitMQ(made)
+    node = RabbitMQ(made, settings)
     try:
         node.start()
         yield node
@@ -166,10 +171,11 @@ def rabbitmq_node(folder: Path | None = None) -> Iterator[RabbitMQ]:
 
 
 class Redis:
-    """A Redis of one's own, which keeps nothing when it is killed."""
+    """A Redis of one's own, which keeps nothing when it is killed. ``options``: more of its command line."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: Sequence[str] = ()) -> None:
         self.port = free_port()
+        self._options = options
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -182,7 +188,10 @@ class Redis:
         program = redis()
         assert program is not None
         self.process = subprocess.Popen(
-            [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+            [
+                program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+                *self._options,
+            ],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, preexec_fn=die_with_parent,  # noqa: PLW1509
         )  # fmt: skip
         wait_until(lambda: answers(self.port), "redis does not answer")
@@ -196,9 +205,9 @@ class Redis:
 
 
 @contextmanager
-def redis_server() -> Iterator[Redis]:
+def redis_server(*options: str) -> Iterator[Redis]:
     """A Redis, running; nothing is left of it."""
-    server = Redis()
+    server = Redis(options)
     try:
         server.start()
         yield server

@@ -79,6 +79,30 @@ class DeadLetters:
             letters.settle(tag)
             return letter
 
+    def replay_all(self, *, expires_s: float = 3600.0) -> tuple[int, int]:
+        """Send again all that can be: how many were, and how many stay."""
+        sent = stayed = 0
+        with self._in_hand() as letters:
+            for tag, letter in letters:
+                try:
+                    again = self._again(letter, expires_s)
+                except IllegalRequest:
+                    stayed += 1
+                    continue
+                letters.link.send([again])
+                letters.settle(tag)
+                sent += 1
+        return sent, stayed
+
+    def drop_all(self) -> int:
+        """Remove all for good; how many there were."""
+        dropped = 0
+        with self._in_hand() as letters:
+            for tag, _ in letters:
+                letters.settle(tag)
+                dropped += 1
+        return dropped
+
     @contextmanager
     def _in_hand(self) -> Generator[_InHand]:
         """The letters, as long as somebody looks; afterwards they are back."""

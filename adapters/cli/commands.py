@@ -13,6 +13,7 @@ from . import (
     completing,
     conducting,
     db,
+    dead_letters,
     definitions,
     demo,
     erasing,
@@ -91,4 +92,5 @@ commands.add_typer(projecting.projections, name="projections")
 commands.command()(conducting.conductor)
 commands.command()(board.conductors)
 commands.add_typer(board.jobs, name="jobs")
+commands.add_typer(dead_letters.dlq, name="dlq")
 commands.add_typer(db.db, name="db")
