@@ -108,7 +108,7 @@ SEEDS ?= 100000
 FIRST ?= 0
 
 .PHONY: simulate
-simulate: setup ## 100,000 seeded worlds in which everything goes wrong (SEEDS=, FIRST=)
+simulate: setup ## 100,000 seeded worlds in which everything goes wrong; goes on where it was (SEEDS=, FIRST=)
 	@$(BIN)/python -m tests.simulation $(FIRST) --count $(SEEDS)
 
 .PHONY: completeness
