@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import Any, TypeVar
 
 from flowledger.core.compiler import compile as compile_part
@@ -149,7 +149,23 @@ class App(Boarding):
         stream = self.stream_of(run_id)
         return Run(self, stream.run_id, stream.key)
 
-    def runs(self, *, limit: int = 50) -> Iterator[Run[Any]]:
-        """This app's runs, newest first."""
+    def runs(self, query: str = "", *, limit: int = 50) -> Iterator[Run[Any]]:
+        """This app's runs, newest first; with a ``query`` (docs/queries.md) those it holds for, as the views have them.
+
+        Raises:
+            InputError: the query cannot be read.
+        """
+        if query:
+            yield from islice(self._found(query), limit)
+            return
         for stream in self.runtime.store.streams(app=self.name, limit=limit):
             yield Run(self, stream.run_id, stream.key)
+
+    def _found(self, query: str) -> Iterator[Run[Any]]:
+        after: str | None = None
+        while True:
+            page = self.history.runs(query, after=after)
+            yield from (Run(self, row.id, row.key) for row in page.items if row.app == self.name)
+            after = page.next
+            if after is None:
+                return

@@ -14,6 +14,7 @@ from .factory import FlowFactory
 from .names import did_you_mean, part_name, symbol_name
 from .parts import Flow, FlowPattern, Link, Part
 from .retry import Retry
+from .signature import check_shape
 from .source import Place, caller, shown
 from .symbols import Symbol
 from .task import Task
@@ -73,6 +74,8 @@ def link(
             f"link(…) at {shown(place)}: depth={depth!r} is none of {', '.join(DEPTHS)}",
             hint=did_you_mean(depth, DEPTHS),
         )
+    if when is not None:
+        check_shape(when, f"link(…) at {shown(place)}: when=", variable_keywords=False)
     _check_parts((before, after), "link", place)
     if before is after:
         raise CyclicFlow(f"link(…) at {shown(place)}: a part cannot wait for itself", hint="name two parts")

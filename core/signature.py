@@ -74,9 +74,9 @@ def check_shape(body: Callable[..., Any], what: str, *, variable_keywords: bool)
     """The parameters of ``body``, if all of them can be filled by name; ``what`` names it for the error.
 
     Raises:
-        DefinitionError: positional-only, ``*args``, or (unless allowed) ``**kwargs``.
+        DefinitionError: positional-only, ``*args``, or (unless allowed) ``**kwargs``; or nobody can say what it takes.
     """
-    parameters = list(inspect.signature(body).parameters.values())
+    parameters = list(_shape(body, what).parameters.values())
     for p in parameters:
         unnamed = p.kind in {p.POSITIONAL_ONLY, p.VAR_POSITIONAL}
         if unnamed or (p.kind is p.VAR_KEYWORD and not variable_keywords):
@@ -86,6 +86,16 @@ def check_shape(body: Callable[..., Any], what: str, *, variable_keywords: bool)
                 hint="use ordinary arguments: values are found by their names",
             )
     return parameters
+
+
+def _shape(body: Callable[..., Any], what: str) -> inspect.Signature:
+    try:
+        return inspect.signature(body)
+    except ValueError as error:  # some built-in ones, such as bool
+        raise DefinitionError(
+            f"{what}: Python does not say which arguments {body!r} takes",
+            hint="write a function of your own that calls it",
+        ) from error
 
 
 def signature(body: Callable[..., Any], name: str, place: Place, locals_: Mapping[str, Any] | None = None) -> Signature:

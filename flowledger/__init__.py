@@ -14,14 +14,18 @@ if TYPE_CHECKING:
     from .adapters.listeners import Duration, DurationListener, LoggingListener
     from .adapters.listening import Progress
     from .adapters.notifying.channels import Command, Email, Webhook
-    from .adapters.run import Run
+    from .adapters.run import Run, RunState
     from .adapters.settings import Settings
-    from .core.backoff import Backoff, constant, exponential
+    from .core.backoff import Backoff, Seconds, constant, exponential
     from .core.context import OtherOutcome, TaskContext
     from .core.factory import FlowFactory
+    from .core.names import Provides
+    from .core.options import Executor
     from .core.parts import Atom, Flow, Link, Part
     from .core.patterns import graph, linear, link, switch, unordered
     from .core.pauses import sleep
+    from .core.plan import OnInterrupt
+    from .core.preview import Preview
     from .core.resource import Resource
     from .core.retry import AlwaysRevert, AlwaysRevertAll, Deadline, Retry, Times, Try, TryEach
     from .core.signals import Signal
@@ -89,6 +93,7 @@ if TYPE_CHECKING:
         VersionConflict,
         ViewsMissing,
     )
+    from .events.facts import Decision, Depth, OnFailure, Resolution
     from .events.failure import Failure
     from .projections.rows import Rows
     from .projections.tables import Table
@@ -101,20 +106,25 @@ _HOMES = {
     "adapters.listeners": ("Duration", "DurationListener", "LoggingListener"),
     "adapters.listening": ("Progress",),
     "adapters.notifying.channels": ("Command", "Email", "Webhook"),
-    "adapters.run": ("Run",),
+    "adapters.run": ("Run", "RunState"),
     "adapters.settings": ("Settings",),
-    "core.backoff": ("Backoff", "constant", "exponential"),
+    "core.backoff": ("Backoff", "Seconds", "constant", "exponential"),
     "core.context": ("OtherOutcome", "TaskContext"),
     "core.factory": ("FlowFactory",),
+    "core.names": ("Provides",),
+    "core.options": ("Executor",),
     "core.parts": ("Atom", "Flow", "Link", "Part"),
     "core.patterns": ("graph", "linear", "link", "switch", "unordered"),
     "core.pauses": ("sleep",),
+    "core.plan": ("OnInterrupt",),
+    "core.preview": ("Preview",),
     "core.resource": ("Resource",),
     "core.retry": ("AlwaysRevert", "AlwaysRevertAll", "Deadline", "Retry", "Times", "Try", "TryEach"),
     "core.signals": ("Signal",),
     "core.symbols": ("Symbol", "symbol"),
     "core.task": ("AsyncFunctionTask", "FunctionTask", "Task"),
     "events.envelope": ("Envelope",),
+    "events.facts": ("Decision", "Depth", "OnFailure", "Resolution"),
     "events.failure": ("Failure",),
     "projections.rows": ("Rows",),
     "projections.tables": ("Table",),
@@ -135,12 +145,15 @@ __all__ = [
     "CyclicFlow",
     "DeadLetterNotFound",
     "Deadline",
+    "Decision",
     "DefinitionError",
+    "Depth",
     "DuplicateName",
     "Duration",
     "DurationListener",
     "Email",
     "Envelope",
+    "Executor",
     "FactoryNotPure",
     "Failure",
     "Fenced",
@@ -168,6 +181,8 @@ __all__ = [
     "NotLive",
     "NotReady",
     "NotSupported",
+    "OnFailure",
+    "OnInterrupt",
     "OtherOutcome",
     "Part",
     "PayloadErased",
@@ -176,10 +191,13 @@ __all__ = [
     "Permanent",
     "PlacedInsideTask",
     "PlanDiffers",
+    "Preview",
     "Progress",
+    "Provides",
     "ProvidesMismatch",
     "Refused",
     "ReservedName",
+    "Resolution",
     "Resource",
     "Retry",
     "Rows",
@@ -189,11 +207,13 @@ __all__ = [
     "RunNotFound",
     "RunOwned",
     "RunReverted",
+    "RunState",
     "RunSuspended",
     "RunUnsuccessful",
     "SchemaTooNew",
     "SchemaTooOld",
     "SealBroken",
+    "Seconds",
     "SecretInClear",
     "Settings",
     "Signal",

@@ -95,8 +95,9 @@ class Binder:
             return
         if node.retry is not None:
             typed(node.retry.value_type, where=f"the value of the retry of {node.path}")
-            node.retry_arguments = self._retry_arguments(node, node.retry)
         self.scopes[node.number] = opened = Scope(self.draft, node, scope, self._inputs_of(node))
+        if node.retry is not None:
+            node.retry_arguments = self._retry_arguments(node, node.retry, opened)
         self._opened.append(opened)
 
     def _inputs_of(self, node: Node) -> tuple[Mapping[str, Input], ...]:
@@ -126,10 +127,14 @@ class Binder:
             found.extend(self._extra(node, atom))
         return tuple(found)
 
-    def _retry_arguments(self, node: Node, retry: Retry[Any]) -> tuple[Binding, ...]:
-        """The arguments of a retry that are symbols: they are found as if the flow itself had asked."""
-        symbols = sorted(retry.symbols().items())
-        return tuple(self.by_hand(node, Parameter(name, Any, None, name), value) for name, value in symbols)
+    def _retry_arguments(self, node: Node, retry: Retry[Any], own: Scope) -> tuple[Binding, ...]:
+        """The arguments of a retry that are symbols: inputs of its flow's factory, else as if the flow had asked."""
+        return tuple(self._retry_argument(node, retry, own, *item) for item in sorted(retry.symbols().items()))
+
+    def _retry_argument(self, node: Node, retry: Retry[Any], own: Scope, name: str, value: Symbol[Any]) -> Binding:
+        parameter = Parameter(name, Any, None, f"`{name}` of the retry {type(retry).__name__}")
+        given = own.input(value.name) if isinstance(value, Named) else None
+        return self.by_hand(node, parameter, value) if given is None else self.from_source(node, parameter, given)
 
     def _extra(self, node: Node, atom: Atom[Any]) -> list[Binding]:
         """What was bound to names that only ``**kwargs`` takes."""

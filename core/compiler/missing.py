@@ -21,19 +21,27 @@ _SHOWN = 12
 
 def missing_symbol(binder: Binder, node: Node, parameter: Parameter, name: str) -> MissingSymbol:
     """Nobody provides ``name`` for the argument."""
-    asks = binder.draft.definition_of(node.number)
-    assert asks is not None
-    renamed = f" (bound to symbol({name!r}))" if name != parameter.name else ""
     seen = _visible(binder, node)
     unseen = _unseen(binder, node, name)
-    line = f"{binder.where(node)}: argument `{parameter.name}`{renamed} of {asks.where} has no provider"
+    line = f"{binder.where(node)}: {_asked(binder, node, parameter, name)} has no provider"
     parts = [line + (f": {unseen}" if unseen else "")]
     parts.extend(f"  {title}: {_list(names)}" for title, names in seen.items())
     everything = [n for names in seen.values() for n in names]
-    hint = (
-        did_you_mean(name, everything) or f"bind({parameter.name}=…), or place a part with provides={name!r} before it"
-    )
+    bind = f"bind({parameter.name}=…), or " if _of_definition(binder, node, parameter) else ""
+    hint = did_you_mean(name, everything) or f"{bind}place a part with provides={name!r} before it"
     return MissingSymbol("\n".join(parts), hint=hint)
+
+
+def _asked(binder: Binder, node: Node, parameter: Parameter, name: str) -> str:
+    """The argument, and whose it is: a task's or factory's, else a predicate's, a switch's or a retry's."""
+    renamed = f" (bound to symbol({name!r}))" if name != parameter.name else ""
+    of = _of_definition(binder, node, parameter)
+    return f"argument `{parameter.name}`{renamed} of {of}" if of else f"{parameter.where}{renamed}"
+
+
+def _of_definition(binder: Binder, node: Node, parameter: Parameter) -> str:
+    asks = binder.draft.definition_of(node.number)
+    return asks.where if asks is not None and parameter.name in asks.signature.by_name else ""
 
 
 def comes_too_late(what: str, flow: Node) -> MissingSymbol:

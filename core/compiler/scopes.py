@@ -82,6 +82,10 @@ class Scope:
         """What ``name`` means in this flow whatever is placed in it: its retry's value, or an input of its factory."""
         if self.retry_name == name and self.node.retry is not None:
             return Round(self.node.number, self.node.retry.value_type)
+        return self.input(name)
+
+    def input(self, name: str) -> Input | None:
+        """An input of the factories that made this flow."""
         for inputs in self.inputs:
             if name in inputs:
                 return inputs[name]

@@ -44,6 +44,17 @@ def run(app: App, amount: int, **tags: str) -> str:
     return app.run(order(amount), tags=tags, check=False).id
 
 
+def test_runs_of_an_app_are_found_by_a_query(app: App) -> None:
+    # Given runs that went through, and one that did not
+    run(app, 1), run(app, 2)
+    bad = run(app, -5)
+    # Then a query finds those it holds for, the newest first, as many as are wanted
+    assert [found.id for found in app.runs("state:reverted")] == [bad]
+    assert [found.result for found in app.runs("state:succeeded", limit=1)] == [2]
+    with pytest.raises(InputError):
+        list(app.runs("nothing:known"))
+
+
 def test_history_knows_at_once_what_has_just_happened(app: App) -> None:
     # When
     good, bad = run(app, 5, team="a"), run(app, -5)

@@ -12,10 +12,10 @@ from typing_extensions import TypedDict
 from flowledger.core.compiler import compile as compile_part
 from flowledger.core.context import TaskContext
 from flowledger.core.parts import Flow, Part
-from flowledger.core.patterns import graph, linear, link, unordered
+from flowledger.core.patterns import graph, linear, link, switch, unordered
 from flowledger.core.plan import FromInput, FromNode, FromOutcome, FromResource, FromRound, Given, Plan
 from flowledger.core.registry import Registry
-from flowledger.core.retry import Times
+from flowledger.core.retry import Times, TryEach
 from flowledger.core.symbols import symbol
 from flowledger.events import errors
 from tests.unit.refusing import refused
@@ -395,6 +395,44 @@ def test_symbol_renames() -> None:
     assert source(plan, "f/take") == "f/other"
     with refused(errors.MissingSymbol, "argument `x` (bound to symbol('yy'))", "did you mean `y`?"):
         plan_of(linear(other, take.bind(symbol("yy"))))
+
+
+def test_a_name_that_a_retry_a_switch_or_a_predicate_asks_for_has_a_provider() -> None:
+    tried: TryEach[int] = TryEach(symbol("zones"), provides="x")
+
+    @app.flow
+    def root() -> Flow[None]:
+        return linear(take, retry=tried)
+
+    @app.flow
+    def inside() -> Flow[None]:
+        return linear(linear(take, retry=tried))
+
+    for flow in (root(), inside()):
+        with refused(errors.MissingSymbol, "`values` of the retry TryEach", "symbol('zones')", "provides='zones'"):
+            compile_part(flow, app)
+    tier: Any = symbol("tier")
+    with refused(errors.MissingSymbol, "switch(…) at", "symbol('tier')", "provides='tier'"):
+        plan_of(linear(switch(tier, {1: noop}), name="g"))
+
+    def enough(n: int, least: int) -> bool:
+        return n >= least
+
+    given, taking = give.bind(), linear(noop, name="g")
+    with refused(errors.MissingSymbol, "argument `least` of", "enough", "provides='least'"):
+        plan_of(graph(given, taking, link(given, taking, when=enough)))
+
+
+def test_e2_a_retry_takes_an_input_of_the_factory_of_its_flow() -> None:
+    @app.flow
+    def over(zones: list[int]) -> Flow[None]:
+        return linear(take, retry=TryEach(symbol("zones"), provides="x"))
+
+    def bound_to(plan: Plan, path: str) -> object:
+        return plan.nodes[plan.by_path[path]].retry_arguments[0]
+
+    assert isinstance(bound_to(compile_part(over([1, 2]), app), "over"), FromInput)
+    assert isinstance(bound_to(plan_of(linear(over([1, 2]))), "f/over"), Given)
 
 
 def test_as_gives_a_result_another_name() -> None:

@@ -24,6 +24,35 @@ def test_all_errors_are_public() -> None:
     assert tree <= set(flowledger.__all__)
 
 
+#: What the reference of the public interface names; here, so that none of it is lost.
+PROMISED = """
+    App AlwaysRevert AlwaysRevertAll AsyncFunctionTask Atom Backoff Deadline Decision Depth Executor Failure Flow
+    FlowFactory FlowledgerError FunctionTask Hold Link NotReady OnFailure OnInterrupt Part Permanent Preview Provides
+    Resource Retry Run RunCancelled RunFailed RunReverted RunState RunSuspended RunUnsuccessful Seconds Settings Signal
+    Symbol Task TaskContext Times Try TryEach constant exponential graph linear link sleep switch symbol unordered
+"""
+METHODS = {
+    "App": "task flow resource include run arun submit asubmit submit_named get runs conductor history",
+    "AsyncFunctionTask": "bind each revert named as_",
+    "FlowFactory": "bind each child",  # no part: it is placed by a call, `bind` or `each`, whose result is one
+    "FunctionTask": "bind each revert named as_",
+    "Resource": "override",
+    "Retry": "value on_failure",
+    "Run": "state result results failures wait resume suspend cancel send rerun revert fork resolve __await__",
+    "Signal": "wait",
+    "Task": "execute revert bind named as_",
+    "TaskContext": "progress cancelled current deadline log outcome other_outcomes idempotency_key run_id path attempt",
+}
+
+
+def test_what_the_reference_names_is_there() -> None:
+    assert set(PROMISED.split()) <= set(flowledger.__all__)
+    for owner, names in METHODS.items():
+        home = getattr(flowledger, owner)
+        known = {*dir(home), *getattr(home, "__dataclass_fields__", ())}
+        assert set(names.split()) <= known, owner
+
+
 HEAVY = ("sqlalchemy", "kombu", "pydantic", "rich", "typer", "psycopg", "msgspec", "asyncio")
 
 

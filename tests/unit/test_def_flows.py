@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import pytest
@@ -238,6 +239,10 @@ def test_links_belong_in_graphs_and_join_two_of_its_own_parts(app: Sample) -> No
         loose(a, b, when=3)
     with refused(errors.DefinitionError, "depth='flw'", "flow", this_line(1)):
         loose(a, b, when=bool, depth="flw")
+    with refused(errors.DefinitionError, "when=", "which arguments", "bool", "function of your own", this_line(1)):
+        link(a, b, when=bool)
+    with refused(errors.DefinitionError, "when=", "cannot be filled by name", this_line(1)):
+        link(a, b, when=operator.truth)
 
     @app.flow
     def foreign() -> Flow[None]:
