@@ -52,13 +52,15 @@ def graph(*parts: Any, **options: Any) -> Any:
     return _flow("graph", rest, caller(), links=links, **options)
 
 
+@overload  # for lambdas, whose argument checkers infer only where there is one
 def link(
-    before: Part[A],
-    after: Part[Any],
-    *,
-    when: Callable[Concatenate[A, ...], bool] | None = None,
-    depth: Depth = "all",
-) -> Link:
+    before: Part[A], after: Part[Any], *, when: Callable[[A], bool] | None = None, depth: Depth = ...
+) -> Link: ...  # fmt: skip
+@overload
+def link(
+    before: Part[A], after: Part[Any], *, when: Callable[Concatenate[A, ...], bool], depth: Depth = ...
+) -> Link: ...  # fmt: skip
+def link(before: Part[Any], after: Part[Any], *, when: Callable[..., bool] | None = None, depth: Depth = "all") -> Link:
     """Inside a `graph`: ``after`` waits for ``before``, though no value flows between them.
 
     With ``when`` it also runs only if that says yes to the result of ``before`` (further arguments bind by name).

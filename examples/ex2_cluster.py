@@ -85,7 +85,15 @@ def create_cluster(cluster: Cluster) -> Flow[list[str]]:
     return linear(servers, configure_cluster.bind(cluster, servers), returns=servers)
 
 
+async def test_wait() -> None:
+    with cloud.override(Cloud()) as fake:  # for tests: the same object for all, and nothing else is made
+        assert_type(fake, Cloud)
+        made = app.run(create_cluster(Cluster(nodes=[Node(name="c")]))).result
+        assert list(fake.servers) == made
+        await wait_for_server(made[0], fake)  # a body is a function, also where a flow waits for it again and again
+
+
 if __name__ == "__main__":
-    run = app.run(create_cluster(Cluster(nodes=[Node(name="a"), Node(name="b")])))
+    run = app.run(create_cluster(Cluster(nodes=[Node(name="a"), Node(name="b")])), key="c-42")
     assert_type(run.result, list[str])
     print(run.result)

@@ -41,6 +41,6 @@ def volume(size: int, machine: str) -> Flow[str]:
 
 
 if __name__ == "__main__":
-    run = app.run(volume(10, machine="srv-1"))
-    assert_type(run.result, str)
+    run = app.submit(volume(10, machine="srv-1"), key="vol-1", priority=3)  # for a conductor; where there is none,
+    assert_type(run.wait(), str)  # whoever waits drives it
     print(run.result)

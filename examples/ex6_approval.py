@@ -1,17 +1,21 @@
-"""A release that waits for a person's word: a typed signal, a poll before it, and a step that nobody runs twice unseen.
+"""A release that waits for a person's word: a poll, a typed signal, a step that nobody runs twice unseen, and one whose
+effect and outcome are one commit.
 
-python examples/ex6_approval.py
+python -m examples.ex6_approval
 flowledger run release --set version=1.2 --key release-1.2      # in one terminal: it polls, then waits
 flowledger signal release-1.2 approval '{"by": "ada", "ok": true}'      # in another
 """
 
+import asyncio
 from datetime import timedelta
+from tempfile import TemporaryDirectory
 from threading import Thread
 from time import sleep as pause
 
 from pydantic import BaseModel
+from sqlalchemy import Connection, text
 
-from flowledger import App, Flow, NotReady, Signal, TaskContext, linear, sleep
+from flowledger import App, Flow, NotReady, RunCancelled, Signal, TaskContext, linear, sleep
 
 
 class Approval(BaseModel):
@@ -42,20 +46,64 @@ def roll_out(version: str, decision: Approval) -> str:
 def roll_back(version: str) -> None: ...
 
 
+@app.task(transactional=True)
+def book(version: str, connection: Connection) -> int:
+    """In the log's own database: the row below and the outcome of this task are one commit."""
+    connection.execute(text("CREATE TABLE IF NOT EXISTS releases (version TEXT)"))
+    connection.execute(text("INSERT INTO releases VALUES (:version)"), {"version": version})
+    booked: int = connection.execute(text("SELECT count(*) FROM releases")).scalar_one()
+    return booked
+
+
+@book.revert
+def strike(version: str, connection: Connection) -> None:
+    connection.execute(text("DELETE FROM releases WHERE version = :version"), {"version": version})
+
+
 @app.flow
 def release(version: str) -> Flow[str]:
     decision = approval.wait(timeout=timedelta(days=7))
     done = roll_out.bind(version, decision)
-    return linear(canary_healthy.bind(version), decision, done, sleep(0.01), returns=done)
+    return linear(
+        canary_healthy.bind(version), decision, done, sleep(0.01), book.bind(version), returns=done
+    )  # fmt: skip
 
 
-def ada() -> None:
+def ada(here: App) -> None:
     """Somebody who says yes as soon as there is something to say it to."""
-    while not (waiting := [run for run in app.runs() if run.key == "release-1.2"]):
+    while not (waiting := [run for run in here.runs() if run.key == "release-1.2"]):
         pause(0.01)
     waiting[0].send(approval, Approval(by="ada", ok=True), reason="change 77")
 
 
+async def conducted(here: App) -> str:
+    """What a web application does: its process conducts what it submits."""
+    async with here.conductor():
+        run = await here.asubmit(release("1.3"))
+        await run.asend(approval, Approval(by="grace", ok=True), reason="change 78")
+        return await run
+
+
+def given_up(here: App) -> str:
+    """A run that waits is cancelled, whoever drives it; nothing of it is left."""
+    run = here.submit(release("1.4"))
+    run.cancel(reason="wrong version")
+    try:
+        return run.wait()
+    except RunCancelled:
+        return "1.4 was given up"
+
+
 if __name__ == "__main__":
-    Thread(target=ada).start()
-    print(app.run(release("1.2"), key="release-1.2").result)
+    with TemporaryDirectory() as folder:
+        here = App("rollout", database_url=f"sqlite:///{folder}/rollout.db")
+        here.include(app)
+        somebody = Thread(target=ada, args=(here,))
+        somebody.start()
+        run = here.run(release("1.2"), key="release-1.2")
+        print(run.result)
+        somebody.join()
+        print(asyncio.run(conducted(here)))
+        print(given_up(here))
+        print(here.run(release("1.2"), key="release-1.2").results["release/book"], "release booked, not two")
+        here.close()
