@@ -186,7 +186,7 @@ class Consumer:
         assert link is not None
         self._send_settled()
         longest_s = _BUSY_SLICE_S if self._open_tags else _SLICE_S
-        left_s = 0.0 if self._ready or not most else max(0.0, deadline_s - time.monotonic())
+        left_s = 0.0 if self._ready and most else max(0.0, deadline_s - time.monotonic())
         while link.drain(min(left_s, longest_s)) and len(self._ready) < most:
             left_s = 0.0
         self._send_settled()
@@ -264,7 +264,10 @@ class Consumer:
             each = self._settled.popleft()
             if each.link is link and each.tag in self._open_tags:  # another link's messages are the broker's again
                 done.append(each)
-        link.send([each.letter for each in done if each.letter is not None])
+        letters = [each.letter for each in done if each.letter is not None]
+        link.send(letters)
+        if not all(letter.confirmed for letter in letters):
+            raise LinkBroken(link.refusal)
         self._open_tags.difference_update(each.tag for each in done)
         _acknowledge(link, [each.tag for each in done], self._open_tags)
 

@@ -64,8 +64,7 @@ class DeadLetters:
         """
         with self._in_hand() as letters:
             tag, letter = letters.find(id_)
-            letters.link.send([self._again(letter, expires_s)])
-            letters.settle(tag)
+            letters.send_instead(tag, self._again(letter, expires_s))
             return letter
 
     def drop(self, id_: str) -> DeadLetter:
@@ -89,8 +88,7 @@ class DeadLetters:
                 except IllegalRequest:
                     stayed += 1
                     continue
-                letters.link.send([again])
-                letters.settle(tag)
+                letters.send_instead(tag, again)
                 sent += 1
         return sent, stayed
 
@@ -109,7 +107,8 @@ class DeadLetters:
         try:
             link = Link(self._location, limit_s=self._timeout_s)
             try:
-                link.declare(self._place)
+                if not link.declare(self._place):
+                    raise BrokerUnavailable(link.refusal)
                 letters = _InHand(link, self._place)
                 try:
                     yield letters
@@ -141,12 +140,12 @@ class _InHand:
     """Letters taken from their queue, one by one, until somebody has seen enough."""
 
     def __init__(self, link: Link, place: str) -> None:
-        self.link = link
+        self._link = link
         self._place = place
         self._tags: list[Any] = []
 
     def __iter__(self) -> Iterator[tuple[Any, DeadLetter]]:
-        while (message := self.link.get(self._place)) is not None:
+        while (message := self._link.get(self._place)) is not None:
             self._tags.append(message.tag)
             yield message.tag, letter_of(message)
 
@@ -161,12 +160,23 @@ class _InHand:
             raise DeadLetterNotFound(f"no message that was put aside has the id {id_!r}")
         return found
 
+    def send_instead(self, tag: Any, again: Outgoing) -> None:
+        """This one is gone, once the other has been taken.
+
+        Raises:
+            BrokerUnavailable: that was refused.
+        """
+        self._link.send([again])
+        if not again.confirmed:
+            raise BrokerUnavailable(self._link.refusal)
+        self.settle(tag)
+
     def settle(self, tag: Any) -> None:
         """This one is gone."""
-        self.link.settle([tag])
+        self._link.settle([tag])
         self._tags.remove(tag)
 
     def put_back(self) -> None:
         """All others are where they were."""
         for tag in self._tags:
-            self.link.put_back(tag)
+            self._link.put_back(tag)

@@ -77,6 +77,7 @@ class Link:
         self._published = 0
         self._consumes = False
         self.why_blocked = ""
+        self.refusal = ""
         self._transport: Any = _transport(location, limit_s, keep_bytes, self._blocked)
         self._connection: Any = None
         with self._guarded("cannot be reached"):
@@ -91,17 +92,18 @@ class Link:
     # -- sending
 
     def send(self, batch: Sequence[Outgoing]) -> None:
-        """Send, and wait until the broker has taken all: each that it has is ``confirmed``, whatever is raised.
+        """Send, and wait until the broker has answered: each that it has taken is ``confirmed``, whatever is raised.
 
-        Redis and memory confirm by answering: RabbitMQ when a message is on disk.
+        Redis and memory confirm by answering, RabbitMQ when a message is on disk. What is not confirmed afterwards was
+        refused: `refusal` says why.
 
         Raises:
             LinkBroken
         """
         with self._guarded("did not take what was sent"):
             for each in batch:
-                self.declare(each.place)
-                self._publish(each)
+                if self.declare(each.place):
+                    self._publish(each)
             deadline = time.monotonic() + self._limit_s
             while self._unconfirmed:
                 left_s = deadline - time.monotonic()
@@ -138,7 +140,7 @@ class Link:
 
     def _nacked(self, tag: int, multiple: bool) -> None:
         for one in self._settled(tag, multiple):
-            del self._unconfirmed[one]
+            self.refusal = f"the queue {self._unconfirmed.pop(one).place} takes no more"
 
     def _settled(self, tag: int, multiple: bool) -> list[int]:
         if multiple:
@@ -147,33 +149,36 @@ class Link:
 
     def _came_back(self, _error: object, _exchange: str, place: str, message: Any) -> None:
         self._known.discard(place)
+        self.refusal = f"the queue {place} was gone"
         with suppress(ValueError):
             self._returned.add(int(message.properties.get("message_id", "")))
 
     # -- receiving
 
-    def declare(self, place: str) -> None:
+    def declare(self, place: str) -> bool:
         """See that a durable queue of this name is there. One that somebody made, of whatever kind, is taken as it is.
+        False: the broker refuses it, and `refusal` says why.
 
         Raises:
             LinkBroken
         """
-        if place in self._known:
-            return
-        with self._guarded("does not give the queue"):
-            if self._location.kind != "amqp":
-                self._channel.queue_declare(place, durable=True)
-            elif not self._exists(place):
-                with self._new_channel() as channel:
-                    arguments = {"x-max-length": MOST_DEAD} if place.startswith("flowledger-dead.") else None
-                    channel.queue_declare(place, durable=True, auto_delete=False, arguments=arguments)
-        self._known.add(place)
+        if place not in self._known:
+            with self._guarded("does not give the queue"):
+                if self._location.kind != "amqp":
+                    self._channel.queue_declare(place, durable=True)
+                elif not self._declared(place, passive=True) and not self._declared(place, passive=False):
+                    return False
+            self._known.add(place)
+        return True
 
-    def _exists(self, place: str) -> bool:
+    def _declared(self, place: str, *, passive: bool) -> bool:
+        """On a channel of its own: the broker closes that where it refuses."""
+        arguments = {"x-max-length": MOST_DEAD} if place.startswith("flowledger-dead.") else None
         channel = self._new_channel()
         try:
-            channel.queue_declare(place, passive=True)
-        except self._transport.channel_errors:  # the broker has closed the channel with it
+            channel.queue_declare(place, passive=passive, durable=True, auto_delete=False, arguments=arguments)
+        except self._transport.channel_errors as error:
+            self.refusal = f"the broker at {self._location} refuses the queue {place}: {_said(error)}"
             return False
         channel.close()
         return True
@@ -188,7 +193,8 @@ class Link:
             self._channel.basic_qos(0, prefetch, False)
             self._consumes = True
             for number, place in enumerate(places):
-                self.declare(place)
+                if not self.declare(place):
+                    raise LinkBroken(self.refusal)
                 self._channel.basic_consume(
                     queue=place, no_ack=False, consumer_tag=f"flowledger-{number}",
                     callback=lambda message, place=place: take(place, _incoming(message)),

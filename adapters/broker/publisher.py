@@ -29,6 +29,8 @@ _BATCH: Final = 500
 _BATCH_BYTES: Final = 4_194_304
 #: How much may wait for a broker that is away; the oldest go, with a warning.
 _WAITING_BYTES: Final = 134_217_728
+#: When a queue that was refused is tried again, in seconds.
+_PUT_OFF_S: Final = 1.0
 #: How often an idle link is looked at, in seconds.
 _IDLE_S: Final = 1.0
 
@@ -73,6 +75,8 @@ class Publisher:
         self._closing_by_s: float | None = None
         self._link: Link | None = None
         self._available = False
+        self._was_tried = False
+        self._put_off: dict[str, float] = {}  # queues that were refused, and when they are tried again
         self.trouble = "the broker has not been reached yet"
         self._thread = Thread(target=self._run, name="flowledger-publisher", daemon=True)
         self._thread.start()
@@ -150,14 +154,16 @@ class Publisher:
             LinkBroken
         """
         with self._changed:
-            if not self._waiting and self._available and self._closing_by_s is None:
-                self._changed.wait(_IDLE_S)
             batch = self._batch()
+            if not batch and self._available and self._closing_by_s is None:
+                self._changed.wait(_IDLE_S)
+                batch = self._batch()
         try:
             link.send([each.outgoing for each in batch]) if batch else link.live()
         finally:
-            self._forget_confirmed()
+            self._forget_confirmed(len(batch))
         self._well()
+        self._put_off_refused(batch, link)
 
     def _batch(self) -> list[_Waiting]:
         """The next that are to be sent; they stay where they are until they are confirmed."""
@@ -167,17 +173,31 @@ class Publisher:
         for each in self._waiting:
             if len(batch) == _BATCH or size > _BATCH_BYTES:
                 break
-            if each.expires_s > now_s:
+            if each.expires_s > now_s >= self._put_off.get(each.outgoing.place, now_s):
                 each.outgoing.ttl_s = each.expires_s - now_s
                 batch.append(each)
                 size += len(each.outgoing.body)
         return batch
 
-    def _forget_confirmed(self) -> None:
+    def _forget_confirmed(self, sent: int) -> None:
+        """Confirmed are mostly the first; only where some of them were not, all are looked at."""
         with self._changed:
-            kept = [each for each in self._waiting if not each.outgoing.confirmed]
-            self._waiting_bytes = sum(len(each.outgoing.body) for each in kept)
-            self._waiting = deque(kept)
+            while self._waiting and self._waiting[0].outgoing.confirmed:
+                self._waiting_bytes -= len(self._waiting.popleft().outgoing.body)
+                sent -= 1
+            if sent > 0:
+                self._waiting = deque(each for each in self._waiting if not each.outgoing.confirmed)
+                self._waiting_bytes = sum(len(each.outgoing.body) for each in self._waiting)
+
+    def _put_off_refused(self, batch: Sequence[_Waiting], link: Link) -> None:
+        """A queue that does not take its messages must not be in the way of others, nor be asked all the time."""
+        refused = {each.outgoing.place for each in batch if not each.outgoing.confirmed}
+        for place in refused:
+            if place not in self._put_off:
+                _log.warning("a queue takes no requests: %s", link.refusal)
+            self._put_off[place] = time.monotonic() + _PUT_OFF_S
+        for place in {each.outgoing.place for each in batch} - refused:
+            self._put_off.pop(place, None)
 
     def _make_room(self) -> None:
         dropped = 0
@@ -190,7 +210,7 @@ class Publisher:
     def _well(self) -> None:
         if not self._available:
             _log.info("the broker at %s takes requests to workers", self._location)
-        self._available, self.trouble = True, ""
+        self._available, self.trouble, self._was_tried = True, "", True
 
     def _broken(self, error: Exception) -> None:
         if self._link is not None:
@@ -199,11 +219,14 @@ class Publisher:
         said = str(error) if isinstance(error, LinkBroken) else f"{type(error).__name__}: {error}"
         if self._available or said != self.trouble:
             _log.warning("requests to workers wait for the broker: %s", said)
-        self._available, self.trouble = False, said
+        self._available, self.trouble, self._was_tried = False, said, True
 
     def _is_over(self) -> bool:
         by_s = self._closing_by_s
-        return by_s is not None and (not self._waiting or time.monotonic() >= by_s or not self._available)
+        if by_s is None:
+            return False
+        is_away = self._was_tried and not self._available
+        return not self._waiting or is_away or time.monotonic() >= by_s
 
     def _end(self) -> None:
         self._available = False

@@ -114,12 +114,12 @@ def crosses(url: str, key: Key, *, app: str) -> None:
     ):
         for n in range(2):
             publisher.publish("mail", b"%d" % n, expires_s=60)
-        deadline, found = monotonic() + WAIT_S, 0
-        while found < 2:
+        deadline, seen = monotonic() + WAIT_S, set[bytes]()
+        while not {b"0", b"1"} <= seen:
             assert monotonic() < deadline, f"{publisher.trouble} {consumer.trouble}"
-            for delivery in consumer.receive(1, 10):
-                delivery.ack() if found else delivery.park("to see it")
-                found += 1
+            for delivery in consumer.receive(1, 100):
+                delivery.ack() if seen else delivery.park("to see it")
+                seen.add(delivery.content)
         consumer.settle()
         assert not consumer.trouble
         assert not publisher.trouble
@@ -194,6 +194,28 @@ def test_the_permissions_of_the_documentation_suffice(node: tuple[RabbitMQ, int]
     control(node[0].folder, "set_permissions", "-p", "/", "flow", *may)
 
     crosses(f"amqp://flow:secret@127.0.0.1:{node[0].port}//", message_key, app="few")
+
+
+def test_a_queue_that_is_refused_is_in_no_others_way(node: tuple[RabbitMQ, int], message_key: Key) -> None:
+    # Given a login that may use one queue, and not another
+    control(node[0].folder, "add_user", "half", "secret")
+    may = r"^flowledger(-dead)?\.half(\.mail)?$", r"^(flowledger.*|amq\.default)$", r"^flowledger.*$"
+    control(node[0].folder, "set_permissions", "-p", "/", "half", *may)
+    url = f"amqp://half:secret@127.0.0.1:{node[0].port}//"
+    with closing(Publisher(url, app="half", keys=[message_key])) as publisher:
+        # When it is to send to both, first to the one that it must not use
+        for n in range(10):
+            publisher.publish("secret", b"%d" % n, expires_s=600)
+            publisher.publish("mail", b"%d" % n, expires_s=600)
+
+        # Then what is for the other is sent, and what was refused is kept
+        wait(lambda: publisher.unconfirmed == 10, lambda: f"{publisher.unconfirmed} {publisher.trouble}")
+        assert publisher.available
+        crosses(url, message_key, app="half")
+
+        # And sent, once it may be
+        control(node[0].folder, "set_permissions", "-p", "/", "half", ".*", ".*", ".*")
+        wait(lambda: publisher.unconfirmed == 0, lambda: publisher.trouble)
 
 
 def test_a_rabbitmq_without_memory_stops_publishers_and_nothing_is_lost(
