@@ -37,13 +37,16 @@ _log = logging.getLogger("flowledger.broker")
 
 @dataclass(frozen=True, eq=False)
 class Delivery:
-    """A verified request. ``was_secret``: it came encrypted, and so must what is answered."""
+    """A verified request. ``was_secret``: it came encrypted, and so must what is answered.
+
+    ``came`` (how it came: what is put aside) and ``link`` are the consumer's.
+    """
 
     queue: str
     content: bytes
     was_secret: bool
-    _message: Incoming = field(repr=False)
-    _link: Link = field(repr=False)
+    came: Incoming = field(repr=False)
+    link: Link = field(repr=False)
     _settle: Callable[[Delivery, str | None], None] = field(repr=False)
 
     def ack(self) -> None:
@@ -229,10 +232,9 @@ class Consumer:
     # -- settling
 
     def _note(self, delivery: Delivery, reason: str | None) -> None:
-        message, link = delivery._message, delivery._link  # noqa: SLF001 - they are between the two of us
         # What is kept is the message as it came: encrypted, if it was.
-        letter = None if reason is None else self._letter(delivery.queue, reason, message)
-        self._settled.append(_Settled(message.tag, link, letter))
+        letter = None if reason is None else self._letter(delivery.queue, reason, delivery.came)
+        self._settled.append(_Settled(delivery.came.tag, delivery.link, letter))
 
     def _letter(self, queue: str, reason: str, message: Incoming) -> Outgoing:
         self._complain(queue, reason)

@@ -196,9 +196,8 @@ class Link:
                 if not self.declare(place):
                     raise LinkBroken(self.refusal)
                 self._channel.basic_consume(
-                    queue=place, no_ack=False, consumer_tag=f"flowledger-{number}",
-                    callback=lambda message, place=place: take(place, _incoming(message)),
-                )  # fmt: skip
+                    queue=place, no_ack=False, consumer_tag=f"flowledger-{number}", callback=_taking(place, take)
+                )
 
     def get(self, place: str) -> Incoming | None:
         """The next message of a queue, unsettled; None: there is none.
@@ -326,29 +325,35 @@ def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
 
 
+def _taking(place: str, take: Callable[[str, Incoming], None]) -> Callable[[Any], None]:
+    def came(message: Any) -> None:
+        take(place, _incoming(message))
+
+    return came
+
+
 class _Virtual(virtual.Message):
     """A message of a transport that has none of its own, without kombu's wish to decompress it."""
 
     def __init__(self, payload: dict[str, Any], channel: Any = None, **more: Any) -> None:
-        headers = {name: value for name, value in (payload.get("headers") or {}).items() if name != "compression"}
-        made: Any = super().__init__
-        made({**payload, "headers": headers}, channel=channel, **more)
+        said: dict[str, Any] = payload.get("headers") or {}
+        headers = {name: value for name, value in said.items() if name != "compression"}
+        made: Any = super()
+        made.__init__({**payload, "headers": headers}, channel=channel, **more)
 
 
 def _incoming(message: Any) -> Incoming:
     """Of AMQP's own message, or of a virtual transport's."""
+    tag: Any = message.delivery_tag
     body = message.body.encode() if isinstance(message.body, str) else bytes(message.body or b"")
     if isinstance(message, Unread):
         found = message.properties
         content_type, encoding = found.get("content_type"), found.get("content_encoding")
-        headers, length = found.get("application_headers"), message.length_bytes
+        headers, length, is_odd = found.get("application_headers"), message.length_bytes, message.is_odd
     else:
         content_type, encoding, headers = message.content_type, message.content_encoding, message.headers
-        length = len(body)
-    return Incoming(
-        message.delivery_tag, body, length, content_type, encoding, headers if isinstance(headers, dict) else {},
-        is_odd=getattr(message, "is_odd", False),
-    )  # fmt: skip
+        length, is_odd = len(body), False
+    return Incoming(tag, body, length, content_type, encoding, headers or {}, is_odd)
 
 
 def _transport(location: Location, limit_s: float, keep_bytes: int, blocked: Callable[[str], None]) -> Any:

@@ -77,7 +77,7 @@ class Publisher:
         self._available = False
         self._was_tried = False
         self._put_off: dict[str, float] = {}  # queues that were refused, and when they are tried again
-        self.trouble = "the broker has not been reached yet"
+        self.trouble: str = "the broker has not been reached yet"
         self._thread = Thread(target=self._run, name="flowledger-publisher", daemon=True)
         self._thread.start()
 
@@ -216,7 +216,7 @@ class Publisher:
         if self._link is not None:
             self._link.drop()
             self._link = None
-        said = str(error) if isinstance(error, LinkBroken) else f"{type(error).__name__}: {error}"
+        said: str = str(error) if isinstance(error, LinkBroken) else f"{type(error).__name__}: {error}"
         if self._available or said != self.trouble:
             _log.warning("requests to workers wait for the broker: %s", said)
         self._available, self.trouble, self._was_tried = False, said, True

@@ -159,6 +159,31 @@ def test_what_was_not_acknowledged_is_given_to_another(
     assert received(new_consumer(), 1)[0].content == b"1"
 
 
+def test_acknowledging_one_acknowledges_no_other(
+    broker_url: str, new_publisher: NewPublisher, new_consumer: NewConsumer
+) -> None:
+    if broker_url == "memory://":
+        pytest.skip("what is in memory is gone with who had it")
+    # Given ten that were handed out
+    publisher, first = new_publisher(), new_consumer()
+    for number in range(10):
+        publisher.publish("mail", b"%d" % number, expires_s=60)
+    found: list[Delivery] = []
+    deadline = monotonic() + WAIT_S
+    while len(found) < 10:
+        assert monotonic() < deadline
+        found += first.receive(1, 10)
+
+    # When some are acknowledged, in no order, and whoever had them is gone
+    for number in (7, 3, 9, 0, 1):
+        found[number].ack()
+    first.settle()
+    first.close()
+
+    # Then all others are given to another
+    assert {each.content for each in received(new_consumer(), 5)} == {b"2", b"4", b"5", b"6", b"8"}
+
+
 def test_any_thread_may_acknowledge_and_put_aside(
     broker_url: str, new_publisher: NewPublisher, new_consumer: NewConsumer
 ) -> None:
@@ -276,3 +301,10 @@ def test_closing_sends_what_waits(broker_url: str, message_key: Key, new_consume
 
     assert publisher.unconfirmed == 0
     assert len(received(new_consumer(), 1000)) == 1000
+
+
+def test_closing_at_once_sends_what_waits(broker_url: str, message_key: Key, new_consumer: NewConsumer) -> None:
+    with closing(Publisher(broker_url, app="shop", keys=[message_key])) as publisher:
+        publisher.publish("mail", b"1", expires_s=60)
+
+    assert len(received(new_consumer(), 1)) == 1

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flowledger.adapters.broker.messages import (
@@ -264,6 +264,9 @@ def test_a_queue_says_whose_it_is() -> None:
     assert dead_queue_name("shop") == "flowledger-dead.shop"
 
 
+@example("a.b", "c", "a", "b.c")
+@example("a.b", "c", "a%2eb", "c")
+@example("a%2eb", "c", "a%252eb", "c")
 @given(*[st.text(alphabet="ab.%-~", min_size=1, max_size=6)] * 4)
 def test_no_two_queues_share_a_name(app: str, queue: str, other_app: str, other: str) -> None:
     same = (app, queue) == (other_app, other)
