@@ -5,7 +5,6 @@ Coroutines on the engine's loop; what blocks (the store) is called in a thread.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -367,7 +366,7 @@ def _send(store: Store, mail: Mail) -> None:
 
 
 async def _finished(driver: RunDriver, key: str | None) -> Loaded:
-    await asyncio.shield(driver.finished)
+    await driver.over()
     return Loaded(
         run_id=driver.run_id, key=key, plan=driver.plan, state=driver.state, head=driver.head, moved=driver.moved,
         exceptions=driver.exceptions, vault=driver.vault,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 import msgspec
 
@@ -29,9 +30,13 @@ def sleep(duration: Seconds | datetime) -> Atom[None]:
     place = caller()
     refuse_inside_body("sleep(…)")
     pause = _pause(duration, place)
+    return Atom(_definition(pause, place), {}, place)
+
+
+@lru_cache(maxsize=256)  # a factory is called for each of its runs, and again whenever one is taken up
+def _definition(pause: Pause, place: Place) -> TaskDefinition:
     config = msgspec.json.encode({"seconds": pause.seconds, "until_us": pause.until_us})
-    options = TaskOptions(read_only=True)
-    return Atom(TaskDefinition("sleep", _sleep, options, place, config=config, pause=pause), {}, place)
+    return TaskDefinition("sleep", _sleep, TaskOptions(read_only=True), place, config=config, pause=pause)
 
 
 def _sleep() -> None:

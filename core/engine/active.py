@@ -70,7 +70,7 @@ class ActiveRun(ABC):
 
     __slots__ = (
         "__weakref__",
-        "_slots",
+        "_inline",
         "acquiring",
         "drafts",
         "exceptions",
@@ -136,8 +136,7 @@ class ActiveRun(ABC):
         self.settling = 0  # transactions whose time is over and that are being declared lost
         self.lost = False
         self.giving_up: str | None = None  # why this process lets go of the run as soon as no body runs here
-        # bodies of the inline lane run one at a time within a run (D8), the others as the process has room
-        self._slots = {name: lane.slots for name, lane in services.lanes.items()} | {"inline": Slots(1)}
+        self._inline = Slots(1)
 
     # -- what `RunDriver` does
 
@@ -198,12 +197,12 @@ class ActiveRun(ABC):
         self.drafts.add(number, event, actor=actor)
 
     def slots(self, lane: str) -> Slots:
-        """The slots of a lane; the inline lane has its own in each run."""
-        return self._slots[lane]
+        """The slots of a lane, shared with other runs; the inline lane's are its own: one body at a time (D8)."""
+        return self._inline if lane == "inline" else self.services.lanes[lane].slots
 
     def take_slot(self, lane: str, *, in_hand: bool) -> bool:
         """Take a slot of a lane; ``in_hand``: only with a place that is free now (see `slots`)."""
-        if self._slots[lane].take(self, in_hand=in_hand):
+        if self.slots(lane).take(self, in_hand=in_hand):
             return True
         if in_hand:
             self.refused.add(lane)
@@ -213,7 +212,7 @@ class ActiveRun(ABC):
         """How many bodies may start now in this lane; what needs no body is taken one at a time (see `performing`)."""
         if lane == CONTROL:
             return 1
-        return 0 if self.giving_up is not None else self._slots[lane].free
+        return 0 if self.giving_up is not None else self.slots(lane).free
 
     def start_when_durable(self, attempt: Attempt) -> None:
         """Start this body once what has been drafted is acknowledged."""

@@ -10,7 +10,6 @@ Everything here runs on the engine's event loop; bodies run elsewhere and report
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
@@ -37,14 +36,16 @@ TURN_S = 0.01  # how long a run may keep the loop to itself before others get a 
 class RunDriver(ActiveRun):
     """Drives one run until it is final, suspended, or lost to this process.
 
-    ``finished`` resolves with None, or with the error that took the run away from here (`Fenced`, `StoreUnavailable`).
+    `over` tells when that is.
     """
 
     __slots__ = (
         "_again",
         "_answered",
         "_asked",
+        "_error",
         "_fetching",
+        "_finished",
         "_fired",
         "_in_flight",
         "_in_line",
@@ -54,7 +55,7 @@ class RunDriver(ActiveRun):
         "_seen",
         "_timers",
         "_turning",
-        "finished",
+        "_waiters",
     )
 
     def __init__(
@@ -70,9 +71,11 @@ class RunDriver(ActiveRun):
         observe: Observer | None = None,
     ) -> None:
         super().__init__(services, run_id=run_id, plan=plan, state=state, head=head, epoch=epoch, moved=moved)
-        self.finished: asyncio.Future[None] = services.loop.create_future()
+        self._finished = False
+        self._error: FlowledgerError | None = None  # what took the run away from here
+        self._waiters: list[asyncio.Future[None]] = []
         self._observers: list[Observer] = [observe] if observe else []
-        self._outcomes: deque[tuple[Attempt, Outcome]] = deque()
+        self._outcomes: list[tuple[Attempt, Outcome]] = []
         self._fired: list[Wait] = []
         self._asked: list[Asked] = []
         self._answered: list[int] = []  # numbers of mail that the next append answers
@@ -84,6 +87,19 @@ class RunDriver(ActiveRun):
         self._turning = False
         self._again = False
         self._in_line = False  # for a slot, or woken by one
+
+    async def over(self) -> None:
+        """Wait until this driver does nothing more. Who waits may be cancelled; the run goes on.
+
+        Raises:
+            Fenced, StoreUnavailable: what took the run away from this process.
+        """
+        if not self._finished:
+            waiter = self.services.loop.create_future()
+            self._waiters.append(waiter)
+            await waiter
+        if self._error is not None:
+            raise self._error
 
     # -- what comes in --------------------------------------------------------------------------
 
@@ -151,7 +167,7 @@ class RunDriver(ActiveRun):
     @property
     def is_over(self) -> bool:
         """Whether this driver will append nothing more."""
-        return self.lost or self.finished.done()
+        return self.lost or self._finished
 
     @property
     def waits_elsewhere(self) -> bool:
@@ -203,8 +219,8 @@ class RunDriver(ActiveRun):
             self._share_slots()
 
     def _take_in(self) -> None:
-        while self._outcomes:
-            attempt, outcome = self._outcomes.popleft()
+        outcomes, self._outcomes = self._outcomes, []
+        for attempt, outcome in outcomes:
             settling.settle(self, attempt, outcome)
         for wait in self._fired:
             if self.state.due.get(wait.node) == wait:
@@ -361,12 +377,12 @@ class RunDriver(ActiveRun):
 
     async def _finish(self, error: FlowledgerError | None) -> None:
         await self.services.resources.close_run(self.run_id)
-        if self.finished.done():
+        if self._finished:
             return
-        if error is None:
-            self.finished.set_result(None)
-        else:
-            self.finished.set_exception(error)
+        self._finished, self._error = True, error
+        for waiter in self._waiters:
+            if not waiter.done():  # whoever waited may have been cancelled
+                waiter.set_result(None)
 
 
 def _internal(error: Exception) -> FlowledgerError:

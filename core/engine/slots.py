@@ -37,14 +37,14 @@ class Slots:
         self._body_s = FIRST_GUESS_S
         self._taken = 0
         self._waiting: dict[object, Callable[[], None]] = {}
-        self._in_hand: set[object] = set()  # of those who wait, or have been woken, for a place in hand
+        self._in_hand: dict[object, None] = {}  # of those who wait, or have been woken, for a place in hand
 
     def take(self, who: object = None, *, in_hand: bool = False) -> bool:
         """Take a slot if there is one; ``in_hand``: only if its place is free now."""
         if in_hand:
             if self._taken >= self._capacity:
                 return False
-            self._in_hand.discard(who)
+            self._in_hand.pop(who, None)
         elif not self.free:
             return False
         self._taken += 1
@@ -72,14 +72,14 @@ class Slots:
         Who has asked for a place in hand waits for one until it has taken it or is forgotten.
         """
         if in_hand:
-            self._in_hand.add(who)
+            self._in_hand[who] = None
             self._recount()
         self._waiting.setdefault(who, wake)
 
     def forget(self, who: object) -> None:
         """``who`` waits no more."""
         self._waiting.pop(who, None)
-        self._in_hand.discard(who)
+        self._in_hand.pop(who, None)
         self._recount()
 
     def _recount(self) -> None:
