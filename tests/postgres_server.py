@@ -237,8 +237,8 @@ def die_with_parent() -> None:
 # -- one for a session --------------------------------------------------------------------------
 
 
-#: Kept, because they outlive whoever has started them.
-_started: list[subprocess.Popen[bytes]] = []
+#: Kept, because they outlive whoever has started them. By the folder of their server.
+_started: dict[Path, subprocess.Popen[bytes]] = {}
 
 
 class Shared:
@@ -278,7 +278,8 @@ class Shared:
             with suppress(ProcessLookupError):
                 os.kill(json.loads(self._ready.read_text())["pid"], signal.SIGTERM)
             wait_until(lambda: not self.folder.exists(), "the server does not end")
-            for beside in _started:
+            beside = _started.pop(self.folder, None)
+            if beside is not None:
                 beside.wait()
 
     def _start(self) -> None:
@@ -289,7 +290,7 @@ class Shared:
                 [sys.executable, self._program, "serve", str(self.folder), str(self._watched_pid)],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip
-        _started.append(beside)
+        _started[self.folder] = beside
         wait_until(lambda: self._ready.exists() or beside.poll() is not None, "the server does not start")
         assert self._ready.exists(), log.read_text()
 
