@@ -15,6 +15,9 @@ from .facts import Phase
 #: The kind of mail that holds an outcome (`core.portable.Told`).
 OUTCOME: Final = "outcome"
 
+#: Who spoke so recently lives, in seconds: a lock that was lost with its connection is soon taken again.
+FRESH_S: Final = 3.0
+
 #: A claim of whose worker nothing was heard for so long is dead, in seconds.
 LOST_S: Final = 20.0
 
@@ -43,6 +46,12 @@ class Report(NamedTuple):
     key: AttemptKey
     call: int
     content: bytes
+
+    @property
+    def mail_id(self) -> str:
+        """The id under which it stands in the inbox: the same outcome is never there twice."""
+        _, path, try_, attempt, phase = self.key
+        return f"{phase}/{try_}/{attempt}/{self.call}/{path}"
 
 
 class Sign(NamedTuple):
@@ -94,8 +103,12 @@ class Claimed(NamedTuple):
 class AttemptClaims(Protocol):
     """Claims on attempts. Methods block and may be called from any thread; all raise `StoreUnavailable`.
 
-    The first five are all that the worker's database role may do (C2).
+    The first five, and `kept`, are all that the worker's database role may do (C2).
     """
+
+    #: Seconds without a sign of its worker after which a claim lives no more. Sooner where the worker's presence lock
+    #: is free and it has said nothing for `FRESH_S`.
+    lost_s: float
 
     # -- for workers
 
@@ -106,10 +119,10 @@ class AttemptClaims(Protocol):
     def claim(self, worker: str, asks: Sequence[Ask]) -> list[bool]:
         """Begin these calls, in one statement: True where the worker may, and must, make it.
 
-        Refused: the run does not exist or is final; the same or a later call has been claimed; or an earlier call is
-        still being made by a worker that lives. The same key twice in ``asks`` is granted at most once. Asked again by
-        the same worker after an answer that was lost (`StoreUnavailable`), a claim that this worker has and has not
-        ended is granted again.
+        Refused: the run does not exist or is over; the same or a later call has been claimed; or an earlier call is
+        still being made by a worker that lives. The same key twice in ``asks`` is granted at most once. What this very
+        worker has claimed and not ended is granted again, since its answer may have been lost: who makes it already
+        must not make it twice.
         """
         ...
 
@@ -141,6 +154,13 @@ class AttemptClaims(Protocol):
 
     def workers(self, app: str | None = None) -> list[KnownWorker]:
         """All workers with a row, by app and start."""
+        ...
+
+    def sweep(self) -> None:
+        """Remove what nobody will ask for again: claims and requests of runs that are over, a day after the last sign.
+
+        Until then they stay, so that a message which comes late is refused.
+        """
         ...
 
     # -- large requests, by reference

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_ch
 
 import msgspec
 
+from .claims import AttemptClaims
 from .envelope import StoredEvent
 from .errors import StoreError
 from .progress import ProgressBoard
@@ -229,6 +230,11 @@ class Store(Transactions, Protocol):
     @property
     def progress(self) -> ProgressBoard:
         """How far bodies have got (F2)."""
+        ...
+
+    @property
+    def claims(self) -> AttemptClaims:
+        """Which attempts workers make (C1 to C4)."""
         ...
 
     @property

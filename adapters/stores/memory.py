@@ -36,6 +36,7 @@ from .batch import check, has_unseen, no_such_run, position_of, refusal
 from .kept_keys import MemoryRunKeys
 from .mailbox import Mailbox, newer
 from .memory_board import MemoryBoard
+from .memory_claims import MemoryClaims
 from .memory_progress import MemoryProgress
 from .memory_seals import MemorySeals
 
@@ -95,6 +96,7 @@ class MemoryStore:
         self._owners: dict[str, tuple[Owner, int]] = {}
         self._waiting = 0
         self.progress = MemoryProgress()
+        self.claims = MemoryClaims(lock, self._status, self.send)
         self.seals = MemorySeals(self.read)
         self.run_keys = MemoryRunKeys()
         #: The views of this log, once somebody has looked (`views.views_of`).
@@ -213,6 +215,10 @@ class MemoryStore:
 
     def plan(self, fingerprint: str) -> bytes | None:
         return self._plans.get(fingerprint)
+
+    def _status(self, run_id: str) -> RunStatus | None:
+        run = self._runs.get(run_id)
+        return None if run is None else run.status
 
     # -- inboxes --------------------------------------------------------------------------------
 

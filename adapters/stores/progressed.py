@@ -26,7 +26,11 @@ class SqlProgress:
         columns = self._claims.c
         query = (
             select(self._claims)
-            .where(columns.run_id == self._ways.stored(run_id), columns.progress.is_not(None))
+            .where(
+                columns.run_id == self._ways.stored(run_id),
+                columns.progress.is_not(None),
+                columns.phase == "execute",
+            )
             .order_by(columns.path)
         )
         rows = self._ways.selecting(lambda connection: list(connection.execute(query).mappings()))
@@ -42,7 +46,8 @@ class SqlProgress:
     def _write(self, connection: Connection, notes: Sequence[Note]) -> None:
         columns, stored = self._claims.c, self._ways.stored
         for note in notes:
-            key = {"run_id": stored(note.run_id), "path": stored(note.path), "try": note.try_, "attempt": note.attempt}
+            key = {"run_id": stored(note.run_id), "path": stored(note.path), "try": note.try_, "attempt": note.attempt,
+                   "phase": "execute"}  # fmt: skip
             said = {"last_seen_us": note.time_us, "progress": note.fraction, "message": stored(note.message)}
             there = update(self._claims).where(and_(*(columns[name] == value for name, value in key.items())))
             if not connection.execute(there.values(said)).rowcount:

@@ -35,9 +35,9 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
 #: Raised with every change of what stands here; a database says which it has in ``meta``.
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 #: The same on Postgres: the newest migration.
-POSTGRES_VERSION = 5
+POSTGRES_VERSION = 6
 
 # SQLite gives AUTOINCREMENT only to a column called INTEGER, which there has 64 bits anyway. Its REAL has 64 bits, too.
 _Float64: TypeEngine[float] = Double[float]().with_variant(REAL(), "sqlite")
@@ -244,7 +244,8 @@ inbox = Table(
     sqlite_strict=True,
 )
 
-# A worker's "I have begun": whoever inserts the row first runs the attempt (C1). It says how that goes on (F2).
+# A worker's "I have begun": whoever inserts the row first runs the attempt (C1). It says how that goes on (F2). Without
+# a ``call`` it is a note of how far a body has got that runs in the process of its engine.
 attempt_claims = Table(
     "attempt_claims",
     METADATA,
@@ -252,14 +253,51 @@ attempt_claims = Table(
     Column("path", _Text, nullable=False),
     Column("try", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
+    Column("phase", _Text, nullable=False, server_default="execute"),
     Column("worker", _Text, nullable=False),
     Column("claimed_us", _Int64, nullable=False),
     Column("last_seen_us", _Int64, nullable=False),
     Column("progress", _Float64),  # 0 to 1
     Column("message", _Text),
-    PrimaryKeyConstraint("run_id", "path", "try", "attempt"),
+    Column("call", _Int64),  # see `events.claims.Ask`
+    Column("ended_us", _Int64),
+    Column("cancelled", Integer, nullable=False, server_default="0"),  # 1: nobody wants it any more
+    PrimaryKeyConstraint("run_id", "path", "try", "attempt", "phase"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
+)
+
+workers = Table(
+    "workers",
+    METADATA,
+    Column("id", _Text, primary_key=True),
+    Column("host", _Text, nullable=False),
+    Column("pid", _Int64, nullable=False),
+    Column("app", _Text, nullable=False),
+    Column("queues", _Text, nullable=False),  # a JSON list
+    Column("concurrency", _Int64, nullable=False),
+    Column("state", _Text, nullable=False),
+    Column("running", _Int64, nullable=False),
+    Column("started_us", _Int64, nullable=False),
+    Column("last_seen_us", _Int64, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
+# Requests that are too large for a message.
+parcels = Table(
+    "parcels",
+    METADATA,
+    Column("run_id", _Text, nullable=False),
+    Column("path", _Text, nullable=False),
+    Column("try", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("phase", _Text, nullable=False),
+    Column("call", _Int64, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("time_us", _Int64, nullable=False),
+    PrimaryKeyConstraint("run_id", "path", "try", "attempt", "phase", "call"),
+    sqlite_strict=True,
 )
 
 outcomes = Table(
@@ -362,6 +400,9 @@ pg_owners = owners.to_metadata(POSTGRES)
 pg_owners.append_column(Column("presence", BigInteger))  # the number of its advisory lock; NULL: it has none
 pg_inbox = inbox.to_metadata(POSTGRES)
 pg_attempt_claims = attempt_claims.to_metadata(POSTGRES)
+pg_workers = workers.to_metadata(POSTGRES)
+pg_workers.append_column(Column("presence", BigInteger))
+pg_parcels = parcels.to_metadata(POSTGRES)
 
 pg_conductors = conductors.to_metadata(POSTGRES)
 pg_job_notes = job_notes.to_metadata(POSTGRES)

@@ -42,8 +42,9 @@ from .schema import streams as rows
 from .sealed import SqlSeals
 from .sqlite_append import SqliteWriter
 from .sqlite_board import SqliteBoard
+from .sqlite_claims import SqliteClaims
 from .sqlite_file import SqliteFile, SqliteWays, Synchronous, parse_url
-from .sqlite_inbox import SqliteInbox
+from .sqlite_inbox import SqliteInbox, put
 from .sqlite_outbox import append_through
 from .sqlite_owners import SqliteOwners, now_us
 from .sqlite_transactions import LONGEST_S, SqliteTransactions
@@ -79,6 +80,7 @@ class SqliteStore:
         self._appended = Condition()
         ways = SqliteWays(self._file)
         self.progress = SqlProgress(ways, attempt_claims)
+        self.claims = SqliteClaims(self._owners, put, self._inbox.sent)
         self.seals = SqlSeals(ways, seals=seals, heads=sealed_heads, events=events)
         self.run_keys = SqlRunKeys(ways, run_keys)
 

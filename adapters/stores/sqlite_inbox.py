@@ -54,16 +54,20 @@ class SqliteInbox:
         with self._file.reading() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                results = [_send(connection, mail) for mail in batch]
+                results = [put(connection, mail) for mail in batch]
                 connection.execute("COMMIT")
             except BaseException:
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
                 raise
+        self.sent()
+        return results
+
+    def sent(self) -> None:
+        """Something has been sent from here: tell who waits."""
         with self._sent:
             self._sends += 1
             self._sent.notify_all()
-        return results
 
     def inbox(self, run_id: str, after: int) -> Inbox:
         """See `Store.inbox`."""
@@ -111,7 +115,8 @@ class SqliteInbox:
             self._sent.notify_all()
 
 
-def _send(connection: sqlite3.Connection, mail: Mail) -> Sent | NotSent:
+def put(connection: sqlite3.Connection, mail: Mail) -> Sent | NotSent:
+    """Put mail in, within a transaction."""
     found = connection.execute(_RUN, (mail.run_id,)).fetchone()
     if found is None:
         return NotSent(None)

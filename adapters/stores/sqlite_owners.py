@@ -59,6 +59,15 @@ class SqliteOwners:
         with self.transaction() as connection:
             connection.execute(_JOIN, (owner.id, owner.host, owner.pid, owner.app, now_us()))
 
+    def be_present(self, worker: str) -> None:
+        """Hold the presence lock of a worker."""
+        with self._file.guarded():
+            self._presence.take(worker)
+
+    def be_absent(self, worker: str) -> None:
+        """Free it."""
+        self._presence.free(worker)
+
     def beat(self, owner_id: str) -> int:
         """See `Store.beat`."""
         with self.transaction() as connection:

@@ -10,6 +10,7 @@ from sqlalchemy import make_url
 
 from flowledger.adapters.stores.postgres import PostgresStore, locate, roles, upgrading
 from flowledger.events.chain import verified
+from flowledger.events.claims import Ask, AttemptKey, Report, Sign, WorkerRow
 from flowledger.events.errors import StoreUnavailable, Tampered
 from flowledger.events.store import START, Claim, Due, Mail, PlanRow, Sent
 from tests.conformance.streams import everything, joined, new_run, payload_row
@@ -193,11 +194,19 @@ def test_c2_a_worker_sends_outcomes_and_nothing_else(roled_url: str) -> None:
     assert not may(roled_url, "worker", "DELETE FROM {s}.inbox")
     assert not may(roled_url, "worker", "UPDATE {s}.inbox SET kind = 'cancel'")
     assert not may(roled_url, "worker", "UPDATE {s}.streams SET status = 'FAILED'")
-    # But a claim of its own
-    claim = "INSERT INTO {s}.attempt_claims VALUES ('R', 'flow/task', 1, 1, 'w', 1, 1)"
-    assert may(roled_url, "worker", claim)
+    # But to claim attempts, and to say what became of them
+    made, key = WorkerRow("w", "host", 1, "app", ("q",), 1), AttemptKey(run.run_id, "flow/task", 1, 1)
+    engine.claims.keep(key, 0, b"large")
+    store.claims.join(made)
+    assert store.claims.claim("w", [Ask(key)]) == [True]
+    assert store.claims.kept(key, 0) == b"large"
+    assert store.claims.beat(made, [Sign(key)]) == []
+    store.claims.report("w", [Report(key, 0, b"{}")])
+    store.claims.leave("w")
+    for forbidden in ("DELETE FROM {s}.attempt_claims", "DELETE FROM {s}.parcels", "SELECT * FROM {s}.inbox"):
+        assert not may(roled_url, "worker", forbidden)
     # Then the engine has the one
-    assert [row.id for row in engine.inbox(run.run_id).rows] == ["o1"]
+    assert [row.id for row in engine.inbox(run.run_id).rows] == ["o1", "execute/1/1/0/flow/task"]
     for opened in (engine, store):
         opened.close()
 

@@ -73,7 +73,7 @@ class PostgresOwners:
 
     def join(self, owner: Owner) -> None:
         """See `Store.join`. The lock comes first: a row without it would look like a dead owner's."""
-        presence = None if self._database.location.pooled else _presence(self._database.schema, owner.id)
+        presence = None if self._database.location.pooled else presence_key(self._database.schema, owner.id)
         if presence is not None:
             self._side.be_present(presence)
         self._beating(_EXPIRE)
@@ -89,7 +89,7 @@ class PostgresOwners:
     def leave(self, owner_id: str) -> None:
         """See `Store.leave`."""
         self._beating(_LEAVE, stored(owner_id))
-        self._side.be_absent(_presence(self._database.schema, owner_id))
+        self._side.be_absent(presence_key(self._database.schema, owner_id))
 
     def now_us(self) -> int:
         """See `Store.now_us`."""
@@ -160,6 +160,6 @@ def _text(statement: str, schema: str) -> str:
     return statement.format(s=schema, now=NOW)
 
 
-def _presence(schema: str, owner_id: str) -> int:
+def presence_key(schema: str, owner_id: str) -> int:
     """The number of an owner's advisory lock: 64 bits, signed."""
     return int.from_bytes(sha256(f"{schema}/{owner_id}".encode()).digest()[:8], "big", signed=True)

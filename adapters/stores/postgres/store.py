@@ -42,6 +42,7 @@ from flowledger.events.transactions import OutcomeKey
 
 from . import checking, opening
 from .board import PostgresBoard
+from .claims import PostgresClaims
 from .connecting import GuardedConnection, Lost
 from .database import PostgresDatabase
 from .following import event_of, followed, place_of
@@ -89,6 +90,7 @@ class PostgresStore:
         self.board = PostgresBoard(self._database)
         ways = PostgresWays(self._database)
         self.progress = SqlProgress(ways, pg_attempt_claims)
+        self.claims = PostgresClaims(self._database, self._texts, self._side)
         self.seals = SqlSeals(ways, seals=pg_seals, heads=pg_sealed_heads, events=pg_events)
         self._inbox = PostgresInbox(self._database, self._texts, self._side)
         self._outbox = PostgresOutbox(self._database)
