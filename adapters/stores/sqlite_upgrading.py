@@ -20,7 +20,7 @@ from .schema import METADATA, SCHEMA_VERSION, meta, streams
 STEPS: Mapping[int, Sequence[str]] = {
     2: ("DROP INDEX streams_jobs", "DROP INDEX streams_timers"),
     # Its key has changed. Nothing is lost but how far bodies say they have got.
-    6: ("DROP TABLE attempt_claims",),
+    6: ("DROP TABLE IF EXISTS attempt_claims",),
 }
 
 
