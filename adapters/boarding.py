@@ -131,10 +131,10 @@ class Boarding(Acting):
     ) -> Wish:  # fmt: skip
         refuse_inside_body("run()")
         _check_key(key)
-        if executor not in (None, "inline", "threads", "processes"):
+        if executor not in (None, "inline", "threads", "processes", "workers"):
             raise NotSupported(
                 f"executor={executor!r} is not part of this version",
-                hint='use "threads" (the default), "processes" or "inline"',
+                hint='use "threads" (the default), "processes", "workers" or "inline"',
             )
         plan = compile_part(part, self, executor=executor)
         if any(node.lane == "processes" for node in plan.nodes):

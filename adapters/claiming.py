@@ -10,7 +10,7 @@ from typing import TypeVar
 from flowledger.core.plan import Plan
 from flowledger.core.registry import Registry
 from flowledger.core.state import State
-from flowledger.events.errors import IntegrityError, RunNotFound, RunOwned, StoreUnavailable
+from flowledger.events.errors import InputError, IntegrityError, RunNotFound, RunOwned, StoreUnavailable
 from flowledger.events.store import Claim, Held, Stream
 
 from .loading import Loaded, load
@@ -54,11 +54,22 @@ async def read_under(
         if check is not None:
             check(loaded.state)
         check_store(runtime.store, loaded.plan)
+        check_workers(runtime, loaded.plan, loaded.state)
         committed = await in_thread(runtime, lambda: settled(runtime.store, loaded))
     except BaseException:
         await in_thread(runtime, lambda: runtime.store.release(stream.run_id, epoch=claim.epoch))
         raise
     return replace(loaded, committed=committed)
+
+
+def check_workers(runtime: Runtime, plan: Plan, state: State | None = None) -> None:
+    """Raise `InputError` if workers make a part of the run, and this process has no way to ask them."""
+    if (plan.asks_workers or (state is not None and state.remote)) and "workers" not in runtime.services.lanes:
+        raise InputError(
+            f"a part of {plan.factory} is made by workers, and no broker is set to ask them through",
+            field="broker_url", expected="the URL of a broker", given="none",
+            hint="set FLOWLEDGER_BROKER_URL and FLOWLEDGER_SIGNING_KEYS (docs/broker.md)",
+        )  # fmt: skip
 
 
 async def claimed_only(runtime: Runtime, run_id: str) -> Claim:

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from flowledger.core.decide import held_paths
 from flowledger.core.engine.active import Observer
+from flowledger.core.engine.remote import ask_again
 from flowledger.core.engine.run import RunDriver
 from flowledger.core.inheriting import Had
 from flowledger.core.parts import Part
@@ -38,14 +39,14 @@ from flowledger.events.facts import OnFailure
 from flowledger.events.requests import CHILD, Rerun, Resume, Revert
 from flowledger.events.store import FINAL, Claim, Mail, NewStream, PlanRow, Store, Stream
 
-from .claiming import claimed, in_thread, read_under
+from .claiming import check_workers, claimed, in_thread, read_under
 from .loading import Loaded, load
 from .runtime import Runtime
 from .transactions import check_store
 
 T = TypeVar("T")
 
-ExecutorName = Literal["inline", "threads", "processes"]
+ExecutorName = Literal["inline", "threads", "processes", "workers"]
 
 
 def _unkeyed(inputs: bytes) -> str:
@@ -87,6 +88,7 @@ async def run(runtime: Runtime, registry: Registry, wish: Wish, started: Callabl
               observe: Observer | None) -> Loaded:  # fmt: skip
     """Run what is wished, or go on with the run that has its key (G8)."""
     check_store(runtime.store, wish.plan)
+    check_workers(runtime, wish.plan)
     wish = ready(runtime, wish)
     if wish.key is not None:
         stream = await in_thread(runtime, lambda: runtime.store.find(
@@ -302,7 +304,10 @@ def _taken_up(runtime: Runtime, loaded: Loaded, claim: Claim, observe: Observer 
     elif loaded.changed:
         driver.drafts.keep_plan(PlanRow(loaded.plan.fingerprint, loaded.plan.document))
         driver.draft(RUN, facts.PlanChanged(fingerprint=loaded.plan.fingerprint))
-    for number in sorted(state.running):  # their bodies lived in the process that is gone (C3)
+    for number in sorted(state.running):
+        if number in state.remote:
+            ask_again(driver, number)
+            continue  # workers make it, whoever drives the run; the others lived in the process that is gone (C3)
         content = loaded.committed.get(number)
         if content is not None:
             driver.committed(number, content)

@@ -54,6 +54,11 @@ class Opened(Viewed):
             return self._runtime
 
     @property
+    def has_workers(self) -> bool:
+        """Whether there is a broker to ask workers through."""
+        return self.settings.broker_url is not None
+
+    @property
     def settings(self) -> Settings:
         """The settings that hold: options, arguments, environment, defaults."""
         return resolve(self._settings, self._database_url, options=self._options)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from getpass import getuser
 from socket import gethostname
 from threading import Thread
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowledger.core.engine.active import Lane, Services
 from flowledger.core.engine.resources import ResourcePool
@@ -40,6 +40,10 @@ from .settings import Settings
 from .stores import open_store
 from .timekeeping import SyncedClock, timekeeper
 from .vaulting import RunVaults
+
+if TYPE_CHECKING:
+    from .executors.asking import Broker
+    from .executors.remote import RemoteExecutor
 
 T = TypeVar("T")
 
@@ -69,6 +73,7 @@ class Runtime:
     ) -> None:
         self.settings = settings
         self._closing = False
+        broker = _broker_of(settings)
         self.store: Store = open_store(settings.database_url, schema=settings.database_schema)
         self.vaults = RunVaults(
             self.store.run_keys, settings, codec=codec, now_us=self.store.now_us, ephemeral=self.store.immediate
@@ -81,25 +86,37 @@ class Runtime:
         clock = time.new_clock(self.store)
         self.heartbeat = self._joined(registry.name, clock)
         self.adrift = Adrift(self.store, self.owner)
-        executors = local_executors(
+        self.mailroom = Mailroom(self.store, self.owner, self.loop, self.drivers)
+        self.publisher = None if broker is None else broker.publisher(registry.name, clock.now_us)
+        self._executors = dict(local_executors(
             self.loop, threads=settings.threads, processes=settings.processes,
             transactions=self.store.transactions, app=lambda: name_of(registry),
-        )  # fmt: skip
-        self._executors = executors
+        ))  # fmt: skip
         self.appender = open_appender(
             self.store, self.loop, outage_s=settings.store_outage_s, fenced=lambda: self.heartbeat.fenced,
             lone=self._is_lone,
         )  # fmt: skip
-        self.mailroom = Mailroom(self.store, self.owner, self.loop, self.drivers)
         self._notes = StoredNotes(self.store, clock, worker=self.owner)
-        self.services = Services(
+        self.services = self._services(registry, clock, listeners)
+        if broker is not None and self.publisher is not None:
+            self._ask_workers(broker.executor(
+                self.loop, self.publisher, self.store.claims, clock=clock, post=self.mailroom
+            ))  # fmt: skip
+        self._projector = EmbeddedProjector(self.store, projections, lambda: self.appender.events)
+        self._thread.start()
+        if projections and not self.store.immediate:  # in memory whoever reads is quick enough
+            self._projector.start()
+
+    def _services(self, registry: Registry, clock: SyncedClock, listeners: Listeners) -> Services:
+        settings = self.settings
+        return Services(
             loop=self.loop,
             appender=self.appender,
             clock=clock,
             ids=SystemIds(),
             lanes={
                 name: Lane(executor, Slots(executor.capacity, ahead=name == "threads"))
-                for name, executor in executors.items()
+                for name, executor in self._executors.items()
             },
             resources=ResourcePool(registry.resources, registry.resource_needs),
             listeners=listeners,
@@ -111,10 +128,12 @@ class Runtime:
             max_bytes=settings.payload_max_bytes,
             vaults=self.vaults,
         )
-        self._projector = EmbeddedProjector(self.store, projections, lambda: self.appender.events)
-        self._thread.start()
-        if projections and not self.store.immediate:  # in memory whoever reads is quick enough
-            self._projector.start()
+
+    def _ask_workers(self, remote: RemoteExecutor) -> None:
+        """What tasks with a queue are made by."""
+        self._executors["workers"] = remote
+        lanes = {**self.services.lanes, "workers": Lane(remote, Slots(remote.capacity))}
+        self.services = replace(self.services, lanes=lanes, workers=remote)
 
     def _joined(self, app: str, clock: SyncedClock) -> Heartbeat:
         settings = self.settings
@@ -179,6 +198,8 @@ class Runtime:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(CLOSE_S)
         self._projector.close()
+        if self.publisher is not None:
+            self.publisher.close()
         self.appender.close()
         self.mailroom.stop()
         self._notes.close()
@@ -223,6 +244,15 @@ class Runtime:
             self.loop.run_until_complete(_cancel_all(self.loop))
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
             self.loop.close()
+
+
+def _broker_of(settings: Settings) -> Broker | None:
+    """Most processes have none, and need not load what speaks to one."""
+    if settings.broker_url is None:
+        return None
+    from .executors.asking import broker_of  # noqa: PLC0415
+
+    return broker_of(settings)
 
 
 async def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:

@@ -165,6 +165,7 @@ class TaskDefinition:
             config=self.config,
             pause=self.pause,
             signal=self.signal,
+            queue=options.queue or name,
             child=self.child,
         )
 

@@ -6,22 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from flowledger.events.errors import DefinitionError, NotSupported
+from flowledger.events.errors import DefinitionError
 
 from .backoff import NO_BACKOFF, Backoff, Seconds, backoff, seconds
 from .names import Provides, did_you_mean, part_name, provides_names
 from .plan import OnInterrupt
 
-Executor = Literal["inline", "threads", "processes"]
+Executor = Literal["inline", "threads", "processes", "workers"]
 
 OPTIONS = (
     "provides", "name", "label", "attempts", "backoff", "retry_on", "timeout", "deadline", "on_interrupt", "read_only",
-    "executor", "transactional", "priority",
+    "executor", "transactional", "priority", "queue",
 )  # fmt: skip
 #: A transaction keeps others waiting (C8): what its body may take unless it says so, and at most.
 TRANSACTION_S = 10.0
 LONGEST_TRANSACTION_S = 60.0
-_LATER_AT_ALL = {"queue": "bodies run in this process"}
+#: As a broker can be asked for it.
+_QUEUE_CHARS = 100
 #: A priority is a number of so many bits.
 _PRIORITY_BITS = 31
 
@@ -50,6 +51,7 @@ class TaskOptions:
     executor: Executor | None = None
     transactional: bool = False
     priority: int = 0
+    queue: str | None = None
 
 
 def call_options(
@@ -79,19 +81,18 @@ def task_options(
     executor: Executor | None = None,
     transactional: bool = False,
     priority: int = 0,
-    **later: Any,
+    queue: str | None = None,
+    **unknown: Any,
 ) -> TaskOptions:
     """Checked options of a task.
 
     Raises:
         DefinitionError: a value that makes no sense.
-        NotSupported: an option, or a value of one, that comes with a later version.
     """
-    _refuse_later(later, where)
-    if transactional and executor == "processes":
-        raise DefinitionError(
-            f"{where}: a transaction cannot leave this process", hint='leave out executor="processes"'
-        )
+    _refuse_unknown(unknown, where)
+    if transactional and (executor in ("processes", "workers") or queue is not None):
+        left_out = "queue=" if queue is not None else f'executor="{executor}"'
+        raise DefinitionError(f"{where}: a transaction cannot leave this process", hint=f"leave out {left_out}")
     call = call_options(where, attempts=attempts, backoff=backoff, timeout=timeout)
     return TaskOptions(
         provides=provides_names(provides, f"{where}: provides"),
@@ -102,9 +103,10 @@ def task_options(
         deadline_s=_duration(deadline, "deadline", where),
         on_interrupt=_one_of("on_interrupt", on_interrupt, ("rerun", "fail", "hold"), where),
         read_only=read_only,
-        executor=_one_of("executor", executor, ("inline", "threads", "processes", None), where),
+        executor=_one_of("executor", executor, ("inline", "threads", "processes", "workers", None), where),
         transactional=transactional,
         priority=_priority(priority, where),
+        queue=_queue(queue, where),
     )
 
 
@@ -136,15 +138,22 @@ def as_backoff(value: Backoff | Seconds, where: str) -> Backoff:
     return result
 
 
-def _refuse_later(options: Mapping[str, Any], where: str) -> None:
-    for option, value in options.items():
-        if option in _LATER_AT_ALL and value is not None:
-            raise NotSupported(f"{where}: {option}= is not part of this version", hint=_LATER_AT_ALL[option])
-        if option not in _LATER_AT_ALL:
-            raise DefinitionError(
-                f"{where}: there is no option {option}=",
-                hint=did_you_mean(option, OPTIONS) or f"options: {', '.join(OPTIONS)}",
-            )
+def _refuse_unknown(options: Mapping[str, Any], where: str) -> None:
+    for option in options:
+        raise DefinitionError(
+            f"{where}: there is no option {option}=",
+            hint=did_you_mean(option, OPTIONS) or f"options: {', '.join(OPTIONS)}",
+        )
+
+
+def _queue(queue: str | None, where: str) -> str | None:
+    if queue is None:
+        return None
+    if type(queue) is not str or not 1 <= len(queue) <= _QUEUE_CHARS or not queue.isprintable():
+        raise DefinitionError(
+            f"{where}: queue={queue!r} is no name", hint=f"1 to {_QUEUE_CHARS} characters that can be printed"
+        )
+    return queue
 
 
 def _count(attempts: int, where: str) -> int:

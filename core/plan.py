@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 RUN = 0  # the number of the run's own node
 
 Pattern = Literal["run", "task", "linear", "unordered", "graph", "each", "switch", "late"]
-Lane = Literal["inline", "threads", "async", "processes", "transaction", "control"]  # control: no body, no executor
+#: control: no body, no executor; workers: other processes, asked through a broker.
+Lane = Literal["inline", "threads", "async", "processes", "workers", "transaction", "control"]
 OnInterrupt = Literal["rerun", "fail", "hold"]
 
 
@@ -179,6 +180,7 @@ class TaskSpec:
     config: bytes  # the fields of a task class as JSON; b"" for a function
     pause: Pause | None = None  # set, like the next: nothing is called, nothing has to be undone
     signal: Listen | None = None
+    queue: str = ""  # on which workers are asked for it, where they are
     child: bool = False  # the task is a flow factory, the atom a run of its own (G7); `name` is the factory's
 
 
@@ -293,6 +295,7 @@ class Plan:
     document: bytes
     without_revert: tuple[str, ...]  # paths of atoms that are neither read_only nor revertable (E5)
     prioritised: bool = False  # some atom has a priority
+    asks_workers: bool = False  # some atom is made by workers
     growth: Growth | None = None
     base: Plan | None = None
     order: list[tuple[int, ...]] | None = None

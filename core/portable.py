@@ -39,14 +39,31 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     call: int = 0
 
 
+class Reference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"try_": "try"}):
+    """Instead of a request that is too large for a message: where it is kept (`events.claims.AttemptClaims.kept`).
+
+    ``secret``: what is kept is encrypted.
+    """
+
+    kept: bool  # true
+    run: str
+    path: str
+    phase: Phase = "execute"
+    try_: int
+    attempt: int
+    call: int = 0
+    secret: bool = False
+
+
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What came of it: ``returned`` (``content`` is the result), ``raised`` (``again``: another attempt may help),
-    ``unready`` (the body said `NotReady`), or ``held`` (it said `Hold`)."""
+    """What came of it: ``returned`` (``content`` is the result), ``raised`` (``again``: another attempt may help;
+    ``still_running``: it was given up), ``unready`` (the body said `NotReady`), or ``held`` (it said `Hold`)."""
 
     kind: Literal["returned", "raised", "unready", "held"]
     content: msgspec.Raw = NULL
     failure: Failure | None = None
     again: bool = False
+    still_running: bool = False
     retry_after_s: float = 0.0
     message: str = ""
 
@@ -54,8 +71,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"try_": "try"}):
     """How an attempt ended at a worker, as it stands in the run's inbox (C2): matched by path, phase, try and attempt.
 
-    ``reply`` is a `Reply` as JSON, or (``codec`` says how it was encrypted) a text with one inside, where the run has
-    secrets. ``fraction`` and ``message`` are the last that the body said of its progress.
+    ``reply`` is a `Reply` as JSON, encrypted where the run has secrets. ``fraction`` and ``message`` are the last that
+    the body said of its progress.
     """
 
     path: str
@@ -65,7 +82,6 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename
     call: int = 0
     worker: str
     reply: msgspec.Raw
-    codec: str = ""
     fraction: float | None = None
     message: str = ""
 
@@ -76,7 +92,15 @@ _REPLIES = msgspec.json.Decoder(Reply)
 _TOLD = msgspec.json.Decoder(Told)
 
 
-def encoded(it: Request | Reply | Told) -> bytes:
+class _Peek(msgspec.Struct):
+    kept: bool = False
+
+
+_PEEKS = msgspec.json.Decoder(_Peek)
+_REFERENCES = msgspec.json.Decoder(Reference)
+
+
+def encoded(it: Request | Reference | Reply | Told) -> bytes:
     """As bytes."""
     return _ENCODER.encode(it)
 
@@ -84,6 +108,16 @@ def encoded(it: Request | Reply | Told) -> bytes:
 def request_of(content: bytes) -> Request:
     """A request that came in; raises `msgspec.MsgspecError` for anything that is none."""
     return _REQUESTS.decode(content)
+
+
+def asked_of(content: bytes) -> Request | Reference:
+    """What came through a broker; raises `msgspec.MsgspecError` for anything that is neither."""
+    return _REFERENCES.decode(content) if _PEEKS.decode(content).kept else _REQUESTS.decode(content)
+
+
+def bound_to(run_id: str, told: Told) -> str:
+    """What the encryption of an outcome is bound to, so that it stands for no other attempt's."""
+    return f"outcome {run_id} {told.phase}/{told.try_}/{told.attempt}/{told.call}/{told.path}"
 
 
 def reply_of(content: bytes) -> Reply:

@@ -114,6 +114,18 @@ class Waiting(NamedTuple):
     message: str
 
 
+class Workers(Protocol):
+    """What an engine needs to understand workers' outcomes."""
+
+    def opened(self, reply: bytes, bound_to: str) -> bytes:
+        """A reply as it was before it was encrypted for its way, if it was.
+
+        Raises:
+            KeyMissing, IntegrityError: it cannot be read here.
+        """
+        ...
+
+
 class Children(Protocol):
     """Runs that are atoms of other runs. Called on the event loop."""
 

@@ -76,6 +76,11 @@ class Registry:
         self.resources: dict[str, Resource[Any]] = {}
         self._names: dict[object, str] = {}  # definition → its name here
 
+    @property
+    def has_workers(self) -> bool:
+        """Whether tasks with a queue are made by workers; else they are made where their flow runs."""
+        return False
+
     # -- decorators -----------------------------------------------------------------------------
 
     @overload

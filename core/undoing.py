@@ -113,8 +113,8 @@ def revert_lane(node: Node) -> str:
     """The executor a revert needs: none where there is nothing to call."""
     if node.task is None or node.task.revert is None:
         return "control"
-    if node.lane == "inline":
-        return "inline"
+    if node.lane in ("inline", "workers"):
+        return node.lane
     if node.task.revert.connection is not None:
         return "transaction"
     if node.task.revert.is_async:

@@ -56,6 +56,10 @@ class Elsewhere:
         """Whether whoever asked does not want it any more."""
         return self._is_cancelled()
 
+    def awaits(self, attempt: Attempt) -> bool:
+        """Whoever asked waits for it, as far as is known here."""
+        return True
+
     def deadline_us(self, node: Node) -> int | None:
         """As the request says."""
         return self._request.deadline_us

@@ -67,6 +67,7 @@ def _compile(part: Part[Any], registry: Registry, executor: str | None, on_failu
         fingerprint=fingerprint,
         document=document,
         prioritised=any(node.priority for node in draft.nodes),
+        asks_workers=any(node.lane == "workers" for node in draft.nodes),
         without_revert=tuple(_without_revert(draft)),
         growth=Expander(binder, draft.nodes) if any(node.expansion is not None for node in draft.nodes) else None,
     )
@@ -82,12 +83,13 @@ def _without_revert(draft: Draft) -> Iterator[str]:
 
 def _executor(name: str | None) -> Executor | None:
     match name:
-        case None | "inline" | "threads" | "processes":
+        case None | "inline" | "threads" | "processes" | "workers":
             return name
         case _:
             pass
     raise NotSupported(
-        f"executor={name!r} is not part of this version", hint='use "threads" (the default), "processes" or "inline"'
+        f"executor={name!r} is not part of this version",
+        hint='use "threads" (the default), "processes", "workers" or "inline"',
     )
 
 

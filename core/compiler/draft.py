@@ -16,7 +16,7 @@ from flowledger.core.plan import RUN, Node
 from flowledger.core.registry import Registry
 from flowledger.core.source import Place
 
-Executor = Literal["inline", "threads", "processes"]  # where sync bodies run; inline: the async ones too
+Executor = Literal["inline", "threads", "processes", "workers"]  # where sync bodies run; inline: the async ones too
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from flowledger.core.options import TaskOptions
 from flowledger.core.parts import Atom, Flow, Part
 from flowledger.core.plan import RUN, Lane, Node, TaskSpec
 from flowledger.core.registry import Registry
@@ -134,17 +135,24 @@ class Specs:
                 )
             spec = definition.spec(name or definition.name)
             _ = definition.exports  # refused here, though nobody may ask for them
-            found = self._known[id(definition)] = (spec, self._lane(spec, definition.options.executor))
+            found = self._known[id(definition)] = (spec, self._lane(spec, definition.options))
         return found
 
-    def _lane(self, spec: TaskSpec, asked: Lane | None) -> Lane:
+    def _lane(self, spec: TaskSpec, options: TaskOptions) -> Lane:
         if spec.pause is not None or spec.signal is not None:
             return "control"
         if self._draft.executor == "inline":
             return "inline"
         if spec.execute.connection is not None:
             return "transaction"
-        return "async" if spec.execute.is_async else self._draft.executor or asked or "threads"
+        asked = self._draft.executor or options.executor
+        if not spec.child and (asked == "workers" or self._has_queue(options)):
+            return "workers"
+        return "async" if spec.execute.is_async else asked or "threads"
+
+    def _has_queue(self, options: TaskOptions) -> bool:
+        """Whether the task names a queue that somebody could be asked on; who runs a flow may want it here instead."""
+        return options.queue is not None and self._draft.executor is None and self._draft.registry.has_workers
 
 
 def _want(draft: Draft, flow: Flow[Any]) -> None:

@@ -18,7 +18,7 @@ from flowledger.core.agenda import CONTROL
 from flowledger.core.evolve import ended
 from flowledger.core.flowing import may_start
 from flowledger.core.plan import Node, Plan
-from flowledger.core.ports import Appender, Children, Clock, Ids, Listeners, Post, ProgressNotes, Vaults
+from flowledger.core.ports import Appender, Children, Clock, Ids, Listeners, Post, ProgressNotes, Vaults, Workers
 from flowledger.core.state import Ended, State
 from flowledger.core.values import Values
 from flowledger.events.envelope import Envelope
@@ -58,6 +58,7 @@ class Services:
     post: Post
     notes: ProgressNotes
     children: Children | None = None
+    workers: Workers | None = None
     transactions: Transactions
     actor: str
     inline_bytes: int
@@ -70,12 +71,12 @@ class ActiveRun(ABC):
 
     __slots__ = (
         "__weakref__",
-        "_inline",
         "acquiring",
         "drafts",
         "exceptions",
         "giving_up",
         "guards",
+        "inline",
         "live",
         "lost",
         "moved",
@@ -136,7 +137,7 @@ class ActiveRun(ABC):
         self.settling = 0  # transactions whose time is over and that are being declared lost
         self.lost = False
         self.giving_up: str | None = None  # why this process lets go of the run as soon as no body runs here
-        self._inline = Slots(1)
+        self.inline = Slots(1)
 
     # -- what `RunDriver` does
 
@@ -198,7 +199,7 @@ class ActiveRun(ABC):
 
     def slots(self, lane: str) -> Slots:
         """The slots of a lane, shared with other runs; the inline lane's are its own: one body at a time (D8)."""
-        return self._inline if lane == "inline" else self.services.lanes[lane].slots
+        return self.inline if lane == "inline" else self.services.lanes[lane].slots
 
     def take_slot(self, lane: str, *, in_hand: bool) -> bool:
         """Take a slot of a lane; ``in_hand``: only with a place that is free now (see `slots`)."""
@@ -239,6 +240,10 @@ class ActiveRun(ABC):
     def is_cancelled(self, node: Node, phase: Phase) -> bool:
         """Whether a body should stop: its scope fails, or the run is not this process's any more (D1)."""
         return self.lost or (phase == "execute" and not may_start(self.state, node.scope))
+
+    def awaits(self, attempt: Attempt) -> bool:
+        """Whether this attempt's outcome is still waited for."""
+        return not self.lost and self.live.get(attempt.node.number) is attempt
 
     def progressed(self, attempt: Attempt, progress: Progress) -> None:
         """A body says how far it has got, on its own thread: told to who listens, noted for who looks (F2)."""

@@ -116,6 +116,10 @@ class Host(Protocol):
         """Whether the body should stop."""
         ...
 
+    def awaits(self, attempt: Attempt) -> bool:
+        """Whether this attempt's outcome is still waited for."""
+        ...
+
     def progressed(self, attempt: Attempt, progress: Progress) -> None:
         """The body says how far it has got."""
         ...
@@ -138,7 +142,7 @@ class Attempt:
 
     __slots__ = (
         "_context", "_host", "arguments", "attempt", "call", "deadline_us", "key", "limit", "node", "packed", "phase",
-        "timed_out", "took_s", "try_",
+        "poll_us", "timed_out", "took_s", "try_",
     )  # fmt: skip
 
     def __init__(self, host: Host, node: Node, phase: Phase, call: Call, try_: int, attempt: int, key: str) -> None:
@@ -152,6 +156,7 @@ class Attempt:
         self.arguments: dict[str, Any] = {}
         self.packed: dict[str, bytes] = {}  # the same as JSON, where the body runs in another process
         self.deadline_us = host.deadline_us(node) if phase == "execute" else None
+        self.poll_us = 0  # of a poll: when it was due, which tells it from the ones before (`events.claims.Ask`)
         self.timed_out = False
         self.took_s: float | None = None  # how long the body had its place, where an executor says so
         self.limit: asyncio.TimerHandle | None = None  # ends it, unless its outcome comes first
@@ -173,7 +178,7 @@ class Attempt:
                 ),
                 outcome=self.ended,
                 other_outcomes=tuple(self._other(late) for late in self.late),
-                on_progress=self._progressed,
+                on_progress=self.progressed,
                 is_cancelled=self.is_cancelled,
             )
         return self._context
@@ -211,8 +216,19 @@ class Attempt:
             self.limit.cancel()
             self.limit = None
 
-    def _progressed(self, fraction: float, message: str) -> None:
+    def progressed(self, fraction: float, message: str) -> None:
+        """The body has said how far it has got."""
         self._host.progressed(self, Progress(fraction=fraction, message=self._host.redacted(message)[:PROGRESS_CHARS]))
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether its run still waits for its outcome."""
+        return self._host.awaits(self)
+
+    @property
+    def guards(self) -> bool:
+        """Whether there may be secrets in it."""
+        return self._host.guards
 
     def is_cancelled(self) -> bool:
         """Whether the body should stop."""
@@ -294,6 +310,10 @@ class Attempt:
         raised = TimeoutError(f"{self.node.path}: no outcome within {self.timeout_s} s")
         raised.__cause__ = error
         return Raised(self.failure(raised, "timeout"), again=True, exception=raised, still_running=still_running)
+
+    def refused(self, error: Exception) -> Raised:
+        """The outcome of an attempt that cannot even be asked for: its arguments cannot travel."""
+        return Raised(self.failure(error, "arguments"), again=False, exception=error)
 
     def failure(self, error: BaseException, kind: FailureKind) -> Failure:
         """What the log keeps of an exception."""

@@ -18,7 +18,7 @@ from .settling import fail, fail_revert
 from .transacting import TransactionalAttempt
 
 #: Lanes whose bodies run in another process: what they need crosses as JSON (B6, C1).
-CROSSING = frozenset({"processes"})
+CROSSING = frozenset({"processes", "workers"})
 
 
 def task_of(node: Node) -> TaskSpec:
@@ -29,6 +29,9 @@ def task_of(node: Node) -> TaskSpec:
 
 def fit(run: ActiveRun, node: Node, bindings: Sequence[Binding], lane: str) -> bool:
     """Whether the atom's resources are there; if not, they are on their way (or could not be made: ``run.unfit``)."""
+    if lane not in run.services.lanes:
+        run.unfit[node.number] = _no_place(node)
+        return False
     if lane in CROSSING:
         return True  # they are made where the body runs
     names = [binding.name for binding in bindings if isinstance(binding, FromResource)]
@@ -37,6 +40,11 @@ def fit(run: ActiveRun, node: Node, bindings: Sequence[Binding], lane: str) -> b
     if node.number not in run.unfit:
         run.acquire(node, names)
     return False
+
+
+def _no_place(node: Node) -> Failure:
+    message = f"{node.path} is made by workers, and this process has no broker to ask them through"
+    return Failure(path=node.path, type="BrokerUnavailable", message=message, kind="resource")
 
 
 def fail_before_body(run: ActiveRun, node: Node, failure: Failure) -> bool:

@@ -27,6 +27,7 @@ def packed(attempt: Attempt) -> bytes:
         ended=attempt.ended,
         late=attempt.late,
         max_bytes=attempt.max_bytes,
+        call=attempt.poll_us,
     )
     return encoded(request)
 
@@ -37,7 +38,9 @@ def reply(outcome: Outcome) -> bytes:
         case Returned():
             return encoded(Reply(kind="returned", content=msgspec.Raw(outcome.content)))
         case Raised():
-            return encoded(Reply(kind="raised", failure=outcome.failure, again=outcome.again))
+            return encoded(
+                Reply(kind="raised", failure=outcome.failure, again=outcome.again, still_running=outcome.still_running)
+            )
         case Unready():
             return encoded(Reply(kind="unready", retry_after_s=outcome.retry_after_s, message=outcome.message))
         case Held():
@@ -60,4 +63,4 @@ def outcome_of(content: bytes) -> Outcome:
         return Lost("its reply tells of a failure without saying which")
     if told.kind == "held":
         return Held(told.failure)
-    return Raised(told.failure, told.again, None)
+    return Raised(told.failure, told.again, None, told.still_running)

@@ -25,7 +25,7 @@ def perform_all(run: ActiveRun) -> None:
     if run.polls_due and run.state.status == "RUNNING" and run.giving_up is None:
         poll(run)
     agenda = run.state.agenda
-    while len(agenda) and run.slots("inline").free and (_perform(run, run.room) or _perform(run, _room_for_all(run))):
+    while len(agenda) and run.inline.free and (_perform(run, run.room) or _perform(run, _room_for_all(run))):
         pass
 
 
@@ -39,7 +39,7 @@ def _perform(run: ActiveRun, room: Callable[[str], int]) -> bool:
     for action in deciding.decide(run.plan, run.state, room):
         if _PERFORM[action.kind](run, action):
             performed = True
-            if action.node not in run.live or not run.slots("inline").free:
+            if action.node not in run.live or not run.inline.free:
                 break
     return performed
 

@@ -19,13 +19,14 @@ from flowledger.core.actions import Wait
 from flowledger.core.plan import RUN, Plan
 from flowledger.core.state import State
 from flowledger.events import facts
+from flowledger.events.claims import OUTCOME
 from flowledger.events.codec import opened
 from flowledger.events.envelope import Envelope
 from flowledger.events.errors import FlowledgerError, InboxNotEmpty, InternalError, StoreError
 from flowledger.events.requests import CHILD, Request, encode
 from flowledger.events.store import LIVE, Append, AppendResult, Inbox
 
-from . import performing, settling
+from . import performing, remote, settling
 from .active import ActiveRun, Observer, Services
 from .answering import Asked, answer
 from .attempt import Attempt, Outcome, Unsettled
@@ -150,6 +151,11 @@ class RunDriver(ActiveRun):
             self.advance()
 
     @property
+    def _local(self) -> bool:
+        """Whether a body runs here. What workers make goes on, whoever drives the run (C3)."""
+        return any(settling.lane_of(attempt) != "workers" for attempt in self.live.values())
+
+    @property
     def head(self) -> bytes:
         """The hash of the run's last event."""
         return self.drafts.head
@@ -175,7 +181,7 @@ class RunDriver(ActiveRun):
         return (
             self._in_flight is not None
             or self.settling > 0
-            or any(not attempt.call.is_async for attempt in self.live.values())
+            or any(not attempt.call.is_async or attempt.node.lane == "workers" for attempt in self.live.values())
         )
 
     # -- one turn -------------------------------------------------------------------------------
@@ -208,7 +214,7 @@ class RunDriver(ActiveRun):
         performing.perform_all(self)
         if deciding.suspended(self.state) and not self.live:
             self.draft(RUN, facts.RunSuspended(held=deciding.held_paths(self.state)))
-        elif self.giving_up is not None and not self.live and self.state.status in LIVE and not self.drafts.release:
+        elif self.giving_up is not None and not self._local and self.state.status in LIVE and not self.drafts.release:
             self.draft(0, facts.RunReleased(reason=self.giving_up))
             self.drafts.release = True
         if len(self.drafts):
@@ -229,6 +235,8 @@ class RunDriver(ActiveRun):
         for asked in self._asked:
             if asked.kind == CHILD:
                 self.child_ended(asked.content.decode())
+            elif asked.kind == OUTCOME:
+                remote.hear_outcome(self, asked)
             else:
                 answer(self, asked)
             if asked.number is not None:
@@ -290,7 +298,8 @@ class RunDriver(ActiveRun):
         starting, self.starting = self.starting, []
         for attempt in starting:
             executor = self.services.lanes[settling.lane_of(attempt)].executor
-            settling.watch(self, attempt, executor)
+            if settling.lane_of(attempt) != "workers":  # they keep its time themselves, and it begins when they do
+                settling.watch(self, attempt, executor)
             executor.submit(attempt, self._reporter(attempt))
 
     def _reporter(self, attempt: Attempt) -> Callable[[Outcome], None]:
@@ -363,13 +372,17 @@ class RunDriver(ActiveRun):
         for _, handle in self._timers.values():
             handle.cancel()
         self._timers.clear()
-        for attempt in self.live.values():
+        for attempt in list(self.live.values()):
             attempt.no_limit()
+            if settling.lane_of(attempt) == "workers":  # it goes on, and its outcome is for whoever drives the run then
+                del self.live[attempt.node.number]
+                self.slots("workers").give()
         for lane in self.services.lanes.values():
             lane.slots.forget(self)
             lane.slots.pass_on()
         for attempt in self.starting:  # taken, never started
-            self.slots(settling.lane_of(attempt)).give()
+            if settling.lane_of(attempt) != "workers":
+                self.slots(settling.lane_of(attempt)).give()
         self.starting.clear()
         if self.noted:
             self.services.notes.forget(self.run_id)

@@ -28,7 +28,7 @@ def settle(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
     """Turn an outcome into its event."""
     number = attempt.node.number
     if run.live.get(number) is not attempt:
-        _ignore(run, attempt, outcome)
+        ignore(run, attempt, outcome)
         return
     del run.live[number]
     if isinstance(outcome, Raised) and outcome.exception is not None:
@@ -36,12 +36,13 @@ def settle(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
     if attempt.phase == "revert":
         _settle_revert(run, attempt, outcome)
     elif run.state.states[number] not in ("RUNNING", "WAITING"):
-        _ignore(run, attempt, outcome)  # a poll whose scope drained while its body ran
+        ignore(run, attempt, outcome)  # a poll whose scope drained while its body ran
     else:
         _settle_execute(run, attempt, outcome)
 
 
-def _ignore(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
+def ignore(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
+    """Record an outcome that has no effect (C4)."""
     if isinstance(outcome, Unready | Lost | Unsettled):
         return
     late = attempt.phase == "execute"
@@ -61,7 +62,7 @@ def _settle_execute(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
     node = attempt.node
     match outcome:
         case Returned():
-            _succeed(run, node.number, outcome.content, try_=attempt.try_, attempt=attempt.attempt)
+            succeed(run, node.number, outcome.content, try_=attempt.try_, attempt=attempt.attempt)
         case Raised():
             final = not outcome.again or deciding.is_final_failure(run.plan, run.state, node.number, outcome.failure)
             fail(run, node, outcome.failure, final=final, attempt=attempt.attempt, still_running=outcome.still_running)
@@ -99,10 +100,11 @@ def committed(run: ActiveRun, node: Node, content: bytes) -> None:
         event = facts.TaskReverted(try_=state.tries[number], attempt=state.revert_attempts[number])
         run.draft(number, event)
     else:
-        _succeed(run, number, content, try_=state.tries[number], attempt=state.attempts[number])
+        succeed(run, number, content, try_=state.tries[number], attempt=state.attempts[number])
 
 
-def _succeed(run: ActiveRun, number: int, content: bytes, *, try_: int, attempt: int) -> None:
+def succeed(run: ActiveRun, number: int, content: bytes, *, try_: int, attempt: int) -> None:
+    """Record a result."""
     event = facts.TaskSucceeded(
         try_=try_,
         attempt=attempt,

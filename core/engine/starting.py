@@ -38,6 +38,7 @@ def start(run: ActiveRun, action: Action) -> bool:
         key=attempt.key,
         code=task.code_version,
         inputs=run.values.digest(node),
+        queue=task.queue if node.lane == "workers" else "",
     )
     run.draft(node.number, event)
     run.start_when_durable(attempt)
@@ -132,6 +133,7 @@ def _poll_again(run: ActiveRun, node: Node) -> None:
     if attempt is None:
         run.slots(node.lane).give()
         return
+    attempt.poll_us = run.services.clock.now_us()
     run.start_when_durable(attempt)
 
 

@@ -44,6 +44,12 @@ def _call_revert(run: ActiveRun, node: Node, call: Call) -> bool:
     if attempt is None:
         run.slots(lane).give()
         return True
-    run.draft(node.number, facts.RevertStarted(try_=attempt.try_, attempt=attempt.attempt, key=attempt.key))
+    started = facts.RevertStarted(
+        try_=attempt.try_,
+        attempt=attempt.attempt,
+        key=attempt.key,
+        queue=task_of(node).queue if lane == "workers" else "",
+    )
+    run.draft(node.number, started)
     run.start_when_durable(attempt)
     return True

@@ -9,7 +9,7 @@ from flowledger.core.states import ATOM
 from flowledger.core.stored import Result
 from flowledger.events import facts
 
-from .bodies import body_ended, leave_wait, settle_body, try_again, wait
+from .bodies import body_ended, body_started, leave_wait, settle_body, try_again, wait
 from .stepping import Evolvers, step, step_run
 
 
@@ -30,8 +30,7 @@ def _task_started(state: State, number: int, event: facts.TaskStarted, name: str
     waiting = state.waiting.get(node.scope)
     if waiting is not None:
         waiting.discard(number)
-    state.running.add(number)
-    flowing.busier(state, node.scope)
+    body_started(state, number, event.queue)
 
 
 def _task_waiting(state: State, number: int, event: facts.TaskWaiting, name: str) -> None:

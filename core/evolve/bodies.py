@@ -7,11 +7,20 @@ from flowledger.core.actions import Wait
 from flowledger.core.state import State
 
 
+def body_started(state: State, number: int, queue: str) -> None:
+    """The body runs; with a ``queue``: workers have been asked for it there (C1)."""
+    state.running.add(number)
+    if queue:
+        state.remote[number] = queue
+    flowing.busier(state, state.plan.nodes[number].scope)
+
+
 def body_ended(state: State, number: int) -> bool:
     """The body runs no more (a poll's was not counted as running). True if it was."""
     if number not in state.running:
         return False
     state.running.discard(number)
+    state.remote.pop(number, None)
     return True
 
 

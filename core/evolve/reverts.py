@@ -9,7 +9,7 @@ from flowledger.core.states import ATOM
 from flowledger.events import facts
 from flowledger.events.failure import FailureKind
 
-from .bodies import body_ended, leave_wait, settle_body
+from .bodies import body_ended, body_started, leave_wait, settle_body
 from .stepping import Evolvers, step
 
 _UNKNOWN: frozenset[FailureKind] = frozenset({"interrupted", "poison", "timeout"})  # failures whose effect is (C5)
@@ -22,8 +22,7 @@ def _revert_started(state: State, number: int, event: facts.RevertStarted, name:
     flowing.off_agenda(state, number)
     leave_wait(state, number)
     state.revert_attempts[number] = event.attempt
-    state.running.add(number)
-    flowing.busier(state, state.plan.nodes[number].scope)
+    body_started(state, number, event.queue)
 
 
 def ended(state: State, number: int) -> Ended:

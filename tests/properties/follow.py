@@ -125,7 +125,8 @@ class Follower:
                 self._expect(not model.cancelled, "no second request to cancel")
                 model.cancel(keep=event.keep)
             case facts.RequestAccepted(kind="revert"):
-                self._expect(model.status in ("SUCCEEDED", "FAILED"), f"a run that is over: {model.status}")
+                over = ("SUCCEEDED", "FAILED", "CANCELLED")  # cancelled, and what it did was kept
+                self._expect(model.status in over, f"a run that is over: {model.status}")
                 model.reopen()
             case facts.RunSuspended():
                 self._expect(model.suspension == "asked" and model.calm(), "a body that runs, or no request")

@@ -207,22 +207,11 @@ def test_the_context_is_refused_outside_a_body() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"queue": "probes"}, ["queue="]),
-    ],
-)
-def test_options_of_later_versions_say_so_and_what_serves_now(
-    app: Registry, options: dict[str, Any], words: list[str]
-) -> None:
-    with refused(errors.NotSupported, "body", "not part of this version", *words):
-
-        @app.task(**options)
-        def body() -> None: ...
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
         ({"attempts": 0}, ["attempts=0"]),
+        ({"queue": ""}, ["queue=''"]),
+        ({"queue": "a\nb"}, ["queue="]),
+        ({"queue": "probes", "transactional": True}, ["cannot leave this process", "queue="]),
+        ({"executor": "workers", "transactional": True}, ["cannot leave this process", "workers"]),
         ({"timeout": -1}, ["timeout=-1"]),
         ({"deadline": "soon"}, ["deadline='soon'"]),
         ({"backoff": -2}, ["backoff=-2"]),
