@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowledger.core.compiler import compile as compile_part
 from flowledger.core.compiler import entry, rebuild
@@ -15,6 +15,7 @@ from flowledger.core.parts import Part
 from flowledger.events.board import DEFAULT_QUEUE
 from flowledger.events.errors import InputError, NotSupported
 from flowledger.events.facts import OnFailure
+from flowledger.events.store import Store
 
 from . import driving, submitting
 from .acting import Acting
@@ -22,10 +23,17 @@ from .conductor import Conducting
 from .driving import ExecutorName, Wish
 from .importing import name_of
 from .run import Run
+from .settings import Settings
+from .stores import open_store
+
+if TYPE_CHECKING:
+    from .worker import Working
 
 T = TypeVar("T")
 
 KEY_CHARS = 200
+#: How often who waits for a worker to drain looks up.
+_JOIN_S = 1.0
 
 
 class Boarding(Acting):
@@ -122,6 +130,45 @@ class Boarding(Acting):
         finally:
             conducting.drain()
             await asyncio.to_thread(conducting.join)
+
+    def working(
+        self, *, queues: Sequence[str] | None = None, concurrency: int | None = None, processes: int = 0
+    ) -> Working:
+        """A worker of this app, to be started: it makes tasks that engines ask for through the broker.
+
+        ``queues``: which ones (None: those of all tasks of the app); ``concurrency``: how many attempts at once
+        (None: as many as `Settings.threads`); ``processes``: sync bodies run in so many child processes instead.
+
+        Raises:
+            InputError: there is no broker, no key to verify messages with, or no task.
+        """
+        from .worker import Working  # noqa: PLC0415 - loads what speaks to a broker
+
+        settings = self.settings
+        return Working(
+            self, settings, lambda: self._workers_store(settings), queues=queues, concurrency=concurrency,
+            processes=processes, app=lambda: name_of(self),
+        )  # fmt: skip
+
+    @contextmanager
+    def worker(
+        self, *, queues: Sequence[str] | None = None, concurrency: int | None = None, processes: int = 0
+    ) -> Generator[Working]:
+        """Work while the context lasts, in this process; then drain. For tests, and for embedding."""
+        working = self.working(queues=queues, concurrency=concurrency, processes=processes)
+        working.start()
+        try:
+            yield working
+        finally:
+            working.drain()
+            while not working.join(_JOIN_S):
+                pass
+
+    def _workers_store(self, settings: Settings) -> tuple[Store, bool]:
+        """A log in memory is that of the app itself; of another a worker has its own connections."""
+        if settings.database_url.startswith("memory:"):
+            return self.living_runtime().store, False
+        return open_store(settings.database_url, schema=settings.database_schema), True
 
     # -- inside ---------------------------------------------------------------------------------
 

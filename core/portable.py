@@ -57,9 +57,10 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, r
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What came of it: ``returned`` (``content`` is the result), ``raised`` (``again``: another attempt may help;
-    ``still_running``: it was given up), ``unready`` (the body said `NotReady`), or ``held`` (it said `Hold`)."""
+    ``still_running``: it was given up), ``unready`` (the body said `NotReady`), ``held`` (it said `Hold`), or ``lost``
+    (its process is gone: ``message``)."""
 
-    kind: Literal["returned", "raised", "unready", "held"]
+    kind: Literal["returned", "raised", "unready", "held", "lost"]
     content: msgspec.Raw = NULL
     failure: Failure | None = None
     again: bool = False

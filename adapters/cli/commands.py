@@ -27,6 +27,7 @@ from . import (
     running,
     sealing,
     submitting,
+    working,
 )
 from .options import AppOption, Before, DatabaseUrlOption
 
@@ -92,5 +93,7 @@ commands.add_typer(projecting.projections, name="projections")
 commands.command()(conducting.conductor)
 commands.command()(board.conductors)
 commands.add_typer(board.jobs, name="jobs")
+commands.command()(working.worker)
+commands.add_typer(working.workers, name="workers")
 commands.add_typer(dead_letters.dlq, name="dlq")
 commands.add_typer(db.db, name="db")

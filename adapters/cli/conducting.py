@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 from contextlib import closing
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from .options import AppOption, DatabaseUrlOption
 from .running import app_of
+from .stopping import until_drained
 from .terminal import say
-
-if TYPE_CHECKING:
-    from flowledger.adapters.conductor import Conducting
-
-#: How often a process that waits for its end lets signals in.
-_LOOK_S = 0.2
 
 
 def conductor(
@@ -53,29 +46,6 @@ def conductor(
         conducting.start()
         if serving is not None:
             say(f"health on port {serving.port}")
-        _until_drained(conducting)
+        until_drained(conducting, left=lambda: f"{conducting.runs} runs are left to others")
     if serving is not None:
         serving.close()
-
-
-class _Stopped(BaseException):
-    """The second signal."""
-
-
-def _until_drained(conducting: Conducting) -> None:
-    asked = False
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise _Stopped
-        asked = True
-        conducting.drain()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    try:
-        while not conducting.join(_LOOK_S):
-            pass
-    except _Stopped:
-        say(f"stopped at once: {conducting.runs} runs are left to others")

@@ -33,7 +33,7 @@ def packed(attempt: Attempt) -> bytes:
 
 
 def reply(outcome: Outcome) -> bytes:
-    """An outcome as a `Reply`. What was lost has nobody who could say so."""
+    """An outcome as a `Reply`."""
     match outcome:
         case Returned():
             return encoded(Reply(kind="returned", content=msgspec.Raw(outcome.content)))
@@ -45,7 +45,9 @@ def reply(outcome: Outcome) -> bytes:
             return encoded(Reply(kind="unready", retry_after_s=outcome.retry_after_s, message=outcome.message))
         case Held():
             return encoded(Reply(kind="held", failure=outcome.failure))
-        case Lost() | Unsettled():
+        case Lost():
+            return encoded(Reply(kind="lost", message=outcome.cause))
+        case Unsettled():
             raise AssertionError(outcome)
 
 
@@ -59,6 +61,8 @@ def outcome_of(content: bytes) -> Outcome:
         return Returned(bytes(told.content))
     if told.kind == "unready":
         return Unready(told.retry_after_s, told.message)
+    if told.kind == "lost":
+        return Lost(told.message)
     if told.failure is None:
         return Lost("its reply tells of a failure without saying which")
     if told.kind == "held":
