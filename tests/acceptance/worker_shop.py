@@ -12,16 +12,19 @@ from pathlib import Path
 from flowledger import App, Flow, TaskContext, linear, unordered
 
 app = App("shop")
-HERE = Path(os.environ.get("SHOP", "."))
+
+
+def here() -> Path:
+    return Path(os.environ["SHOP"])
 
 
 def say(word: str) -> None:
-    with (HERE / "said").open("a") as file:
+    with (here() / "said").open("a") as file:
         file.write(f"{word}\n")
 
 
 def said() -> list[str]:
-    file = HERE / "said"
+    file = here() / "said"
     return file.read_text().split() if file.exists() else []
 
 
@@ -38,9 +41,16 @@ def build(n: int) -> int:
 
 
 @app.task(queue="builds")
+def brick(n: int) -> int:
+    time.sleep(0.1)
+    say(f"brick-{n}")
+    return n
+
+
+@app.task(queue="builds")
 def waits(ctx: TaskContext) -> int:
     say(f"begun-{ctx.attempt}-{os.getpid()}")
-    while not (HERE / "gate").exists():
+    while not (here() / "gate").exists():
         if ctx.cancelled:
             say("saw-it")
             raise RuntimeError("stopped")
@@ -54,14 +64,6 @@ def kills() -> None:
     """Takes its worker along."""
     say("killed")
     os.kill(os.getpid(), 9)
-
-
-@app.task(queue="builds", timeout=0.3)
-async def slow() -> None:
-    import asyncio  # noqa: PLC0415
-
-    say("slow")
-    await asyncio.sleep(60)
 
 
 @app.task(queue="builds", executor="processes")
@@ -85,11 +87,6 @@ def poison() -> Flow[None]:
     return linear(kills)
 
 
-@app.flow(on_failure="stop")
-def too_slow() -> Flow[None]:
-    return linear(slow)
-
-
 @app.flow
 def apart() -> Flow[int]:
     return linear(elsewhere, returns=elsewhere)
@@ -97,4 +94,4 @@ def apart() -> Flow[int]:
 
 @app.flow
 def fan(n: int) -> Flow[list[int]]:
-    return unordered(*[build.bind(i).named(f"b{i}") for i in range(n)])
+    return unordered(*[brick.bind(i).named(f"b{i}") for i in range(n)])
