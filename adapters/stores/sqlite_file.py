@@ -68,7 +68,7 @@ class SqliteFile:
         self._engine = _engine(path, synchronous)
         try:
             with self.guarded():
-                _patiently(self._prepare)
+                patiently(self._prepare)
         except BaseException:
             self._engine.dispose()
             raise
@@ -227,13 +227,16 @@ def _create_schema(connection: Connection) -> None:
         raise
 
 
-def _patiently(action: Callable[[], T]) -> T:
-    """SQLite does not wait for the lock that switching to WAL takes, so two processes on a new file can collide."""
+def patiently(action: Callable[[], T]) -> T:
+    """Do again what finds the file locked, for a while.
+
+    SQLite does not wait for the lock that switching to WAL takes, so two processes on a new file can collide.
+    """
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
             return action()
-        except DBAPIError as error:
+        except (DBAPIError, sqlite3.OperationalError) as error:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
         time.sleep(0.02)

@@ -71,6 +71,13 @@ def found(views: ViewStore, *where: Condition) -> list[int]:
     return [row["number"] for row in rows]
 
 
+def test_many_who_open_a_new_file_at_once_do_not_collide(tmp_path: Path) -> None:
+    for n in range(20):
+        with ThreadPoolExecutor(8) as pool:
+            for opened in pool.map(lambda _, n=n: sqlite.SqliteViews(tmp_path / f"views-{n}"), range(8)):
+                opened.close()
+
+
 def test_rows_come_back_as_they_were_written(views: ViewStore) -> None:
     # Given
     slot = views.make(SHOP, number=1, live=True)

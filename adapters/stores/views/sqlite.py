@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, Final
 
+from flowledger.adapters.stores.sqlite_file import patiently
 from flowledger.events.errors import StoreUnavailable, ViewsMissing
 from flowledger.events.store import Cursor
 from flowledger.projections.projection import Projection
@@ -88,7 +89,7 @@ class SqliteViews:
     def _connect(self) -> sqlite3.Connection:
         where = ":memory:" if self._path is None else str(self._path)
         connection = sqlite3.connect(where, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
+        patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
         connection.execute("PRAGMA synchronous = OFF" if self._path is None else "PRAGMA synchronous = NORMAL")
         return connection
 
