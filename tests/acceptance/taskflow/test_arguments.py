@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flowledger import Flow, Task, graph, linear, link, symbol
+from flowledger import Failure, Flow, Task, TaskContext, graph, linear, link, symbol
 from flowledger.events.errors import (
     AmbiguousSymbol,
     CyclicFlow,
@@ -112,6 +112,71 @@ def _pair(world: World) -> Flow[None]:
         return linear(world.task("a"), world.task("a"))
 
     return pair()
+
+
+def test_tf_behaviour_8_an_input_and_a_result_of_one_name_are_two_things(world: World) -> None:
+    """There: `fetch` gives the input, `fetch_all` a list of both. Here results are known by path, and never mixed."""
+
+    @world.app.task(provides="x", read_only=True)
+    def more(x: int) -> int:
+        return x + 1
+
+    @world.app.flow
+    def flow(x: int) -> Flow[int]:
+        return linear(more, more.bind().named("again"))
+
+    assert dict(world.app.run(flow(1)).results) == {"flow/more": 2, "flow/again": 3}
+
+
+def test_tf_behaviour_62_one_name_in_two_flows_is_two_atoms(world: World) -> None:
+    """There: Duplicate. Here an atom is known by its path, so that a flow can be used twice."""
+
+    @world.app.flow
+    def flow() -> Flow[None]:
+        return linear(linear(world.task("a"), name="one"), linear(world.task("a"), name="two"))
+
+    assert list(world.app.run(flow()).results) == ["flow/one/a", "flow/two/a"]
+    with pytest.raises(DuplicateName, match="a"):
+        world.app.run(world.app.flow(name="twice")(lambda: linear(world.task("a"), world.task("a")))())
+
+
+def test_tf_a5_a_revert_has_arguments_of_its_own_which_are_checked_before_anything_runs(world: World) -> None:
+    # Given a revert that asks for something its execute does not
+    @world.app.task
+    def make() -> str:
+        return "made"
+
+    @make.revert
+    def unmake(result: str | None, failures: list[Failure], token: str) -> None:
+        world.said.append(f"-{result} with {token} after {failures[0].type}")
+
+    @world.app.flow
+    def flow(token: str) -> Flow[None]:
+        return linear(make, world.task("bad"))
+
+    @world.app.flow
+    def without() -> Flow[None]:
+        return linear(make)
+
+    # Then a flow in which nobody provides it is refused, and in another it is given
+    with pytest.raises(MissingSymbol, match="token"):
+        world.app.run(without())
+    world.failing.add("bad")
+    world.app.run(flow("t1"), check=False)
+    assert world.said == ["+bad", "-bad", "-made with t1 after ValueError"]
+
+
+def test_tf_a9_what_failed_is_undone_too_and_knows_how_it_ended(world: World) -> None:
+    @world.app.task
+    def make(ctx: TaskContext) -> str:
+        raise ValueError("half made")
+
+    @make.revert
+    def unmake(ctx: TaskContext, result: str | None) -> None:
+        world.said.append(f"-{result} {ctx.outcome}")
+
+    assert world.app.run(make.bind(), check=False).state == "REVERTED"
+    assert world.said == ["-None failed"]
 
 
 def test_tf_behaviour_59_cycles_and_two_providers_are_refused_before_anything_runs(world: World) -> None:

@@ -108,6 +108,48 @@ def test_tf_behaviour_10_empty_flows_succeed_also_nested(world: World, pattern: 
     assert world.app.run(empty()).state == "SUCCEEDED"
 
 
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+def test_tf_behaviour_11_an_interruption_out_of_a_body_is_its_failure_and_nothing_is_left_running(
+    world: World, interruption: type[BaseException]
+) -> None:
+    """There, what is thrown into the engine leaves atoms RUNNING and the flow FAILURE."""
+
+    @world.app.task
+    def interrupted() -> None:
+        raise interruption
+
+    @world.app.flow
+    def flow() -> Flow[None]:
+        return linear(world.task("a"), interrupted, world.task("b"))
+
+    run = world.app.run(flow(), check=False)
+    assert (run.state, world.said) == ("REVERTED", ["+a", "-a"])
+    assert [failure.type for failure in run.failures] == [interruption.__name__]
+
+
+def test_tf_behaviour_14_what_a_revert_returns_is_not_kept(world: World) -> None:
+    """There it can be asked for. Here a revert writes where it belongs what is to be kept; what it returns may be
+    anything."""
+
+    @world.app.task
+    def make() -> int:
+        return 1
+
+    @make.revert
+    def unmake() -> object:
+        world.said.append("-make")
+        return object()
+
+    @world.app.flow
+    def flow() -> Flow[None]:
+        return linear(make, world.task("bad"))
+
+    world.failing.add("bad")
+    run = world.app.run(flow(), check=False)
+    assert (run.state, world.said[-1]) == ("REVERTED", "-make")
+    assert [e.path for e in events(log_of(world.app, run), facts.TaskReverted)] == ["flow/bad", "flow/make"]
+
+
 def test_tf_behaviour_13_after_a_revert_what_was_done_is_still_told_but_nothing_stands(world: World) -> None:
     """The ancestor forgets results on revert; the log keeps them, and the run has none to give."""
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
-from flowledger import App, Flow, PlanDiffers, TaskContext, linear
+from flowledger import App, Fenced, Flow, InputError, PlanDiffers, StoreUnavailable, TaskContext, linear
 from flowledger.events.board import Offer
+from flowledger.events.store import Claim, Owner
 
 from .conftest import World
 
@@ -89,6 +91,90 @@ def test_tf_behaviour_68_a_job_whose_flow_fails_is_over_and_its_run_says_how(wor
     asyncio.run(serve())
     assert run.state == "REVERTED"
     assert world.app.runtime.store.board.jobs() == []
+
+
+def test_tf_behaviour_67_the_job_of_an_owner_that_is_gone_is_claimed_by_another(world: World) -> None:
+    """There: with a session's end, or a time that has to be set and extended by hand."""
+    # Given a job that somebody has claimed
+    flow = world.app.flow(name="flow")(lambda: linear(world.task("a")))
+    run = world.app.submit(flow())
+    store = world.app.runtime.store
+    offer = Offer(app="ancestor", factories=["flow"], queues=["default"], takeover_s=20)
+    first, second = (Owner(id=name, host="there", pid=n, app="ancestor") for n, name in enumerate(("first", "second")))
+    store.join(first)
+    store.join(second)
+    assert [run_id for run_id, _ in store.board.claim(first.id, offer, limit=1)] == [run.id]
+    # Then nobody else gets it as long as that one lives, and at once when it does not
+    assert store.board.claim(second.id, offer, limit=1) == []
+    store.leave(first.id)
+    assert [run_id for run_id, _ in store.board.claim(second.id, offer, limit=1)] == [run.id]
+
+
+def test_tf_behaviour_70_a_job_without_an_input_is_not_taken_onto_the_board(world: World) -> None:
+    """There it is posted, consumed, and its flow never gets a state."""
+
+    @world.app.flow
+    def flow(name: str) -> Flow[None]:
+        return linear(world.task(name))
+
+    with pytest.raises(InputError, match="name"):
+        world.app.submit_named("flow", {})
+    assert world.app.runtime.store.board.jobs() == []
+
+
+def test_tf_behaviour_71_a_conductor_goes_on_when_the_board_was_away_for_a_moment(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a board that fails twice
+    board = world.app.runtime.store.board
+    claim, failures = board.claim, [StoreUnavailable("away"), StoreUnavailable("away")]
+
+    def away(*args: Any, **more: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return claim(*args, **more)
+
+    monkeypatch.setattr(board, "claim", away)
+    flow = world.app.flow(name="flow")(lambda: linear(world.task("a")))
+
+    async def serve() -> None:
+        async with world.app.conductor():
+            await world.app.submit(flow())
+
+    # Then what is submitted is driven all the same
+    asyncio.run(serve())
+    assert (failures, world.said) == ([], ["+a"])
+
+
+def test_tf_behaviour_73_who_has_lost_a_run_writes_nothing_more_and_another_goes_on(world: World) -> None:
+    """There: a listener that looks at the claim on each change, and suspends the engine. Here the epoch is checked in
+    every append, so nothing of a lost run is ever written."""
+    # Given a run in the middle of a body, which another process takes over
+    began, go_on = Event(), Event()
+
+    @world.app.task(attempts=1)
+    def long() -> None:
+        began.set()
+        go_on.wait(30)
+
+    flow = world.app.flow(name="flow")(lambda: linear(long, world.task("b")))
+    with ThreadPoolExecutor(1) as pool:
+        driving = pool.submit(world.app.run, flow(), key="k")
+        assert began.wait(30)
+        store = world.app.runtime.store
+        [run] = world.app.runs()
+        store.leave(world.app.runtime.owner)
+        store.join(Owner(id="other", host="there", pid=1, app="ancestor"))
+        claim = store.claim(run.id, "other", takeover_s=20)
+        assert isinstance(claim, Claim)
+        before = store.stream(run.id)
+        # When the body ends in the process that has lost it
+        go_on.set()
+        # Then who drove it is told, and it has written nothing
+        with pytest.raises(Fenced):
+            driving.result(30)
+    assert store.stream(run.id) == before
+    assert "+b" not in world.said
 
 
 def test_tf_j5_higher_priority_first_then_oldest(world: World) -> None:

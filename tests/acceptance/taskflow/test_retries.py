@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from flowledger import AlwaysRevertAll, Flow, Retry, Times, TryEach, linear
+from flowledger import AlwaysRevertAll, Flow, Retry, TaskContext, Times, TryEach, linear
 from flowledger.core.retry import Try
 from flowledger.events import facts
 from flowledger.events.facts import Decision
+from flowledger.testing import InMemory, assert_survives_crashes
 from tests.acceptance.logs import events, log_of, story
 
 from .conftest import World
@@ -120,6 +121,48 @@ class _CannotBegin(Retry[int]):
 
     def on_failure(self, history: Sequence[Try[int]]) -> Decision:
         raise AssertionError("it never began")
+
+
+def test_tf_behaviour_40_a_crash_anywhere_in_a_retry_ends_with_one_revert_and_a_second_attempt(
+    flow_app: InMemory,
+) -> None:
+    """There: after the failure, after the retry was asked, after its intention, the task's intention, the schedule."""
+    # Given a flow that succeeds in its second round, and what its bodies did, by their keys
+    app = flow_app.new("retrying")
+    made: dict[str, str] = {}
+    undone: set[str] = set()
+
+    @app.task
+    def make(number: int, ctx: TaskContext) -> str:
+        made[ctx.idempotency_key] = f"made {number}"
+        return made[ctx.idempotency_key]
+
+    @make.revert
+    def unmake(ctx: TaskContext, number: int) -> None:
+        undone.add(f"made {number}")
+
+    @app.task
+    def try_it(number: int) -> None:
+        if number < 2:
+            raise ValueError(number)
+
+    @app.flow
+    def tries() -> Flow[str]:
+        made_ = make.bind()
+        return linear(made_, try_it, retry=Times(3, provides="number"), returns=made_)
+
+    def begin_anew() -> None:
+        assert list(made.values()) in ([], ["made 1", "made 2"])
+        assert undone in (set(), {"made 1"})
+        made.clear()
+        undone.clear()
+
+    # When it crashes before and after each of its appends, and is resumed
+    survived = assert_survives_crashes(app, tries(), before_each=begin_anew)
+
+    # Then each time the first was undone and the second stands, as without a crash
+    assert survived >= 10
+    begin_anew()
 
 
 def test_tf_behaviour_41_a_retry_that_cannot_begin_fails_its_scope_with_no_history(world: World) -> None:
