@@ -125,9 +125,9 @@ def test_tf_behaviour_70_a_job_without_an_input_is_not_taken_onto_the_board(worl
 def test_tf_behaviour_71_a_conductor_goes_on_when_the_board_was_away_for_a_moment(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a board that fails twice
+    # Given a board that fails
     board = world.app.runtime.store.board
-    claim, failures = board.claim, [StoreUnavailable("away"), StoreUnavailable("away")]
+    claim, failures = board.claim, [StoreUnavailable("away")]
 
     def away(*args: Any, **more: Any) -> Any:
         if failures:
