@@ -122,7 +122,7 @@ def test_tf_behaviour_8_an_input_and_a_result_of_one_name_are_two_things(world: 
         return x + 1
 
     @world.app.flow
-    def flow(x: int) -> Flow[int]:
+    def flow(x: int) -> Flow[None]:
         return linear(more, more.bind().named("again"))
 
     assert dict(world.app.run(flow(1)).results) == {"flow/more": 2, "flow/again": 3}
