@@ -146,8 +146,7 @@ class Making:
             host = Elsewhere(job.request, job.is_cancelled, job.progressed)
             try:
                 job.attempt, job.signature = attempt_of(self._registry, job.request, host)
-                child = self._is_for_a_child(job)
-                needed = {} if child else resources_of(self._registry, job.request, job.signature)
+                needed = self._needed(job, job.signature)
             except Exception as error:  # noqa: BLE001 - a task class's own constructor (C9)
                 self._settle(job, not_begun(job.request, error))
                 continue
@@ -155,6 +154,10 @@ class Making:
                 self._start(job, needed)
             else:
                 self.loop.create_task(self._start_with(job, needed))
+
+    def _needed(self, job: Job, signature: Signature) -> Mapping[str, str]:
+        """Argument → resource; a child makes its own."""
+        return {} if self._is_for_a_child(job) else resources_of(self._registry, job.request, signature)
 
     async def _start_with(self, job: Job, needed: Mapping[str, str]) -> None:
         try:
