@@ -29,6 +29,10 @@ class Adrift:
         """Whether there are any."""
         return bool(self._runs)
 
+    def __contains__(self, run_id: object) -> bool:
+        """Whether this run is one of them. May be asked from any thread."""
+        return run_id in self._runs
+
     def add(self, run_id: str) -> None:
         """The store did not answer for this run."""
         self._runs[run_id] = None

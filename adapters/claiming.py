@@ -78,17 +78,21 @@ async def claimed_only(runtime: Runtime, run_id: str) -> Claim:
     Raises:
         RunOwned: another live process drives it.
     """
-    return _granted(run_id, await in_thread(runtime, lambda: _claim(runtime, run_id)))
+    claim = await in_thread(runtime, lambda: _claim(runtime, run_id))
+    if isinstance(claim, Held) and claim.owner == runtime.owner:
+        raise RunOwned(f"run {run_id} is just being taken up by this process", hint="wait for it")
+    return _granted(run_id, claim)
 
 
 def _claim(runtime: Runtime, run_id: str) -> Claim | Held | None:
-    """Claim a run that this process does not drive; also one that is its own.
+    """Claim a run that this process does not drive; also one that is its own and adrift.
 
-    It is if the store was away when it gave the run up. Nobody takes over from itself (B1): it is let go first.
+    It is if the store was away when it gave the run up. Nobody takes over from itself (B1): it is let go first. One
+    that is its own and not adrift has just been claimed by another part of this process (its conductor).
     """
     store, owner, takeover_s = runtime.store, runtime.owner, runtime.settings.lease_takeover_s
     claim = store.claim(run_id, owner, takeover_s=takeover_s)
-    if not isinstance(claim, Held) or claim.owner != owner:
+    if not isinstance(claim, Held) or claim.owner != owner or run_id not in runtime.adrift:
         return claim
     stream = store.stream(run_id)
     if stream is not None and stream.owner == owner:

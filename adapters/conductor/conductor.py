@@ -134,7 +134,7 @@ class Conductor:
         me = self._runtime.owner
         try:
             if self._unsure:
-                known = list(self._runs)
+                known = [*self._runs, *self._runtime.drivers, *self._runtime.claiming]
                 await self._in_thread(lambda: self._board.keep(me, known))
                 self._unsure = False
             but = self._refusals.now()
@@ -145,6 +145,7 @@ class Conductor:
             return False
         self.claimed_at = monotonic()
         for job in claimed:
+            self._runtime.claiming.add(job.run_id)
             self._runs[job.run_id] = asyncio.ensure_future(self._work(job))
         return len(claimed) == room and len(self._runs) < self._max_runs
 

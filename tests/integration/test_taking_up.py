@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from time import monotonic, sleep
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from flowledger import App, Flow, IllegalRequest, RunOwned, Settings, StoreUnavailable, linear
 from flowledger.adapters import driving
+from flowledger.events.board import Offer
 from flowledger.events.store import Append, AppendResult
 from flowledger.testing import InMemory
 from tests.acceptance.logs import log_of
@@ -62,6 +64,23 @@ def test_g5_a_run_that_was_reverted_since_somebody_looked_is_not_reverted_again(
         app.runtime.call(driving.revert(app.runtime, app, looked, reason="once more")).result(20)
 
     assert app.stream_of(run.id).owner is None
+
+
+def test_b1_a_run_that_the_conductor_of_this_process_has_just_claimed_is_not_taken_from_it() -> None:
+    # Given a job that the process's conductor has claimed and not begun to read
+    with closing(App("shop", database_url="memory://")) as app:
+        run = app.submit(shop(app)())
+        board, me = app.runtime.store.board, app.runtime.owner
+        offer = Offer(app="shop", factories=["sell"], queues=["default"], takeover_s=20)
+        ((_, claim),) = board.claim(me, offer, limit=1)
+
+        # When somebody in the same process wants to go on with it, they are told to wait
+        with pytest.raises(RunOwned, match="just being taken up by this process"):
+            run.resume()
+
+        # Then it is the conductor's as before
+        stream = app.stream_of(run.id)
+        assert (stream.owner, stream.epoch) == (me, claim.epoch)
 
 
 class Away:
