@@ -1,0 +1,169 @@
+"""The oracle: a model of what may become of a run whatever fails, and what its log and its bodies say became of it.
+
+A run may end in one way only, the one of an undisturbed run; or be parked, if one of its tasks met three losses in a
+row (C6). Each attempt has one start, written before its body begins, and one outcome; a body begins once per attempt.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from flowledger.core.plan import Plan
+from flowledger.core.replay import check, check_complete
+from flowledger.core.state import State
+from flowledger.events import facts
+from flowledger.events.envelope import Envelope
+from flowledger.events.errors import FlowledgerError
+from flowledger.events.store import FINAL
+
+from .ledger import Body
+
+LOSSES = 3  # in a row, before a task is parked
+
+_Attempt = tuple[str, str, int, int]  # path, phase, try, attempt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """How an undisturbed run ends: its status, and the ``result`` (as JSON) of the task at ``path``."""
+
+    run_id: str
+    status: str
+    path: str = ""
+    result: bytes = b""
+
+
+@dataclass
+class Verdict:
+    """What is wrong, a line each, and what was met."""
+
+    lost: list[str] = field(default_factory=list[str])
+    doubled: list[str] = field(default_factory=list[str])
+    stuck: list[str] = field(default_factory=list[str])
+    wrong: list[str] = field(default_factory=list[str])
+    runs: int = 0
+    attempts: int = 0
+    interrupted: int = 0
+    ignored: int = 0
+    parked: int = 0
+    claims: int = 0
+
+    @property
+    def is_good(self) -> bool:
+        return not (self.lost or self.doubled or self.stuck or self.wrong)
+
+    def problems(self) -> Iterable[str]:
+        """All that is wrong."""
+        for word in ("lost", "doubled", "stuck", "wrong"):
+            yield from (f"{word}: {line}" for line in getattr(self, word))
+
+
+def judge(
+    verdict: Verdict, wanted: Wanted, plan: Plan, log: Sequence[Envelope], begun: Mapping[Body, int],
+    ended: Mapping[Body, int],
+) -> None:  # fmt: skip
+    """Add what is to be said of one run. ``begun`` and ``ended``: of its bodies."""
+    verdict.runs += 1
+    if not log:
+        verdict.lost.append(f"{wanted.run_id}: was acknowledged, and is not there")
+        return
+    _attempts(verdict, wanted.run_id, log)
+    _bodies(verdict, log, begun, ended)
+    _owners(verdict, wanted.run_id, log)
+    try:
+        state = check(plan, log)
+        if state.status not in FINAL:
+            last = log[-1]
+            verdict.stuck.append(f"{wanted.run_id} is {state.status} after {last.path} {type(last.event).__name__}")
+            return
+        check_complete(plan, state)
+    except FlowledgerError as error:
+        verdict.wrong.append(f"{wanted.run_id}: {error}")
+        return
+    _end(verdict, wanted, log, state)
+
+
+def _attempts(verdict: Verdict, run_id: str, log: Sequence[Envelope]) -> None:
+    starts, outcomes = Counter[_Attempt](), Counter[_Attempt]()
+    for envelope in log:
+        event, path = envelope.event, envelope.path
+        match event:
+            case facts.TaskStarted():
+                starts[path, "execute", event.try_, event.attempt] += 1
+            case facts.RevertStarted():
+                starts[path, "revert", event.try_, event.attempt] += 1
+            case facts.TaskSucceeded() if event.attempt:  # a sleep has none
+                outcomes[path, "execute", event.try_, event.attempt] += 1
+            case facts.TaskFailed() if event.failure.kind != "poison":
+                outcomes[path, "execute", event.try_, event.attempt] += 1
+            case facts.TaskReverted() | facts.RevertFailed() if event.attempt:
+                outcomes[path, "revert", event.try_, event.attempt] += 1
+            case facts.TaskInterrupted():
+                outcomes[path, event.phase, event.try_, event.attempt] += 1
+                verdict.interrupted += 1
+            case facts.OutcomeIgnored():
+                verdict.ignored += 1
+            case _:
+                pass
+    verdict.attempts += len(starts)
+    verdict.doubled += [f"{run_id} {at}: {n} starts" for at, n in starts.items() if n > 1]
+    verdict.doubled += [f"{run_id} {at}: {n} outcomes" for at, n in outcomes.items() if n > 1]
+    verdict.wrong += [f"{run_id} {at}: an outcome of what was not begun" for at in outcomes if at not in starts]
+    if isinstance(log[-1].event, (facts.RunSucceeded, facts.RunReverted, facts.RunFailed, facts.RunCancelled)):
+        verdict.lost += [f"{run_id} {at}: begun, and no outcome" for at in starts if at not in outcomes]
+
+
+def _bodies(verdict: Verdict, log: Sequence[Envelope], begun: Mapping[Body, int], ended: Mapping[Body, int]) -> None:
+    written: dict[tuple[str, str, int, int], Body] = {}
+    for envelope in log:
+        event = envelope.event
+        if isinstance(event, (facts.TaskStarted, facts.RevertStarted)):
+            phase = "execute" if isinstance(event, facts.TaskStarted) else "revert"
+            body = Body(envelope.run_id, envelope.path, phase, event.key, event.attempt)
+            written[envelope.path, phase, event.try_, event.attempt] = body
+    known = set(written.values())
+    verdict.doubled += [f"{body}: its body began {n} times" for body, n in begun.items() if n > 1]
+    verdict.wrong += [f"{body}: its body began, and no start is written" for body in begun if body not in known]
+    for envelope in log:
+        event = envelope.event
+        if isinstance(event, facts.TaskSucceeded):
+            phase = "execute"
+        elif isinstance(event, facts.TaskReverted) and event.attempt:
+            phase = "revert"
+        else:
+            continue
+        done = written.get((envelope.path, phase, event.try_, event.attempt))
+        if done is not None and done not in ended and _has_body(envelope.path):
+            verdict.wrong.append(f"{done}: recorded as done, and its body never ended")
+
+
+def _has_body(path: str) -> bool:
+    return not path.endswith("/sleep")
+
+
+def _owners(verdict: Verdict, run_id: str, log: Sequence[Envelope]) -> None:
+    epochs = [envelope.event.epoch for envelope in log if isinstance(envelope.event, facts.RunClaimed)]
+    verdict.claims += len(epochs)
+    if any(later <= earlier for earlier, later in pairwise(epochs)):
+        verdict.wrong.append(f"{run_id}: its owners came in no order: {epochs}")
+
+
+def _end(verdict: Verdict, wanted: Wanted, log: Sequence[Envelope], state: State) -> None:
+    poisoned = [e.path for e in log if isinstance(e.event, facts.TaskFailed) and e.event.failure.kind == "poison"]
+    if poisoned:
+        losses = Counter(e.path for e in log if isinstance(e.event, facts.TaskInterrupted))
+        verdict.parked += 1
+        if any(losses[path] < LOSSES for path in poisoned):
+            verdict.wrong.append(f"{wanted.run_id}: parked without {LOSSES} losses: {poisoned}")
+        return
+    results = [bytes(e.event.result) for e in log if e.path == wanted.path and isinstance(e.event, facts.TaskSucceeded)]
+    if state.status != wanted.status:
+        failures = [
+            f"{e.path}: {e.event.failure}" for e in log if isinstance(e.event, (facts.TaskFailed, facts.RevertFailed))
+        ]
+        verdict.wrong.append(f"{wanted.run_id} is {state.status}, and was to be {wanted.status}: {failures[:2]}")
+    elif wanted.path and results != [wanted.result]:
+        verdict.wrong.append(f"{wanted.run_id}: {wanted.path} made {results}, and was to make {wanted.result!r} once")
