@@ -111,6 +111,17 @@ FIRST ?= 0
 simulate: setup ## 100,000 seeded worlds in which everything goes wrong; goes on where it was (SEEDS=, FIRST=)
 	@$(BIN)/python -m tests.simulation $(FIRST) --count $(SEEDS)
 
+.PHONY: chaos
+chaos: setup brokers ## all that can fail fails, for hours: a course per row of the reliability bar, as nightly
+	@$(BIN)/python -m tests.chaos --row each --long
+
+.PHONY: chaos-short
+chaos-short: setup brokers ## the same in a minute and a half: forty faults of all kinds; the last line says what was met
+	@$(BIN)/python -m tests.chaos --row all
+
+chaos-%: setup brokers ## one row, as short as in CI: R4 R5 R6 R7 R8 R9 R11 R12 joins
+	@$(BIN)/python -m tests.chaos --row $*
+
 .PHONY: completeness
 completeness: setup ## half a million events, eight writers: the views miss nothing and count nothing twice (R14)
 	@FLOWLEDGER_TEST_R14_EVENTS=500000 $(BIN)/pytest -n0 -q --timeout 7200 tests/integration/test_rel_r14_projection_completeness.py

@@ -22,6 +22,7 @@ from .world import Death, World, world
 
 #: After the last fault all runs must have ended within this time.
 SETTLE_S = 180.0
+SAY_S = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,17 @@ class Met:
         )
 
 
+def sum_of(courses: Sequence[Met]) -> Met:
+    """All of them as one."""
+    whole = Met()
+    for met in courses:
+        whole.faults += met.faults
+        whole.on_again_s += met.on_again_s
+        for name, value in vars(met.verdict).items():
+            setattr(whole.verdict, name, getattr(whole.verdict, name) + value)
+    return whole
+
+
 def unleash(course: Course, folder: Path, *, say: Callable[[str], None]) -> Met:
     """Run the course in ``folder``, which has its ledger and the processes' log afterwards."""
     met = Met()
@@ -79,6 +91,7 @@ def unleash(course: Course, folder: Path, *, say: Callable[[str], None]) -> Met:
 
 
 def _harm(course: Course, there: World, load: Load, met: Met, say: Callable[[str], None]) -> None:
+    say_at = 0.0
     weights = [FAULTS[name][1] for name in course.faults]
     while len(met.faults) < course.cycles or len(load.orders) < course.runs:
         open_now = load.open()
@@ -90,7 +103,8 @@ def _harm(course: Course, there: World, load: Load, met: Met, say: Callable[[str
             met.faults.append(name)
             FAULTS[name][0](there)
             there.fill()
-        if len(met.faults) % 10 == 0:
+        if monotonic() >= say_at:
+            say_at = monotonic() + SAY_S
             say(f"{len(met.faults)} faults, {len(load.orders)} runs, {open_now} open")
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any, cast
 
 import psycopg
 from amqp.basic_message import Message  # type: ignore[import-untyped]
@@ -129,17 +130,17 @@ def kill_broker(world: World) -> None:
 def mischief(world: World) -> None:
     """R12: what is in the queue comes three times, with garbage between."""
     with suppress(OSError, AMQPError), Connection(world.rabbitmq.url) as connection:  # type: ignore[no-untyped-call]
-        channel = connection.default_channel
+        channel, message = connection.default_channel, cast(Any, Message)
         queue = queue_name(shop.app.name, shop.QUEUE)
         for _ in range(20):
             got = channel.basic_get(queue)
-            garbage = Message(world.dice.randbytes(64), content_type=world.dice.choice(CONTENT_TYPES))
+            garbage = message(world.dice.randbytes(64), content_type=world.dice.choice(CONTENT_TYPES))
             channel.basic_publish(garbage, exchange="", routing_key=queue)
             if got is None:
                 world.wait(0.01)
                 continue
             for _ in range(3):
-                channel.basic_publish(Message(got.body, **got.properties), exchange="", routing_key=queue)
+                channel.basic_publish(message(got.body, **got.properties), exchange="", routing_key=queue)
             channel.basic_reject(got.delivery_tag, requeue=True)
 
 

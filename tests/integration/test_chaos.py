@@ -1,0 +1,26 @@
+"""Chaos, in short: all kinds of faults at once, and what the oracle says (`make chaos-short` does the same, longer)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.broker_servers import rabbitmq
+from tests.chaos.chaos import Course, unleash
+from tests.chaos.rows import ROWS
+from tests.postgres_server import binaries
+
+pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+@pytest.mark.skipif(binaries() is None or rabbitmq() is None, reason="needs Postgres' and RabbitMQ's programs")
+def test_rel_all_faults_at_once_lose_double_and_strand_nothing(tmp_path: Path) -> None:
+    # Given conductors, workers, Postgres, RabbitMQ, each in processes of their own, and runs under way
+    course = Course(seed=11, **{**ROWS["all"].options(long=False), "cycles": 12, "conductors": 2, "workers": 2})
+    # When a dozen of them are killed, stopped, cut off, deceived
+    met = unleash(course, tmp_path, say=print)
+    # Then
+    print(met.summary())
+    assert met.verdict.is_good, "\n".join(met.verdict.problems())
+    assert met.verdict.runs > 20
