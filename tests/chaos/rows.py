@@ -47,8 +47,8 @@ ROWS: dict[str, Row] = {
     "R11": Row(faults=["cut", "half-open", "silence", "slow"], short=12, long=200),
     "R12": Row(faults=["mischief"], short=20, long=1000, gap_s=0.3),
     "joins": Row(
-        faults=["kill-worker"], short=10, long=600, flows=["fan"], width=50, runs=(20, 1000), conductors=1, workers=4,
-        in_flight=20, gap_s=0.5,
+        faults=["kill-worker"], short=8, long=250, flows=["fan"], width=50, runs=(20, 1000), conductors=1, workers=4,
+        in_flight=20, gap_s=3.0,
     ),
 }  # fmt: skip
 

@@ -28,6 +28,10 @@ from .wire import original, stored
 
 #: How long appends gather before others are told.
 COALESCE_S: Final = 0.02
+#: Somebody waits for mail with their hands in their lap: the first is told at once, what follows gathers for so long,
+#: or as long as appends do while more than `BUSY_MAIL` come in between.
+MAIL_GAP_S: Final = 0.004
+BUSY_MAIL: Final = 2
 #: While more appends than this come between two hints, the next hint comes so much later.
 BUSY_APPENDS: Final = 8
 TELL_GAP_S: Final = 0.1
@@ -72,6 +76,8 @@ class Side:
         self._dirty: dict[str, float] = {}  # what to tell, and when
         self._appends = self._appends_told = 0
         self._not_before = float("-inf")  # tell of events
+        self._mailed = self._mailed_told = 0
+        self._no_mail_before = float("-inf")  # tell of mail
         self._waiting = 0
         self._expecting: dict[str, int] = {}  # who waits for mail
         self._listening = False
@@ -114,13 +120,15 @@ class Side:
 
     def sent(self) -> None:
         """Mail has been sent from here: as for `appended`."""
+        self._mailed += 1
         self._changed_here(_MAIL, waited_for=bool(self._expecting))
 
     def _changed_here(self, what: str, *, waited_for: bool) -> None:
         ring = False
         if what not in self._dirty:
-            due = monotonic() + COALESCE_S
-            self._dirty[what] = due if what == _MAIL else max(due, self._not_before)
+            now = monotonic()
+            due = max(now, self._no_mail_before) if what == _MAIL else max(now + COALESCE_S, self._not_before)
+            self._dirty[what] = due
             ring = True
         if waited_for and what not in self._hints:
             self._hints.add(what)
@@ -315,6 +323,9 @@ class Side:
                 if what == _EVENTS:
                     busy = self._appends - self._appends_told > BUSY_APPENDS
                     self._appends_told, self._not_before = self._appends, now + TELL_GAP_S if busy else now
+                else:
+                    busy = self._mailed - self._mailed_told > BUSY_MAIL
+                    self._mailed_told, self._no_mail_before = self._mailed, now + (COALESCE_S if busy else MAIL_GAP_S)
                 self._execute(_NOTIFY, self._channel, what)
 
     def _hear(self, connection: GuardedConnection) -> None:
