@@ -17,6 +17,19 @@ class _TimeSource(Protocol):
     def now_us(self) -> int: ...
 
 
+class Reading(NamedTuple):
+    """Store time as somebody has read it: between ``asked_ns`` and ``answered_ns`` of this machine's monotonic time."""
+
+    asked_ns: int
+    store_us: int
+    answered_ns: int
+
+    @property
+    def offset_us(self) -> int:
+        """Store time minus monotonic time, taking the answer to have been given half-way."""
+        return self.store_us - (self.asked_ns + self.answered_ns) // 2000
+
+
 class _StepBack(NamedTuple):
     """How the clock goes on when store time has turned out to be earlier: it stands still until that catches up.
 
@@ -34,7 +47,7 @@ class _StepBack(NamedTuple):
 
 
 class StoreClock:
-    """Store time without asking the store: one read at each `sync`, monotonic time since. Never goes back.
+    """Store time without asking the store: one reading at each `sync`, monotonic time since. Never goes back.
 
     Raises:
         StoreUnavailable: the store's clock cannot be read.
@@ -53,10 +66,13 @@ class StoreClock:
         step = self._step
         return mono + self._offset if step is None else step.at(mono)
 
-    def sync(self) -> None:
-        """Read the store's clock again. A jump ahead is taken at once, a step back by standing still."""
+    def sync(self, reading: Reading | None = None) -> None:
+        """Read the store's clock again, or take a ``reading`` for it that somebody else has made just now.
+
+        A jump ahead is taken at once, a step back by standing still.
+        """
         with self._lock:
-            offset = self._measured()
+            offset = self._measured() if reading is None else reading.offset_us
             mono = monotonic_ns() // 1000
             step = self._step
             if step is None:
@@ -75,11 +91,9 @@ class StoreClock:
             self._step = None
 
     def _measured(self) -> int:
-        """Store time minus monotonic time, taking the answer to have been given half-way."""
         asked = monotonic_ns()
         store_us = self._store.now_us()
-        answered = monotonic_ns()
-        return store_us - (asked + answered) // 2000
+        return Reading(asked, store_us, monotonic_ns()).offset_us
 
 
 class ManualClock:

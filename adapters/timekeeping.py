@@ -14,14 +14,14 @@ from typing import Protocol
 from flowledger.core.ports import Clock
 from flowledger.events.store import Store
 
-from .clock import StoreClock
+from .clock import Reading, StoreClock
 
 
 class SyncedClock(Clock, Protocol):
     """A clock that the heartbeat sets right."""
 
-    def sync(self) -> None:
-        """Read the time of the store again.
+    def sync(self, reading: Reading | None = None) -> None:
+        """Take a ``reading`` of store time for the present one; None: read it again.
 
         Raises:
             StoreUnavailable: it cannot be read.

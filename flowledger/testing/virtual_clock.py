@@ -16,6 +16,7 @@ from threading import Condition
 from time import monotonic
 from typing import NamedTuple
 
+from flowledger.adapters.clock import Reading
 from flowledger.adapters.timekeeping import SyncedClock, kept_by
 from flowledger.events.store import Store
 
@@ -139,7 +140,7 @@ class VirtualClock:
         """This clock, whatever the store says."""
         return self
 
-    def sync(self) -> None:
+    def sync(self, reading: Reading | None = None) -> None:
         """Nothing sets it right."""
 
     # -- what loops say -------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from time import monotonic, sleep
 
 import pytest
 
-from flowledger.adapters.clock import StoreClock
-from flowledger.adapters.heartbeat import Heartbeat
+from flowledger.adapters.clock import Reading, StoreClock
+from flowledger.adapters.heartbeat import READING_S, Heartbeat
 from flowledger.adapters.stores.memory import MemoryStore
 from flowledger.events.errors import StoreUnavailable
 from flowledger.events.store import Claim, Held
@@ -27,6 +27,7 @@ class Beaten(MemoryStore):
         self.answers = threading.Event()
         self.answers.set()
         self.ahead_us = 0
+        self.takes_s = 0.0
 
     def beat(self, owner_id: str) -> int:
         self.answers.wait(30)
@@ -35,10 +36,24 @@ class Beaten(MemoryStore):
             raise StoreUnavailable("no connection")
         seen_us = super().beat(owner_id)
         self.beats += 1
+        threading.Event().wait(self.takes_s)
         return seen_us
 
     def now_us(self) -> int:
         return super().now_us() + self.ahead_us
+
+
+class Told:
+    """A clock that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.readings: list[Reading | None] = []
+
+    def now_us(self) -> int:
+        return 0
+
+    def sync(self, reading: Reading | None = None) -> None:
+        self.readings.append(reading)
 
 
 @pytest.fixture
@@ -84,6 +99,23 @@ def test_f1_each_beat_synchronises_the_clock(store: Beaten) -> None:
     # Then
     until(lambda: clock.now_us() > store.now_us() - 1_000_000)
     heartbeat.close()
+
+
+@pytest.mark.parametrize("takes_s", [0.0, READING_S + 0.01], ids=["quick", "slow"])
+def test_f1_a_beat_tells_the_time_unless_it_took_so_long_that_this_would_be_a_guess(
+    store: Beaten, takes_s: float
+) -> None:
+    # Given
+    clock, before = Told(), store.now_us()
+    store.takes_s = takes_s
+    # When
+    heartbeat = Heartbeat(store, app="shop", clock=clock, heartbeat_s=0.01)
+    until(lambda: len(clock.readings) >= 3)
+    heartbeat.close()
+    # Then: of a slow one nothing is taken, and the clock reads the time itself
+    readings, after = [reading for reading in clock.readings if reading is not None], store.now_us()
+    assert bool(readings) == (takes_s == 0)
+    assert all(before <= reading.store_us <= after for reading in readings)
 
 
 def test_b2_a_missed_beat_does_no_harm(store: Beaten) -> None:

@@ -8,7 +8,7 @@ from time import monotonic_ns, sleep
 
 import pytest
 
-from flowledger.adapters.clock import ManualClock, StoreClock
+from flowledger.adapters.clock import ManualClock, Reading, StoreClock
 
 HOUR_US = 3_600_000_000
 
@@ -46,6 +46,16 @@ def test_f1_a_jump_ahead_is_taken_at_the_next_sync(times: Times) -> None:
     clock.sync()
     # Then
     assert abs(clock.now_us() - times.now_us()) < 10_000
+
+
+def test_f1_a_reading_that_somebody_else_has_made_is_taken_for_ones_own(times: Times) -> None:
+    # Given
+    clock = StoreClock(times)
+    # When: somebody has read the time, an hour ahead, between 1.5 and 0.5 seconds ago
+    now = monotonic_ns()
+    clock.sync(Reading(now - 1_500_000_000, times.now_us() - 1_000_000 + HOUR_US, now - 500_000_000))
+    # Then
+    assert abs(clock.now_us() - times.now_us() - HOUR_US) < 10_000
 
 
 def test_f1_a_step_back_stands_still_and_never_shows_an_earlier_time(times: Times) -> None:
