@@ -95,9 +95,12 @@ class RunClaimed(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RunReleased(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """The owner gave the run up unfinished."""
+    """The owner gave the run up unfinished; with ``taken_from``: a person, the actor, took it from that owner (B1)."""
+
+    volatile = frozenset({"taken_from"})
 
     reason: str = ""
+    taken_from: str = ""
 
 
 class RunStarted(Event, frozen=True, kw_only=True, omit_defaults=True):

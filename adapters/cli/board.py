@@ -1,4 +1,4 @@
-"""`jobs ls|show|release|trash` and `conductors`: the job board for operators. None of them imports the app."""
+"""`jobs ls|show|release|takeover|trash` and `conductors`: the job board for operators. None of them imports the app."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from .options import DatabaseUrlOption, JsonOption, PlainOption, ReasonOption, RunArgument, terminal_of
+from .options import DatabaseUrlOption, JsonOption, PlainOption, ReasonOption, RunArgument, settings_of, terminal_of
 from .reading import reading
 from .spans import Span
 from .terminal import Terminal, say
@@ -94,6 +94,31 @@ def release_job(
         stream = history.find(run)
         freed = release(history.store, stream, reason=reason or "", actor=actor())
         say(f"run {stream.run_id} is anybody's" + ("" if freed else " (it was already)"))
+
+
+@jobs.command("takeover")
+def take_over_job(
+    context: typer.Context,
+    run: RunArgument,
+    reason: ReasonOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Also from an owner that was heard just now.")] = False,
+    database_url: DatabaseUrlOption = None,
+) -> None:
+    """Take a run from an owner that is dead or hangs, without waiting for its time to be over; the log keeps why.
+
+    Its owner is fenced. A job goes back to the board; any other run is free for `resume`.
+    """
+    from flowledger.adapters.runtime import actor  # noqa: PLC0415
+    from flowledger.adapters.taking_over import FRESH_BEATS, take_over  # noqa: PLC0415
+
+    fresh_s = FRESH_BEATS * settings_of(context, database_url=database_url).lease_heartbeat_s
+    with reading(context, database_url) as history:
+        stream = history.find(run)
+        taken = take_over(
+            history.store, stream, reason=reason or "", actor=actor(), fresh_s=fresh_s, force=force
+        )  # fmt: skip
+        who = "it is on the board again" if stream.queue is not None else f"go on with `flowledger resume {run}`"
+        say(f"run {stream.run_id} is taken from {stream.owner}; {who}" if taken else f"nobody has run {stream.run_id}")
 
 
 @jobs.command("trash")

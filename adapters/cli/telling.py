@@ -50,6 +50,12 @@ def _submitted(event: facts.RunSubmitted) -> Told:
     return Told("PENDING", f"{event.factory} submitted{key}")
 
 
+def _released(event: facts.RunReleased) -> Told:
+    if event.taken_from:
+        return Told("PENDING", f"taken from {event.taken_from}: {event.reason}")
+    return Told("PENDING", f"released {event.reason}".rstrip(), quiet=True)
+
+
 def _succeeded(event: facts.TaskSucceeded) -> Told:
     shown = bytes(event.result).decode(errors="replace")
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
@@ -116,7 +122,7 @@ _TOLD: Final[dict[type[facts.Event], Callable[[Any], Told]]] = {
     facts.RunSubmitted: _submitted,
     facts.RunForked: _forked,
     facts.RunClaimed: lambda e: Told("RUNNING", f"claimed by {e.owner}, epoch {e.epoch}", quiet=e.epoch < 2),
-    facts.RunReleased: lambda e: Told("PENDING", f"released {e.reason}".rstrip(), quiet=True),
+    facts.RunReleased: _released,
     facts.RunStarted: lambda e: Told("RUNNING", f"started, plan {e.fingerprint[:12]}"),
     facts.PlanChanged: lambda e: Told("RUNNING", f"goes on under another plan, {e.fingerprint[:12]}"),
     facts.RunSuspended: _suspended,

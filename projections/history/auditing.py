@@ -26,6 +26,13 @@ def _claimed(event: facts.RunClaimed) -> Act | None:
     return Act("take over", note=f"owner {event.owner}, epoch {event.epoch}") if event.epoch > 1 else None
 
 
+def _released(event: facts.RunReleased) -> Act:
+    """The owner gave it up, or a person took it away."""
+    if event.taken_from:
+        return Act("take over", event.reason, f"from {event.taken_from}")
+    return Act("release", event.reason)
+
+
 def _said(event: facts.RequestAccepted) -> str:
     """What was asked for more closely."""
     if event.from_ is not None:
@@ -38,7 +45,7 @@ AUDITED: Final[dict[type[facts.Event], Callable[[Any], Act | None]]] = {
     facts.RunSubmitted: lambda e: Act("submit", note=f"key {e.key}" if e.key else ""),
     facts.RunForked: lambda e: Act("fork", e.reason, f"of {e.source} at {e.version}{', adopted' if e.adopted else ''}"),
     facts.RunClaimed: _claimed,
-    facts.RunReleased: lambda e: Act("release", e.reason),
+    facts.RunReleased: _released,
     facts.PlanChanged: lambda e: Act("change plan", note=f"plan {e.fingerprint[:12]}"),
     facts.RunResumed: lambda _: Act("resume"),
     facts.RequestAccepted: lambda e: Act(e.kind, e.reason, _said(e)),
