@@ -7,6 +7,7 @@
     postgres  the log in Postgres beside its floor, dbos and absurd: linear, 500 runs at once, resume, replay, idle
     fanout    1,000 tasks side by side, beside the queues of dbos, absurd, procrastinate, and a chord of Celery
     workers   tasks made by other processes through RabbitMQ, beside taskflow and Celery
+    conductor one conductor with 1,000 runs under way: memory, events per second, fairness
     jobs      submitting, claiming, from submission to start, projecting
     memory    per atom, per waiting run, of a process
     starting  importing, `flowledger --help`
@@ -35,7 +36,7 @@ from benchmarks.measuring import HERE, Figure, in_fresh_process, machine, table
 from benchmarks.more_figures import fanout, jobs, memory, pgbench, prefect, starting
 from benchmarks.postgres_figures import postgres
 from benchmarks.turns import judged
-from benchmarks.workers_figures import workers
+from benchmarks.workers_figures import conductor, workers
 
 SIZES = (100, 1_000, 10_000, 100_000)
 PATTERNS = ("linear", "unordered", "graph")
@@ -115,8 +116,8 @@ def expansion(*, short: bool) -> Iterator[Figure]:
 
 BENCHMARKS: dict[str, Callable[..., Iterator[Figure]]] = {
     "flat": flat, "taskflow": taskflow, "sqlite": sqlite, "expansion": expansion, "postgres": postgres,
-    "fanout": fanout, "workers": workers, "jobs": jobs, "memory": memory, "starting": starting, "prefect": prefect,
-    "pgbench": pgbench,
+    "fanout": fanout, "workers": workers, "conductor": conductor, "jobs": jobs, "memory": memory, "starting": starting,
+    "prefect": prefect, "pgbench": pgbench,
 }  # fmt: skip
 #: What `--short` runs: the main rows.
 SHORT = ("flat", "taskflow", "sqlite", "postgres", "fanout", "starting")

@@ -41,3 +41,17 @@ def workers(*, short: bool) -> Iterator[Figure]:
                 against.target = "≥ 1.5"
                 judged(against, least=1.5)
             yield against
+
+
+def conductor(*, short: bool) -> Iterator[Figure]:
+    """One conductor process that has 1,000 equal runs of 200 async tasks under way at once, each task 50 ms: what is resident, what goes into the log, and how far the slowest has come beside the fastest."""  # noqa: E501
+    runs, n = 1_000, 200
+    figure = partial(Figure, "conductor")
+    with server() as on:
+        got = by_turns(1 if short else 3, {
+            "many": partial(in_fresh_process, HERE / "conductor_many.py", "many", on.url("more"), runs, n)
+        })  # fmt: skip
+    yield figure("events appended", "1/s", of(got, "many", "events_per_s"))
+    yield figure("progress of the slowest / of the fastest", "", ratio(got, "many", "many", "slowest", "fastest"))
+    yield figure("resident, with the first run", "MiB", of(got, "many", "empty_MiB"))
+    yield figure(f"resident, with {runs:,} runs under way", "MiB", of(got, "many", "MiB"))
