@@ -134,7 +134,7 @@ def test_executor_workers_sends_all_of_a_run_there(app: App) -> None:
     assert [e.queue for e in started] == ["one", "two"]
 
 
-def test_d1_failures_retries_and_reverts_are_as_they_are_here(app: App) -> None:
+def test_d1_tf_w6_tf_w8_failures_retries_and_reverts_are_as_they_are_here(app: App) -> None:
     # Given
     undone: list[int | None] = []
 
@@ -168,7 +168,7 @@ def test_d1_failures_retries_and_reverts_are_as_they_are_here(app: App) -> None:
     ]  # fmt: skip
 
 
-def test_f2_polls_and_progress(app: App) -> None:
+def test_f2_tf_w6_polls_and_progress_are_heard_here(app: App) -> None:
     # Given
     calls: list[int] = []
 
