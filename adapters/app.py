@@ -13,9 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice, zip_longest
 from typing import Any, TypeVar
 
+from flowledger.core.compiler import check_executors
 from flowledger.core.compiler import compile as compile_part
 from flowledger.core.engine.active import Observer
 from flowledger.core.engine.run import RunDriver
+from flowledger.core.options import Executor
 from flowledger.core.parts import Part
 from flowledger.core.plan import Plan
 from flowledger.events.facts import OnFailure
@@ -23,7 +25,6 @@ from flowledger.events.facts import OnFailure
 from . import driving
 from .batch import Batch, suspend
 from .boarding import Boarding
-from .driving import ExecutorName
 from .requesting import interruptible
 from .run import Run
 
@@ -38,6 +39,8 @@ class App(Boarding):
     Making one touches nothing: no file, no connection. The first run opens the store and starts the engine's thread.
     ``database_url`` (or ``settings``) says where the log is: ``memory://``, ``sqlite:///flowledger.db`` (the default).
     ``codec`` turns the bytes of all values of new runs into those that are stored, and back (encryption by a service).
+    ``executors`` are places for bodies beside those that are always there, by the name that ``executor=`` says: an
+    executor of `concurrent.futures` (which stays yours to shut down), or a function that makes one (docs/executors.md).
     """
 
     # -- running --------------------------------------------------------------------------------
@@ -49,13 +52,14 @@ class App(Boarding):
         key: str | None = None,
         tags: Mapping[str, str] | None = None,
         on_failure: OnFailure | None = None,
-        executor: ExecutorName | None = None,
+        executor: Executor | None = None,
         check: bool = True,
     ) -> Run[T]:
         """Run a flow or a bound task here and now, until it has ended or ^C suspends it.
 
         The same ``key`` again: an unfinished run goes on where it was (kill -9 and run again), a finished one gives its
-        result, other inputs are refused. ``check`` raises unless the run SUCCEEDED.
+        result, other inputs are refused. ``check`` raises unless the run SUCCEEDED. ``executor``: where all its sync
+        bodies run, whatever the tasks say.
 
         Raises:
             DefinitionError, InputError: nothing has been written.
@@ -75,7 +79,7 @@ class App(Boarding):
         key: str | None = None,
         tags: Mapping[str, str] | None = None,
         on_failure: OnFailure | None = None,
-        executor: ExecutorName | None = None,
+        executor: Executor | None = None,
         check: bool = True,
     ) -> Run[T]:
         """`run` for a caller that must not block. Cancelling it suspends the run."""
@@ -100,7 +104,7 @@ class App(Boarding):
         keys: Iterable[str | None] = (),
         tags: Mapping[str, str] | None = None,
         at_once: int = AT_ONCE,
-        executor: ExecutorName | None = None,
+        executor: Executor | None = None,
     ) -> list[Run[T]]:
         """Run many flows in this process, up to ``at_once`` side by side; all their events share commits.
 
@@ -126,7 +130,7 @@ class App(Boarding):
         key: str | None = None,
         tags: Mapping[str, str] | None = None,
         on_failure: OnFailure | None = None,
-        executor: ExecutorName | None = None,
+        executor: Executor | None = None,
         observe: Observer | None = None,
     ) -> Run[T]:
         """`run` without the check; ``observe`` is told of all its events, once durable, on the engine's thread."""
@@ -136,9 +140,11 @@ class App(Boarding):
 
     # -- looking --------------------------------------------------------------------------------
 
-    def plan(self, part: Part[Any], *, executor: ExecutorName | None = None) -> Plan:
+    def plan(self, part: Part[Any], *, executor: Executor | None = None) -> Plan:
         """Compile a flow: everything is bound, typed and checked, nothing is written."""
-        return compile_part(part, self, executor=executor)
+        plan = compile_part(part, self, executor=executor)
+        check_executors(plan, self)
+        return plan
 
     def get(self, run_id: str) -> Run[Any]:
         """The handle of a run.

@@ -8,19 +8,20 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from flowledger.core.compiler import check_executors, entry, rebuild
 from flowledger.core.compiler import compile as compile_part
-from flowledger.core.compiler import entry, rebuild
 from flowledger.core.context import refuse_inside_body
+from flowledger.core.options import Executor
 from flowledger.core.parts import Part
 from flowledger.events.board import DEFAULT_QUEUE
-from flowledger.events.errors import InputError, NotSupported
+from flowledger.events.errors import InputError
 from flowledger.events.facts import OnFailure
 from flowledger.events.store import Store
 
 from . import driving, submitting
 from .acting import Acting
 from .conductor import Conducting
-from .driving import ExecutorName, Wish
+from .driving import Wish
 from .importing import name_of
 from .run import Run
 from .settings import Settings
@@ -174,17 +175,13 @@ class Boarding(Acting):
 
     def wish(
         self, part: Part[Any], *, key: str | None, tags: Mapping[str, str] | None, on_failure: OnFailure | None,
-        executor: ExecutorName | None,
+        executor: Executor | None,
     ) -> Wish:  # fmt: skip
         refuse_inside_body("run()")
         _check_key(key)
-        if executor not in (None, "inline", "threads", "processes", "workers"):
-            raise NotSupported(
-                f"executor={executor!r} is not part of this version",
-                hint='use "threads" (the default), "processes", "workers" or "inline"',
-            )
         plan = compile_part(part, self, executor=executor)
-        if any(node.lane == "processes" for node in plan.nodes):
+        check_executors(plan, self)
+        if plan.executors or any(node.lane == "processes" for node in plan.nodes):
             name_of(self)  # refused now, and not by the first child
         root = entry(part, self)
         return Wish(

@@ -14,8 +14,8 @@ from typing import Any
 
 from msgspec.structs import replace as replaced
 
+from flowledger.core.compiler import check_executors, entry
 from flowledger.core.compiler import compile as compile_part
-from flowledger.core.compiler import entry
 from flowledger.core.decide import round_failures
 from flowledger.core.factory import build
 from flowledger.core.plan import RUN
@@ -89,6 +89,7 @@ class RunChildren:
             raise FlowNotRegistered(f"the app {registry.name} has no flow `{factory}`")
         part = build(definition, (), dict(arguments), NOWHERE)
         plan, root = compile_part(part, registry, executor=executor), entry(part, registry)
+        check_executors(plan, registry)
         wish = Wish(
             part=part, plan=plan, factory=root.factory, inputs=root.inputs_json(), key=_key(parent), tags=above.tags,
             on_failure=plan.on_failure, executor=executor,

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from flowledger.core.decide import held_paths
 from flowledger.core.engine.active import Observer
@@ -45,8 +45,6 @@ from .runtime import Runtime
 from .transactions import check_store
 
 T = TypeVar("T")
-
-ExecutorName = Literal["inline", "threads", "processes", "workers"]
 
 
 def _unkeyed(inputs: bytes) -> str:

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from flowledger.core.bound import input_error
 from flowledger.core.changes import plan_in_force
+from flowledger.core.compiler import check_executors, entry, inputs_of, rebuild
 from flowledger.core.compiler import compile as compile_part
-from flowledger.core.compiler import entry, inputs_of, rebuild
 from flowledger.core.engine.active import Observer
 from flowledger.core.engine.run import RunDriver
 from flowledger.core.forking import Inheritance, changed_inputs, check_adoption, inherit, merged_inputs
@@ -84,6 +84,7 @@ def prepare(runtime: Runtime, registry: Registry, stream: Stream, asked: Asked) 
     before = moved[submitted.moved] if submitted.moved else bytes(submitted.inputs)
     part = rebuild(registry, submitted.factory, _merged(registry, submitted.factory, before, asked.inputs or {}))
     plan = compile_part(part, registry, executor=submitted.executor)
+    check_executors(plan, registry)
     inputs = entry(part, registry).inputs_json()
     then, now = (had(log, until=until, source=source.had) for until in (version, None))
     chosen = inherit(

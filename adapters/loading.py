@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flowledger.core.changes import check_plan, expansion_differs
+from flowledger.core.compiler import check_executors, rebuild
 from flowledger.core.compiler import compile as compile_part
-from flowledger.core.compiler import rebuild
 from flowledger.core.evolve import fold
 from flowledger.core.plan import Plan
 from flowledger.core.registry import Registry
@@ -101,6 +101,7 @@ def load(
 
     Raises:
         PlanDiffers: what has history is not the same in that plan (E8).
+        UnknownExecutor: it is to be driven, and the app was not given an executor that it asks for.
         Tampered: the log is not what was written.
     """
     found = gather(runtime, registry, stream, plan=plan, goes_on=goes_on)
@@ -112,6 +113,8 @@ def load(
         state = fold(plan, envelopes, moved, taken=source.had, vault=vault)
     except PlanDiffers as error:
         raise expansion_differs(error, runtime.store.plan) from error
+    if goes_on:
+        check_executors(state.plan, registry)
     return Loaded(
         run_id=stream.run_id,
         key=stream.key,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from flowledger.events.store import Stream
 
 from . import loading
 from .children import RunChildren
+from .executors.given import Bounded, Source, given_executors
 from .loading import Loaded
 from .runtime import Runtime
 from .settings import Settings, resolve
@@ -28,10 +29,11 @@ class Opened(Viewed):
 
     def __init__(
         self, name: str, *, settings: Settings | None = None, database_url: str | None = None,
-        codec: Codec | None = None,
+        codec: Codec | None = None, executors: Mapping[str, Source | Bounded] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(name)
         self._codec = codec
+        self._executors = given_executors(name, executors)
         self._settings = settings
         self._database_url = database_url
         self._options: Mapping[str, Any] = {}
@@ -47,6 +49,7 @@ class Opened(Viewed):
                     self.settings, registry=self,
                     listeners=self.listeners,
                     projections=self.projections if self.settings.views == "auto" else [], codec=self._codec,
+                    executors=self._executors,
                 )  # fmt: skip
                 runtime.raise_children(RunChildren(runtime, self))
                 self._runtime = runtime
@@ -57,6 +60,11 @@ class Opened(Viewed):
     def has_workers(self) -> bool:
         """Whether there is a broker to ask workers through."""
         return self.settings.broker_url is not None
+
+    @property
+    def executor_names(self) -> Collection[str]:
+        """The names of the executors that the app was given."""
+        return self._executors.keys()
 
     @property
     def settings(self) -> Settings:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from getpass import getuser
@@ -29,7 +29,7 @@ from flowledger.projections.projection import Projection
 
 from .adrift import Adrift
 from .appender import open_appender
-from .executors import local_executors
+from .executors import local_lanes
 from .heartbeat import Heartbeat
 from .ids import SystemIds
 from .importing import name_of
@@ -43,6 +43,8 @@ from .vaulting import RunVaults
 
 if TYPE_CHECKING:
     from .executors.asking import Broker
+    from .executors.given import Given
+    from .executors.named import NamedExecutor
     from .executors.remote import RemoteExecutor
 
 T = TypeVar("T")
@@ -70,6 +72,7 @@ class Runtime:
         listeners: Listeners,
         projections: Sequence[Projection] = (),
         codec: Codec | None = None,
+        executors: Mapping[str, Given] | None = None,
     ) -> None:
         self.settings = settings
         self._closing = False
@@ -88,10 +91,12 @@ class Runtime:
         self.adrift = Adrift(self.store, self.owner)
         self.mailroom = Mailroom(self.store, self.owner, self.loop, self.drivers)
         self.publisher = None if broker is None else broker.publisher(registry.name, clock.now_us)
-        self._executors = dict(local_executors(
+        self._lanes = dict(local_lanes(
             self.loop, threads=settings.threads, processes=settings.processes,
             transactions=self.store.transactions, app=lambda: name_of(registry),
         ))  # fmt: skip
+        self._named = _named(self.loop, executors or {}, registry)
+        self._lanes.update((name, Lane(each, Slots(each.capacity), each)) for name, each in self._named.items())
         self.appender = open_appender(
             self.store, self.loop, outage_s=settings.store_outage_s, fenced=lambda: self.heartbeat.fenced,
             lone=self._is_lone,
@@ -114,10 +119,7 @@ class Runtime:
             appender=self.appender,
             clock=clock,
             ids=SystemIds(),
-            lanes={
-                name: Lane(executor, Slots(executor.capacity, ahead=name == "threads"))
-                for name, executor in self._executors.items()
-            },
+            lanes=self._lanes,
             resources=ResourcePool(registry.resources, registry.resource_needs),
             listeners=listeners,
             post=self.mailroom,
@@ -131,9 +133,8 @@ class Runtime:
 
     def _ask_workers(self, remote: RemoteExecutor) -> None:
         """What tasks with a queue are made by."""
-        self._executors["workers"] = remote
-        lanes = {**self.services.lanes, "workers": Lane(remote, Slots(remote.capacity))}
-        self.services = replace(self.services, lanes=lanes, workers=remote)
+        self._lanes["workers"] = Lane(remote, Slots(remote.capacity))
+        self.services = replace(self.services, workers=remote)
 
     def _joined(self, app: str, clock: SyncedClock) -> Heartbeat:
         settings = self.settings
@@ -197,6 +198,8 @@ class Runtime:
             self.call(self._close()).result(CLOSE_S)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(CLOSE_S)
+        for executor in self._named.values():
+            executor.join()
         self._projector.close()
         if self.publisher is not None:
             self.publisher.close()
@@ -209,8 +212,8 @@ class Runtime:
 
     async def _close(self) -> None:
         self.lose_all(_closed())
-        for executor in self._executors.values():
-            executor.close()
+        for lane in self._lanes.values():
+            lane.executor.close()
         await self.services.resources.close()
 
     def _fenced(self) -> None:
@@ -253,6 +256,18 @@ def _broker_of(settings: Settings) -> Broker | None:
     from .executors.asking import broker_of  # noqa: PLC0415
 
     return broker_of(settings)
+
+
+def _named(loop: asyncio.AbstractEventLoop, given: Mapping[str, Given], registry: Registry) -> dict[str, NamedExecutor]:
+    """Most apps were given none, and need not load what serves them."""
+    if not given:
+        return {}
+    from .executors.named import NamedExecutor  # noqa: PLC0415
+
+    return {
+        name: NamedExecutor(loop, each, app=lambda: name_of(registry), registry=registry)
+        for name, each in given.items()
+    }
 
 
 async def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:

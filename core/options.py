@@ -10,9 +10,10 @@ from flowledger.events.errors import DefinitionError
 
 from .backoff import NO_BACKOFF, Backoff, Seconds, backoff, seconds
 from .names import Provides, did_you_mean, part_name, provides_names
-from .plan import OnInterrupt
+from .plan import EXECUTORS, LANES, OnInterrupt
 
-Executor = Literal["inline", "threads", "processes", "workers"]
+#: Where sync bodies run: "inline", "threads", "processes", "workers", or the name of an executor of the app.
+Executor = str
 
 OPTIONS = (
     "provides", "name", "label", "attempts", "backoff", "retry_on", "timeout", "deadline", "on_interrupt", "read_only",
@@ -90,7 +91,7 @@ def task_options(
         DefinitionError: a value that makes no sense.
     """
     _refuse_unknown(unknown, where)
-    if transactional and (executor in ("processes", "workers") or queue is not None):
+    if transactional and (executor not in (None, "inline", "threads") or queue is not None):
         left_out = "queue=" if queue is not None else f'executor="{executor}"'
         raise DefinitionError(f"{where}: a transaction cannot leave this process", hint=f"leave out {left_out}")
     call = call_options(where, attempts=attempts, backoff=backoff, timeout=timeout)
@@ -103,11 +104,30 @@ def task_options(
         deadline_s=_duration(deadline, "deadline", where),
         on_interrupt=_one_of("on_interrupt", on_interrupt, ("rerun", "fail", "hold"), where),
         read_only=read_only,
-        executor=_one_of("executor", executor, ("inline", "threads", "processes", "workers", None), where),
+        executor=None if executor is None else _executor(executor, where),
         transactional=transactional,
         priority=_priority(priority, where),
         queue=_queue(queue, where),
     )
+
+
+def _executor(name: str, where: str) -> str:
+    """Whether the app that runs it was given an executor of this name shows when a flow is compiled there."""
+    return name if name in EXECUTORS else given_name(name, f"{where}: executor={name!r}")
+
+
+def given_name(name: str, where: str) -> str:
+    """``name`` if an executor that is given to an app may be called so.
+
+    Raises:
+        DefinitionError: it cannot, or it is the name of one that is always there.
+    """
+    if name in LANES:
+        always = ", ".join(EXECUTORS)
+        raise DefinitionError(
+            f"{where}: the name {name!r} is taken", hint=f"{always} are always there; choose another name"
+        )
+    return part_name(name, where)
 
 
 def transaction_call(call: CallOptions, where: str) -> CallOptions:

@@ -28,9 +28,21 @@ if TYPE_CHECKING:
 RUN = 0  # the number of the run's own node
 
 Pattern = Literal["run", "task", "linear", "unordered", "graph", "each", "switch", "late"]
-#: control: no body, no executor; workers: other processes, asked through a broker.
-Lane = Literal["inline", "threads", "async", "processes", "workers", "transaction", "control"]
+#: What people may write as executor= wherever they are; any other name is that of an executor the app was given.
+EXECUTORS = ("inline", "threads", "processes", "workers")
+#: The lanes of every app. control: no body, no executor; workers: other processes, asked through a broker.
+LANES = (*EXECUTORS, "async", "transaction", "control")
 OnInterrupt = Literal["rerun", "fail", "hold"]
+
+
+def is_named(lane: str) -> bool:
+    """Whether the bodies of a lane run on an executor that the app was given by this name."""
+    return lane not in LANES
+
+
+def crosses(lane: str) -> bool:
+    """Whether the bodies of a lane run in another process, or may: what they need crosses as JSON (B6, C1)."""
+    return lane in ("processes", "workers") or is_named(lane)
 
 
 # -- where an argument's value comes from -------------------------------------------------------
@@ -214,7 +226,7 @@ class Node(msgspec.Struct, kw_only=True, eq=False):
     pattern: Pattern
     parent: int
     scope: int
-    lane: Lane = "inline"
+    lane: str = "inline"  # one of `LANES`, or the name of an executor of the app
     priority: int = 0  # of what is enabled, the higher comes first
     preds: list[int] = []
     succs: list[int] = []
@@ -296,6 +308,7 @@ class Plan:
     without_revert: tuple[str, ...]  # paths of atoms that are neither read_only nor revertable (E5)
     prioritised: bool = False  # some atom has a priority
     asks_workers: bool = False  # some atom is made by workers
+    executors: Mapping[str, str] = field(default_factory=dict[str, str])  # by name: the path of who first asks for it
     growth: Growth | None = None
     base: Plan | None = None
     order: list[tuple[int, ...]] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping
 from types import FrameType
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
@@ -81,6 +81,11 @@ class Registry:
         """Whether tasks with a queue are made by workers; else they are made where their flow runs."""
         return False
 
+    @property
+    def executor_names(self) -> Collection[str]:
+        """The names of the executors that the app was given beside those that are always there."""
+        return ()
+
     # -- decorators -----------------------------------------------------------------------------
 
     @overload
@@ -102,7 +107,8 @@ class Registry:
 
         ``provides`` names the result, or its items; ``attempts`` and ``backoff`` retry the body alone on ``retry_on``;
         ``timeout`` is one attempt, ``deadline`` all of them (and all polls) together; ``on_interrupt`` says what
-        happens to an attempt whose process died; ``read_only`` says there is nothing to undo.
+        happens to an attempt whose process died; ``read_only`` says there is nothing to undo. ``executor`` says where
+        a sync body runs: "threads" (the default), "processes", "workers", "inline", or on one that the app was given.
         """
 
         def register(given: Any) -> Any:

@@ -6,7 +6,7 @@ Part of `evolve`: nothing here is called from anywhere else but the fold.
 from __future__ import annotations
 
 from . import flowing
-from .plan import RUN, Node
+from .plan import RUN, Node, crosses
 from .state import State
 
 
@@ -119,7 +119,7 @@ def revert_lane(node: Node) -> str:
         return "transaction"
     if node.task.revert.is_async:
         return "async"
-    return "processes" if node.lane == "processes" else "threads"
+    return node.lane if crosses(node.lane) else "threads"
 
 
 def reverted(state: State, number: int) -> None:

@@ -5,6 +5,7 @@
     │   MissingSymbol · AmbiguousSymbol · SymbolTypeMismatch · UnknownArgument · ProvidesMismatch · ReservedName
     │   DuplicateName · CyclicFlow · UnserialisableType · UnresolvedAnnotation · NotImportable · PlacedInsideTask
     │   FactoryNotPure · FlowNotRegistered · NotSupported · MaybeSkipped · FoldFailed · TransactionMisused
+    │   UnknownExecutor
     ├ InputError           FL2xx  a value handed in is wrong (also a ValueError)
     ├ RunUnsuccessful      FL3xx  the run ended, but not well: RunReverted · RunFailed · RunCancelled · RunSuspended
     ├ Refused              FL4xx  RunNotFound · IllegalRequest · NotLive · PlanDiffers · KeyConflict · RunOwned
@@ -181,6 +182,12 @@ class TransactionMisused(DefinitionError):
 
     code = "FL118"
     default_hint = "leave commit and rollback to flowledger: return, or raise; for a part of it use begin_nested()"
+
+
+class UnknownExecutor(DefinitionError):
+    """A part is to run on an executor that the app of this process was not given."""
+
+    code = "FL119"
 
 
 # -- FL2xx: inputs ------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .adapters.app import App
+    from .adapters.executors.given import Bounded
     from .adapters.listeners import Duration, DurationListener, LoggingListener
     from .adapters.listening import Progress
     from .adapters.notifying.channels import Command, Email, Webhook
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
         Tampered,
         TransactionMisused,
         UnknownArgument,
+        UnknownExecutor,
         UnresolvedAnnotation,
         UnserialisableResult,
         UnserialisableType,
@@ -103,6 +105,7 @@ __version__ = "0.1.0"
 # where each name lives
 _HOMES = {
     "adapters.app": ("App",),
+    "adapters.executors.given": ("Bounded",),
     "adapters.listeners": ("Duration", "DurationListener", "LoggingListener"),
     "adapters.listening": ("Progress",),
     "adapters.notifying.channels": ("Command", "Email", "Webhook"),
@@ -139,6 +142,7 @@ __all__ = [
     "AsyncFunctionTask",
     "Atom",
     "Backoff",
+    "Bounded",
     "BrokerUnavailable",
     "ClusterChanged",
     "Command",
@@ -230,6 +234,7 @@ __all__ = [
     "Try",
     "TryEach",
     "UnknownArgument",
+    "UnknownExecutor",
     "UnresolvedAnnotation",
     "UnserialisableResult",
     "UnserialisableType",

@@ -26,7 +26,7 @@ from flowledger.events.failure import Failure
 Progress = Callable[[float, str], None]
 
 
-def _unheard(_fraction: float, _message: str) -> None:
+def unheard(_fraction: float, _message: str) -> None:
     """Nobody wants to know."""
 
 
@@ -36,7 +36,7 @@ class Elsewhere:
     lost = False
     guards = True
 
-    def __init__(self, request: Request, is_cancelled: Callable[[], bool], on_progress: Progress = _unheard) -> None:
+    def __init__(self, request: Request, is_cancelled: Callable[[], bool], on_progress: Progress = unheard) -> None:
         self.run_id = request.run
         self.max_bytes = request.max_bytes
         self._request = request

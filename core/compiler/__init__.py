@@ -21,25 +21,29 @@ from flowledger.core.plan import Plan
 from flowledger.core.registry import Registry
 from flowledger.core.task import TaskClass
 from flowledger.core.typed import Typed, typed
-from flowledger.events.errors import FactoryNotPure, NotSupported
+from flowledger.events.errors import FactoryNotPure
 from flowledger.events.facts import OnFailure
 
 from .binding import Binder
 from .collecting import no_collections
-from .draft import Draft, Executor
+from .draft import Draft
+from .executors import check_executors, executors_of
 from .expanding import Expander
 from .resources import with_needs
 from .root import Entry, entry, inputs_of, rebuild
 from .symbols import gather_symbols, typed_of
 from .tree import grow
 
-__all__ = ["Entry", "check_pure", "compile", "entry", "inputs_of", "rebuild"]
+__all__ = ["Entry", "check_executors", "check_pure", "compile", "entry", "inputs_of", "rebuild"]
 
 
 def compile(  # noqa: A001 - the word for it
     part: Part[Any], registry: Registry, *, executor: str | None = None, on_failure: OnFailure | None = None
 ) -> Plan:
     """The plan of a flow, or of a bound task. ``executor`` and ``on_failure`` override what the definitions say.
+
+    Whether the app has the executors it asks for is not looked at (see `check_executors`): who only reads a run need
+    not have them.
 
     Raises:
         DefinitionError: something is wrong with the flow; the message names the line and what to do.
@@ -50,7 +54,7 @@ def compile(  # noqa: A001 - the word for it
 
 def _compile(part: Part[Any], registry: Registry, executor: str | None, on_failure: OnFailure | None) -> Plan:
     root = entry(part, registry)
-    draft = grow(part, root.name, registry, _executor(executor))
+    draft = grow(part, root.name, registry, executor)
     gather_symbols(draft, draft.nodes)
     binder = Binder(draft, root.inputs)
     binder.bind_all()
@@ -68,6 +72,7 @@ def _compile(part: Part[Any], registry: Registry, executor: str | None, on_failu
         document=document,
         prioritised=any(node.priority for node in draft.nodes),
         asks_workers=any(node.lane == "workers" for node in draft.nodes),
+        executors=executors_of(draft),
         without_revert=tuple(_without_revert(draft)),
         growth=Expander(binder, draft.nodes) if any(node.expansion is not None for node in draft.nodes) else None,
     )
@@ -79,18 +84,6 @@ def _without_revert(draft: Draft) -> Iterator[str]:
         definition = draft.definition_of(node.number)
         if isinstance(definition, TaskDefinition) and definition.lacks_revert:
             yield node.path
-
-
-def _executor(name: str | None) -> Executor | None:
-    match name:
-        case None | "inline" | "threads" | "processes" | "workers":
-            return name
-        case _:
-            pass
-    raise NotSupported(
-        f"executor={name!r} is not part of this version",
-        hint='use "threads" (the default), "processes", "workers" or "inline"',
-    )
 
 
 def check_pure(build: Callable[[], Part[Any]], registry: Registry) -> Plan:

@@ -8,7 +8,7 @@ an expansion (E7) has numbers of its own, one after the other, wherever the expa
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from flowledger.core.definition import FactoryDefinition, TaskDefinition
 from flowledger.core.parts import Atom, Flow, Part
@@ -16,15 +16,16 @@ from flowledger.core.plan import RUN, Node
 from flowledger.core.registry import Registry
 from flowledger.core.source import Place
 
-Executor = Literal["inline", "threads", "processes", "workers"]  # where sync bodies run; inline: the async ones too
-
 
 @dataclass(slots=True)
 class Draft:
-    """``parts[n]`` is what node ``n`` was made from (None: the run), ``atoms[n]`` the same where it is a task."""
+    """``parts[n]`` is what node ``n`` was made from (None: the run), ``atoms[n]`` the same where it is a task.
+
+    ``executor`` is where all sync bodies of the run are wanted; "inline": the async ones, too.
+    """
 
     registry: Registry
-    executor: Executor | None
+    executor: str | None
     nodes: list[Node]
     parts: list[Part[Any] | None] = field(default_factory=list[Part[Any] | None])
     atoms: list[Atom[Any] | None] = field(default_factory=list[Atom[Any] | None])

@@ -7,11 +7,11 @@ from typing import Any
 
 from flowledger.core.options import TaskOptions
 from flowledger.core.parts import Atom, Flow, Part
-from flowledger.core.plan import RUN, Lane, Node, TaskSpec
+from flowledger.core.plan import RUN, Node, TaskSpec
 from flowledger.core.registry import Registry
 from flowledger.events.errors import FlowNotRegistered
 
-from .draft import Draft, Executor
+from .draft import Draft
 from .naming import names
 
 _NONE: list[int] = []  # the children of every task: one list for all of them, nobody adds to it
@@ -31,7 +31,7 @@ class _Level:
         self.prefix = f"{node.path}/"
 
 
-def grow(root: Part[Any], root_name: str, registry: Registry, executor: Executor | None) -> Draft:
+def grow(root: Part[Any], root_name: str, registry: Registry, executor: str | None) -> Draft:
     """All nodes of the plan. Edges inside linear flows are there, the others are not yet."""
     run = Node(number=RUN, path="", name="", pattern="run", parent=RUN, scope=RUN)
     draft = Draft(registry, executor, [run], [None], [None], [0])
@@ -120,9 +120,9 @@ class Specs:
 
     def __init__(self, draft: Draft) -> None:
         self._draft = draft
-        self._known: dict[int, tuple[TaskSpec, Lane]] = {}
+        self._known: dict[int, tuple[TaskSpec, str]] = {}
 
-    def of(self, atom: Atom[Any]) -> tuple[TaskSpec, Lane]:
+    def of(self, atom: Atom[Any]) -> tuple[TaskSpec, str]:
         """The spec of an atom's definition, and where its bodies run."""
         definition = atom.definition
         found = self._known.get(id(definition))
@@ -138,7 +138,7 @@ class Specs:
             found = self._known[id(definition)] = (spec, self._lane(spec, definition.options))
         return found
 
-    def _lane(self, spec: TaskSpec, options: TaskOptions) -> Lane:
+    def _lane(self, spec: TaskSpec, options: TaskOptions) -> str:
         if spec.pause is not None or spec.signal is not None:
             return "control"
         if self._draft.executor == "inline":

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec.structs import replace as replaced
 
@@ -36,12 +36,34 @@ from .transacting import TransactionalAttempt
 Observer = Callable[[Sequence[Envelope]], None]
 
 
+class Making(Protocol):
+    """An executor that has to be made before bodies can run on it. ``capacity`` is right once it is."""
+
+    capacity: int
+
+    @property
+    def is_made(self) -> bool:
+        """Whether it is there. One that breaks may have to be made again."""
+        ...
+
+    async def make(self) -> None:
+        """Make it, if nobody has yet; raises whatever its maker raises."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Lane:
     """One kind of executor with its slots."""
 
     executor: Executor
     slots: Slots
+    making: Making | None = None
+
+    async def made(self) -> None:
+        """Have its executor made: it then has as many slots as that has places."""
+        if self.making is not None:
+            await self.making.make()
+            self.slots.resize(self.making.capacity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +235,11 @@ class ActiveRun(ABC):
         """How many bodies may start now in this lane; what needs no body is taken one at a time (see `performing`)."""
         if lane == CONTROL:
             return 1
-        return 0 if self.giving_up is not None else self.slots(lane).free
+        if self.giving_up is not None:
+            return 0
+        if lane != "inline" and lane not in self.services.lanes:
+            return 1  # that this process has none is said when a body is to start there
+        return self.slots(lane).free
 
     def start_when_durable(self, attempt: Attempt) -> None:
         """Start this body once what has been drafted is acknowledged."""
@@ -286,15 +312,15 @@ class ActiveRun(ABC):
     def _resource(self, name: str) -> Any:
         return self.services.resources.get(name, self.run_id)
 
-    def acquire(self, node: Node, names: Sequence[str]) -> None:
-        """Make the resources an atom needs, then come back to it."""
+    def acquire(self, node: Node, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Make what an atom needs before its body can begin, then come back to it."""
         if node.number not in self.acquiring:
             self.acquiring.add(node.number)
-            self.services.loop.create_task(self._acquire(node, names))
+            self.services.loop.create_task(self._acquire(node, make))
 
-    async def _acquire(self, node: Node, names: Sequence[str]) -> None:
+    async def _acquire(self, node: Node, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
-            await self.services.resources.acquire(names, self.run_id)
+            await make()
         except BaseException as error:  # noqa: BLE001 - whatever a maker raises is a failure of the atom (D7, C9)
             self.exceptions[node.path] = error
             self.unfit[node.number] = failure_of(error, path=node.path, kind="resource")

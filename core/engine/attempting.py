@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flowledger.core import decide as deciding
-from flowledger.core.plan import RUN, Binding, Call, FromResource, Node, TaskSpec
+from flowledger.core.plan import RUN, Binding, Call, FromResource, Node, TaskSpec, crosses, is_named
 from flowledger.core.values import key_of
 from flowledger.events.facts import Phase
 from flowledger.events.failure import Failure
@@ -17,9 +17,6 @@ from .begetting import ChildAttempt
 from .settling import fail, fail_revert
 from .transacting import TransactionalAttempt
 
-#: Lanes whose bodies run in another process: what they need crosses as JSON (B6, C1).
-CROSSING = frozenset({"processes", "workers"})
-
 
 def task_of(node: Node) -> TaskSpec:
     """What the atom's task is to the engine."""
@@ -28,21 +25,30 @@ def task_of(node: Node) -> TaskSpec:
 
 
 def fit(run: ActiveRun, node: Node, bindings: Sequence[Binding], lane: str) -> bool:
-    """Whether the atom's resources are there; if not, they are on their way (or could not be made: ``run.unfit``)."""
-    if lane not in run.services.lanes:
-        run.unfit[node.number] = _no_place(node)
+    """Whether the atom's resources and its executor are there; if not, they are on their way (or could not be made:
+    ``run.unfit``)."""
+    found = run.services.lanes.get(lane)
+    if found is None:
+        run.unfit[node.number] = _no_place(node, lane)
         return False
-    if lane in CROSSING:
-        return True  # they are made where the body runs
+    if found.making is not None and not found.making.is_made:
+        if node.number not in run.unfit:
+            run.acquire(node, found.made)
+        return False
+    if crosses(lane):
+        return True  # resources are made where the body runs
     names = [binding.name for binding in bindings if isinstance(binding, FromResource)]
     if not names or run.services.resources.has(names, run.run_id):
         return True
     if node.number not in run.unfit:
-        run.acquire(node, names)
+        run.acquire(node, lambda: run.services.resources.acquire(names, run.run_id))
     return False
 
 
-def _no_place(node: Node) -> Failure:
+def _no_place(node: Node, lane: str) -> Failure:
+    if is_named(lane):
+        message = f"{node.path} asks for executor={lane!r}, and the app of this process has none of that name"
+        return Failure(path=node.path, type="UnknownExecutor", message=message, kind="resource")
     message = f"{node.path} is made by workers, and this process has no broker to ask them through"
     return Failure(path=node.path, type="BrokerUnavailable", message=message, kind="resource")
 
@@ -98,7 +104,7 @@ def _give_arguments(run: ActiveRun, attempt: Attempt, bindings: tuple[Binding, .
     def failures() -> tuple[Failure, ...]:
         return deciding.round_failures(run.state, scope)
 
-    if settling.lane_of(attempt) in CROSSING:
+    if crosses(settling.lane_of(attempt)):
         attempt.packed = values.packed(bindings, values.packed_outcome_of(node, failures) if reverts else None)
     else:
         outcome = values.outcome_of(node, failures) if reverts else None

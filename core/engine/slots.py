@@ -82,6 +82,14 @@ class Slots:
         self._in_hand.pop(who, None)
         self._recount()
 
+    def resize(self, capacity: int) -> None:
+        """There are so many places from now on; who waits for one of the new ones is woken."""
+        more = capacity - self._capacity
+        self._capacity = capacity
+        self._recount()
+        for _ in range(more):
+            self.pass_on()
+
     def _recount(self) -> None:
         free = self._capacity - self._taken
         if self._ahead and not self._in_hand:

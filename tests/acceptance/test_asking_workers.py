@@ -313,7 +313,7 @@ def test_a_broker_without_keys_is_refused_before_anything_is_opened() -> None:
 def test_whoever_runs_a_flow_may_want_it_here(opened: Opened) -> None:
     app = opened()
     with pytest.raises(DefinitionError):
-        app.run(part(app, "mixed"), executor="somewhere")  # type: ignore[arg-type]
+        app.run(part(app, "mixed"), executor="somewhere")
     plan = app.plan(part(app, "mixed"), executor="threads")
     assert {node.lane for node in plan.nodes if node.task} == {"threads"}
     assert {node.lane for node in app.plan(part(app, "mixed"), executor="workers").nodes if node.task} == {"workers"}

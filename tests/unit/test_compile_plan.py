@@ -21,6 +21,7 @@ from flowledger.core.pauses import sleep
 from flowledger.core.plan import RUN, Plan
 from flowledger.core.registry import Registry
 from flowledger.core.retry import Retry, Times
+from flowledger.core.undoing import revert_lane
 from flowledger.events import errors
 from tests.unit.refusing import refused
 
@@ -151,8 +152,24 @@ def test_lanes_follow_the_body_the_task_and_the_run() -> None:
     assert found("threads") == ["threads", "async", "threads"]
     assert found("inline") == ["inline", "inline", "inline"]
     assert found("processes") == ["processes", "async", "processes"]
-    with refused(errors.NotSupported, "elsewhere"):
-        found("elsewhere")
+    assert found("elsewhere") == ["elsewhere", "async", "elsewhere"]
+
+
+def test_e8_where_bodies_run_is_no_part_of_a_plan() -> None:
+    @app.task(executor="cluster", name="somewhere")
+    def somewhere() -> None: ...
+
+    @somewhere.revert
+    def back() -> None: ...
+
+    @app.flow
+    def anywhere() -> Flow[Any]:
+        return linear(noop, somewhere)
+
+    plans = [compile_part(anywhere(), app, executor=name) for name in (None, "threads", "pool")]
+    assert len({plan.fingerprint for plan in plans}) == len({plan.document for plan in plans}) == 1
+    assert [revert_lane(plan.nodes[3]) for plan in plans] == ["cluster", "threads", "pool"]
+    assert [plan.executors for plan in plans] == [{"cluster": "anywhere/somewhere"}, {}, {"pool": ""}]
 
 
 def test_results_are_followed_to_the_atom_or_the_gathering_flow() -> None:

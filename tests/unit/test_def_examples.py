@@ -22,6 +22,7 @@ SAY = {
     "ex6_approval": "1 release booked, not two",
     "ex6_own_view": "Grace: 1 orders, 0 open, 1 lost",
     "ex7_exactly_once": "thanks: ticket 7",
+    "ex8_dask": "8 tiles, made in 2 other processes",
 }
 
 

@@ -101,3 +101,16 @@ def test_who_waits_longest_is_woken_first_and_once() -> None:
     assert woken == [1, 2]
     slots.pass_on()
     assert woken == [1, 2]
+
+
+def test_c1_who_waits_is_woken_when_there_are_more_places() -> None:
+    # Given a lane with one place, and three that wait for another
+    slots, woken = Slots(1), list[str]()
+    assert slots.take()
+    for name in ("a", "b", "c"):
+        slots.wait(name, lambda name=name: woken.append(name))  # type: ignore[misc]
+    # When
+    slots.resize(3)
+    # Then
+    assert woken == ["a", "b"]
+    assert emptied(slots) == 2

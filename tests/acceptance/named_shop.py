@@ -1,0 +1,244 @@
+"""An app that was given executors by name."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from threading import current_thread
+from time import sleep
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+
+from flowledger import App, Bounded, Flow, Task, TaskContext, linear, unordered
+from flowledger.events.failure import Failure
+
+#: What has become of executors that were made here.
+closed: list[str] = []
+clients: list[Any] = []
+
+
+def pool() -> Executor:
+    return ProcessPoolExecutor(2, mp_context=get_context("spawn"))
+
+
+def crew() -> Iterator[Executor]:
+    with ThreadPoolExecutor(4, thread_name_prefix="crew") as made:
+        yield made
+    closed.append("crew")
+
+
+def cluster() -> Iterator[Executor]:
+    from distributed import Client  # noqa: PLC0415 - only who asks for it needs it
+
+    client: Any = Client(os.environ["TEST_DASK"])  # type: ignore[no-untyped-call]
+    with client:
+        clients.append(client)
+        yield client.get_executor()
+    closed.append("cluster")
+
+
+app = App(
+    "named_shop",
+    database_url="memory://",
+    executors={"pool": pool, "crew": Bounded(crew, at_once=3), "dask": cluster},
+)
+#: The same with another executor, where a test wants one.
+other: App = app
+
+
+class Parcel(BaseModel):
+    size: int
+    made_in: int
+
+
+@app.resource
+def scale() -> Iterator[list[int]]:
+    yield [os.getpid()]
+
+
+def weighed(size: int, scale: list[int], ctx: TaskContext) -> Parcel:
+    assert scale == [os.getpid()]
+    return Parcel(size=size + ctx.attempt, made_in=os.getpid())
+
+
+@app.task(executor="pool", provides="parcel")
+def pack(size: int, scale: list[int], ctx: TaskContext) -> Parcel:
+    return weighed(size, scale, ctx)
+
+
+@pack.revert
+def unpack(size: int, parcel: Parcel | None, failures: list[Failure], said: str) -> None:
+    Path(said).write_text(f"unpack {parcel.size if parcel else None} {failures[0].message} {os.getpid()}")
+
+
+@app.task(executor="dask", provides="parcel")
+def ship(size: int, scale: list[int], ctx: TaskContext) -> Parcel:
+    return weighed(size, scale, ctx)
+
+
+@app.task(executor="crew", provides="thread")
+def call(parcel: Parcel, ctx: TaskContext) -> str:
+    ctx.progress(0.5, "half way")
+    return current_thread().name
+
+
+@app.task(executor="processes")
+class Stamp(Task[int]):
+    def execute(self, parcel: Parcel) -> int:
+        return os.getpid()
+
+
+@app.task
+async def note(parcel: Parcel) -> str:
+    return current_thread().name
+
+
+@app.task
+def file(parcel: Parcel) -> str:
+    return current_thread().name
+
+
+@app.flow
+def mixed(size: int, said: str) -> Flow[object]:
+    return linear(pack, unordered(call, Stamp(), note, file))
+
+
+@app.flow
+def far(size: int) -> Flow[object]:
+    return linear(ship, unordered(call, Stamp(), note, file))
+
+
+@app.task
+def refuse(said: str) -> None:
+    raise ValueError("nobody home")
+
+
+@app.flow
+def send_back(size: int, said: str) -> Flow[None]:
+    return linear(pack, refuse)
+
+
+@app.task
+def dies(times: int, said: str) -> int:
+    """Ends its process so many times."""
+    with Path(said).open("a") as out:
+        out.write(f"{os.getpid()}\n")
+    if len(Path(said).read_text().splitlines()) <= times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.getpid()
+
+
+@app.task(on_interrupt="fail")
+def dies_once(said: str) -> None:
+    Path(said).touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task
+def waits(n: int) -> int:
+    sleep(0.05)
+    return n
+
+
+@app.flow
+def beside_a_killer(said: str) -> Flow[object]:
+    return unordered(dies.bind(99, said), waits.each(range(3)))
+
+
+@app.task(timeout=1.0)
+def dawdles(said: str, ctx: TaskContext) -> None:
+    while not ctx.cancelled:
+        sleep(0.01)
+    Path(said).write_text("saw it")
+    raise InterruptedError
+
+
+@app.task
+def waits_for_the_flag(said: str, ctx: TaskContext) -> None:
+    Path(said).touch()
+    while not ctx.cancelled:
+        sleep(0.01)
+    Path(said).write_text("saw it")
+
+
+@app.task
+def until_told(said: str, ctx: TaskContext) -> int:
+    """Ends when it is told, or when there is a sign to go."""
+    go = Path(said).with_suffix(".go")
+    Path(said).touch()
+    while not go.exists():
+        if ctx.cancelled:
+            Path(said).write_text("told")
+            raise InterruptedError
+        sleep(0.01)
+    return 7
+
+
+@app.task(executor="threads")
+def fails_beside(said: str) -> None:
+    while not Path(said).exists():
+        sleep(0.01)
+    raise ValueError("beside")
+
+
+@app.flow
+def sides(said: str, where: str) -> Flow[object]:
+    waiting = {"pool": flag_in_pool, "crew": flag_in_crew, "dask": flag_in_dask}[where]
+    return unordered(waiting.bind(said), fails_beside.bind(said))
+
+
+@app.task(executor="pool")
+def flag_in_pool(said: str, ctx: TaskContext) -> None:
+    waits_for_the_flag(said, ctx)
+
+
+@app.task(executor="crew")
+def flag_in_crew(said: str, ctx: TaskContext) -> None:
+    waits_for_the_flag(said, ctx)
+
+
+@app.task(executor="dask")
+def flag_in_dask(said: str, ctx: TaskContext) -> None:
+    waits_for_the_flag(said, ctx)
+
+
+@app.task
+def together(n: int, said: str, ctx: TaskContext) -> int:
+    """How many of these were under way when this one was."""
+    mine = Path(said) / str(n)
+    mine.touch()
+    sleep(0.1)
+    count = len(list(Path(said).iterdir()))
+    mine.unlink()
+    return count
+
+
+@app.flow
+def crowd(said: str) -> Flow[list[int]]:
+    each = together.each(range(6), said=said)
+    return linear(each, returns=each)
+
+
+class Login(BaseModel):
+    user: str
+    password: SecretStr
+
+
+@app.task
+def log_in(login: Login) -> SecretStr:
+    return SecretStr(f"token of {login.password.get_secret_value()}")
+
+
+@app.task
+def spell(token: SecretStr) -> int:
+    return len(token.get_secret_value())
+
+
+@app.flow
+def enter(login: Login) -> Flow[int]:
+    return linear(log_in.bind(login).as_("token"), spell, returns=spell)
