@@ -1,4 +1,4 @@
-"""docs/from-taskflow.md leaves out no row of the ancestor's table, and each it calls the same has a test of its name."""
+"""docs/from-taskflow.md leaves out no row of the ancestor's table; each it calls the same has a test of its name."""
 
 from __future__ import annotations
 
