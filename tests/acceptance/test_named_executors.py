@@ -13,9 +13,9 @@ from typing import Any
 
 import distributed
 import pytest
+from dask import config
 from pydantic import SecretStr
 
-from dask import config
 from flowledger import App, Bounded, DefinitionError, Fenced, Flow, UnknownExecutor, linear
 from flowledger.adapters.executors import named
 from flowledger.adapters.keys import new_key
