@@ -103,6 +103,15 @@ class Board(Protocol):
         """
         ...
 
+    def wait(self, owner_id: str, offer: Offer, *, timeout_s: float, but: Sequence[str] = ()) -> bool:
+        """Block until there is a job that `claim` would take, or the time is over. True if there is; nothing is taken.
+
+        A job is met at once where it came up through this store object, soon where not; one whose time has come, or
+        whose owner is dead, within about a second. What false says is as old. False also once the owner leaves through
+        this object.
+        """
+        ...
+
     def keep(self, owner_id: str, run_ids: Sequence[str]) -> int:
         """Let go of all jobs this owner has but these; how many that were."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flowledger.events.errors import Fenced, InboxNotEmpty, InputError, InternalError, StoreError, VersionConflict
-from flowledger.events.store import Append, Cursor
+from flowledger.events.store import LIVE, Append, Cursor
 
 
 def check(batch: Sequence[Append]) -> None:
@@ -38,6 +38,13 @@ def refusal(request: Append, *, epoch: int, version: int, requests: int) -> Stor
 def has_unseen(request: Append, requests: int) -> bool:
     """Whether there is mail that stands against an end or a suspension (G1)."""
     return request.seen is not None and requests > request.seen
+
+
+def makes_job(request: Append) -> bool:
+    """Whether this append may leave a run to be claimed from the board: a submission, or one that was given up (B1)."""
+    if request.create is not None and request.create.owner is None and request.create.queue is not None:
+        return True
+    return request.release and request.status in LIVE
 
 
 def no_such_run(request: Append) -> StoreError:

@@ -32,7 +32,7 @@ from flowledger.events.store import (
 )
 from flowledger.events.transactions import OutcomeKey
 
-from .batch import check, has_unseen, no_such_run, position_of, refusal
+from .batch import check, has_unseen, makes_job, no_such_run, position_of, refusal
 from .kept_keys import MemoryRunKeys
 from .mailbox import Mailbox, newer
 from .memory_board import MemoryBoard
@@ -86,7 +86,7 @@ class MemoryStore:
         self._changed = Condition(lock)
         self._mailed = Condition(lock)
         self.lock = self._changed  # for the board: what it does is one step with what happens here
-        self.board = MemoryBoard(self)
+        self.board = MemoryBoard(self, lock)
         self._runs: dict[str, MemoryRun] = {}
         self._mailboxes: dict[str, Mailbox] = {}  # made with a run's first mail
         self._log: list[tuple[str, StoredEvent]] = []
@@ -113,6 +113,8 @@ class MemoryStore:
             self.commits += len(self._log) > before
             if self._waiting:
                 self._changed.notify_all()
+            if any(makes_job(request) for request in batch):
+                self.board.came()
         return results
 
     def _append_one(self, request: Append) -> AppendResult:
@@ -237,6 +239,7 @@ class MemoryStore:
         run.mailbox.put(mail, self.now_us())
         if run.owner is None and run.new.queue is not None:
             run.wake_at_us = 0  # it is due: whoever claims it answers (G1)
+            self.board.came()
         return Sent(run.status, run.owner)
 
     def inbox(self, run_id: str, *, after: int = 0) -> Inbox:
@@ -275,6 +278,7 @@ class MemoryStore:
         with self._changed:
             self._owners.pop(owner_id, None)
             self._mailed.notify_all()
+            self.board.came()
 
     def claim(self, run_id: str, owner_id: str, *, takeover_s: float) -> Claim | Held | None:
         with self._changed:
@@ -317,6 +321,7 @@ class MemoryStore:
             run = self._runs.get(run_id)
             if run is not None and run.epoch == epoch:
                 run.owner = None
+                self.board.came()
 
     # -- transactions ---------------------------------------------------------------------------
 

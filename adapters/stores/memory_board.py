@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from threading import Condition, RLock
+from time import monotonic
+from typing import TYPE_CHECKING, Final
 
 from flowledger.events.board import Claimed, Conductor, Job, Note, Offer, Remark
 from flowledger.events.store import LIVE, Claim
@@ -12,12 +14,17 @@ from flowledger.events.store import LIVE, Claim
 if TYPE_CHECKING:
     from .memory import MemoryRun, MemoryStore
 
+#: How often who waits for jobs looks for those whose time has come, or whose owner has died.
+LOOK_S: Final = 0.5
+
 
 class MemoryBoard:
     """See `events.board.Board`. Works under the store's own lock."""
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, store: MemoryStore, lock: RLock) -> None:
         self._store = store
+        self._came = Condition(lock)
+        self._waiting = 0
         self._notes: dict[str, Note] = {}
         self._conductors: dict[str, Conductor] = {}
 
@@ -31,6 +38,34 @@ class MemoryBoard:
                 if run_id not in but and self._is_ready(run, owner_id, offer, now_us) and not self._is_trashed(run_id)
             ]
             return [_taken(run_id, run, owner_id) for _, run_id, run in sorted(ready, key=lambda r: r[:2])[:limit]]
+
+    def wait(self, owner_id: str, offer: Offer, *, timeout_s: float, but: Sequence[str] = ()) -> bool:
+        store, deadline = self._store, monotonic() + timeout_s
+        with store.lock:
+            self._waiting += 1
+            try:
+                while store.owner(owner_id) is not None:
+                    if self._has_job(owner_id, offer, but):
+                        return True
+                    left_s = deadline - monotonic()
+                    if left_s <= 0:
+                        return False
+                    self._came.wait(min(LOOK_S, left_s))
+                return False
+            finally:
+                self._waiting -= 1
+
+    def came(self) -> None:
+        """There may be a new job, or one who waits for jobs has left. Under the lock."""
+        if self._waiting:
+            self._came.notify_all()
+
+    def _has_job(self, owner_id: str, offer: Offer, but: Sequence[str]) -> bool:
+        now_us = self._store.now_us()
+        return any(
+            run_id not in but and self._is_ready(run, owner_id, offer, now_us) and not self._is_trashed(run_id)
+            for run_id, run in self._store.queued()
+        )
 
     def _is_trashed(self, run_id: str) -> bool:
         note = self._notes.get(run_id)
@@ -50,6 +85,7 @@ class MemoryBoard:
             left = [run for run_id, run in self._store.queued() if run.owner == owner_id and run_id not in run_ids]
             for run in left:
                 run.owner = None
+            self.came()
             return len(left)
 
     def say(self, conductor: Conductor) -> None:
@@ -103,6 +139,7 @@ class MemoryBoard:
     def forget(self, run_id: str) -> None:
         with self._store.lock:
             self._notes.pop(run_id, None)
+            self.came()
 
     def free(self, run_id: str) -> bool:
         with self._store.lock:
@@ -111,6 +148,7 @@ class MemoryBoard:
                 return False
             run.owner = None
             run.epoch += 1
+            self.came()
             return True
 
 

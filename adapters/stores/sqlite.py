@@ -74,7 +74,7 @@ class SqliteStore:
         self._file = SqliteFile(path, synchronous)
         self._writer = SqliteWriter(self._file)
         self._owners = SqliteOwners(self._file)
-        self.board = SqliteBoard(self._owners)
+        self.board = SqliteBoard(self._file, self._owners)
         self._inbox = SqliteInbox(self._file)
         self._transactions = SqliteTransactions(self._file)
         self._appended = Condition()

@@ -1,6 +1,8 @@
 """The job board in a SQLite file: several processes on one machine (rules B1, B3).
 
 Claims look first and take the write lock only where there is something to take, so that idle conductors leave it alone.
+Who waits for a job looks at the count of commits (``data_version``), which costs no I/O, and at the board only where it
+has moved, and once a second for what time brings.
 Who is dead is judged here and not in SQL: the presence locks are files.
 """
 
@@ -8,13 +10,20 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from flowledger.events.board import Claimed, Conductor, Job, Note, Offer, Remark
 from flowledger.events.store import Claim
 
+from .sqlite_file import SqliteFile
 from .sqlite_owners import SqliteOwners, now_us
+
+#: How often who waits for a job looks whether anything has been committed, and how often whether a time has come or an
+#: owner has died.
+POLL_S: Final = 0.05
+LOOK_S: Final = 1.0
 
 _LIVE = "('PENDING', 'RUNNING', 'SUSPENDING')"
 _OWNERS = "SELECT id, last_seen_us FROM owners"
@@ -77,14 +86,12 @@ _FREE = "UPDATE streams SET owner = NULL, epoch = epoch + 1 WHERE run_id = ? AND
 class SqliteBoard:
     """See `events.board.Board`."""
 
-    def __init__(self, owners: SqliteOwners) -> None:
+    def __init__(self, file: SqliteFile, owners: SqliteOwners) -> None:
+        self._file = file
         self._owners = owners
 
     def claim(self, owner_id: str, offer: Offer, *, limit: int, but: Sequence[str] = ()) -> list[Claimed]:
-        values = {
-            "app": offer.app, "factories": json.dumps(list(offer.factories)), "queues": json.dumps(list(offer.queues)),
-            "me": owner_id, "but": json.dumps(list(but)), "limit": limit,
-        }  # fmt: skip
+        values = _asked(owner_id, offer, but) | {"limit": limit}
         with self._owners.looking() as connection:
             if not self._found(connection, values, offer.takeover_s):
                 return []
@@ -95,6 +102,22 @@ class SqliteBoard:
             ]
             connection.executemany(_TAKE, [(owner_id, claim.epoch, run_id) for run_id, claim in claimed])
         return claimed
+
+    def wait(self, owner_id: str, offer: Offer, *, timeout_s: float, but: Sequence[str] = ()) -> bool:
+        values, deadline = _asked(owner_id, offer, but) | {"limit": 1}, time.monotonic() + timeout_s
+        version, looked_at = None, float("-inf")
+        with self._file.reading() as connection:
+            while owner_id in self._owners.here:
+                now, before = time.monotonic(), version
+                version = connection.execute("PRAGMA data_version").fetchone()[0]
+                if version != before or now >= looked_at + LOOK_S:
+                    looked_at = now
+                    if self._found(connection, values, offer.takeover_s):
+                        return True
+                if now >= deadline:
+                    return False
+                time.sleep(max(0.0, min(POLL_S, deadline - now)))
+        return False
 
     def _found(self, connection: sqlite3.Connection, values: dict[str, Any], takeover_s: float) -> list[Any]:
         now = now_us()
@@ -155,6 +178,13 @@ class SqliteBoard:
     def free(self, run_id: str) -> bool:
         with self._owners.transaction() as connection:
             return connection.execute(_FREE, (run_id,)).rowcount > 0
+
+
+def _asked(owner_id: str, offer: Offer, but: Sequence[str]) -> dict[str, Any]:
+    return {
+        "app": offer.app, "factories": json.dumps(list(offer.factories)), "queues": json.dumps(list(offer.queues)),
+        "me": owner_id, "but": json.dumps(list(but)),
+    }  # fmt: skip
 
 
 def _job(row: Sequence[Any]) -> Job:

@@ -45,6 +45,7 @@ class SqliteOwners:
     def __init__(self, file: SqliteFile) -> None:
         self._file = file
         self._presence = PresenceLocks(file.path.with_name(file.path.name + "-owners"))
+        self.here: set[str] = set()  # who has joined through this object, and not left
         self._lock = Lock()
         self._pooled: PoolProxiedConnection = file.connection()
 
@@ -58,6 +59,7 @@ class SqliteOwners:
             self._presence.take(owner.id)
         with self.transaction() as connection:
             connection.execute(_JOIN, (owner.id, owner.host, owner.pid, owner.app, now_us()))
+        self.here.add(owner.id)
 
     def be_present(self, worker: str) -> None:
         """Hold the presence lock of a worker."""
@@ -78,6 +80,7 @@ class SqliteOwners:
 
     def leave(self, owner_id: str) -> None:
         """See `Store.leave`."""
+        self.here.discard(owner_id)
         with self.transaction() as connection:
             connection.execute(_LEAVE, (owner_id,))
         self._presence.free(owner_id)
@@ -104,6 +107,7 @@ class SqliteOwners:
 
     def close(self) -> None:
         """Free the locks of owners that have not left: their process is as good as gone."""
+        self.here.clear()
         with self._lock:
             self._presence.free_all()
             self._pooled.close()

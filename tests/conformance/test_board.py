@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -187,6 +188,142 @@ def test_an_owner_keeps_what_it_knows_of_and_lets_go_of_the_rest(store: Store) -
     assert let_go == 1
     assert taken(store, you.id) == [unknown.run_id]
     embedded.put(store)
+
+
+# -- waiting ------------------------------------------------------------------------------------
+
+
+def finds(store: Store, owner_id: str, *, timeout_s: float = 30, offer: Offer = OFFER, but: Sequence[str] = ()) -> bool:
+    return store.board.wait(owner_id, offer, timeout_s=timeout_s, but=but)
+
+
+@contextmanager
+def waiting(store: Store, owner_id: str, offer: Offer = OFFER) -> Iterator[Future[bool]]:
+    """Somebody who has looked, found nothing, and looks out for longer than any test takes."""
+    assert not finds(store, owner_id, timeout_s=0, offer=offer)
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(finds, store, owner_id, offer=offer)
+
+
+def submitted(store: Store, elsewhere: Store) -> None:
+    job(store)
+
+
+def mailed(store: Store, elsewhere: Store) -> None:
+    run = job(store)
+    run.put(store, status="SUSPENDED")
+    elsewhere.send([Mail(run.run_id, "m1", "resume", b"{}", "ada@host")])
+
+
+def put_back(store: Store, elsewhere: Store) -> None:
+    run = job(store)
+    store.board.note(run.run_id, "trashed", reason="wrong tenant", actor="ada@host")
+    store.board.forget(run.run_id)
+
+
+def of_somebody(store: Store) -> tuple[Run, str]:
+    """A run, and the living owner it has."""
+    owner_id = joined(store).id
+    return new_run(store, owner=owner_id, queue="shop"), owner_id
+
+
+def freed(store: Store, elsewhere: Store) -> None:
+    assert store.board.free(of_somebody(store)[0].run_id)
+
+
+def let_go(store: Store, elsewhere: Store) -> None:
+    assert store.board.keep(of_somebody(store)[1], []) == 1
+
+
+def released(store: Store, elsewhere: Store) -> None:
+    store.release(of_somebody(store)[0].run_id, epoch=1)
+
+
+def given_up(store: Store, elsewhere: Store) -> None:
+    of_somebody(store)[0].put(store, release=True)
+
+
+def left(store: Store, elsewhere: Store) -> None:
+    store.leave(of_somebody(store)[1])
+
+
+def coming_due(store: Store, elsewhere: Store) -> None:
+    run, _ = of_somebody(store)
+    run.put(store, release=True, wake_at_us=store.now_us() + 300_000)
+
+
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+@pytest.mark.parametrize(
+    "comes",
+    [submitted, mailed, put_back, freed, let_go, released, given_up, left, coming_due],
+    ids=lambda f: f.__name__,
+)
+def test_b7_who_waits_for_a_job_is_told_when_there_is_one(
+    store: Store, elsewhere: Store, comes: Callable[[Store, Store], None], where: str
+) -> None:
+    # Given
+    me = joined(store)
+    with waiting(store, me.id) as found:
+        # When
+        comes(*((store, elsewhere) if where == "here" else (elsewhere, store)))
+        # Then it is one that can be claimed
+        assert found.result()
+    assert len(taken(store, me.id)) == 1
+    assert not finds(store, me.id, timeout_s=0)
+
+
+def test_b2_who_waits_for_a_job_is_told_when_an_owner_has_been_silent_for_too_long(store: Store) -> None:
+    # Given an owner that does not beat
+    me, run = joined(store), of_somebody(store)[0]
+    offer = replace(OFFER, takeover_s=0.5)
+    # When / Then
+    assert finds(store, me.id, offer=offer)
+    assert taken(store, me.id, offer=offer) == [run.run_id]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"queue": None}, {"queue": "other"}, {"app": "bank"}, {"factory": "refund"}], ids=lambda f: next(iter(f))
+)
+def test_b3_nobody_is_told_of_what_was_not_offered(store: Store, fields: dict[str, object]) -> None:
+    # Given
+    me = joined(store)
+    job(store, **fields)
+    # When / Then
+    assert not finds(store, me.id, timeout_s=0)
+    assert not finds(store, me.id, timeout_s=0.1)
+
+
+def test_nobody_is_told_of_what_a_claim_would_not_take(store: Store) -> None:
+    # Given a job that is moved aside, one to be left to others, one of my own, one whose time has not come
+    me, aside, named, mine, ahead = joined(store), job(store), job(store), job(store), job(store)
+    ahead.put(store, wake_at_us=FAR_US)
+    store.board.note(aside.run_id, "trashed", reason="wrong tenant", actor="ada@host")
+    assert taken(store, me.id, but=[named.run_id]) == [mine.run_id]
+    # When / Then
+    assert not finds(store, me.id, timeout_s=0.1, but=[named.run_id], offer=replace(OFFER, takeover_s=-1))
+    assert finds(store, me.id)
+
+
+def test_two_who_wait_are_told_each_of_its_own(store: Store) -> None:
+    # Given
+    shop, bank = joined(store), joined(store)
+    with waiting(store, shop.id) as of_shop, waiting(store, bank.id, replace(OFFER, app="bank")) as of_bank:
+        # When / Then
+        job(store, app="bank")
+        assert of_bank.result()
+        assert not of_shop.done()
+        job(store)
+        assert of_shop.result()
+
+
+def test_who_leaves_waits_no_more(store: Store) -> None:
+    # Given
+    me = joined(store)
+    with waiting(store, me.id) as found:
+        # When
+        store.leave(me.id)
+        # Then
+        assert not found.result(10)
 
 
 # -- looking ------------------------------------------------------------------------------------

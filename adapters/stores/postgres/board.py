@@ -11,46 +11,27 @@ from flowledger.events.store import Claim
 
 from .connecting import GuardedConnection, Lost
 from .database import PostgresDatabase
-from .owners import NOW
+from .ready import ALIVE, DUE, MAILED, NOW, OFFERED, ORPHANED, READY, asked
+from .side import Side
 from .wire import original, stored
 
-# Whoever can take a presence lock knows that nobody holds it (B2); asked once per owner, not once per job.
-_ALIVE: Final = """alive AS MATERIALIZED (
-  SELECT o.id FROM {s}.owners o
-   WHERE {now} - o.last_seen_us <= %(takeover_s)s::float8 * 1000000
-     AND (o.presence IS NULL OR NOT pg_try_advisory_xact_lock_shared(o.presence)))"""
-_WANTED: Final = """
-     AND s.app = %(app)s AND s.queue = ANY (%(queues)s::text[]) AND s.factory = ANY (%(factories)s::text[])
-     AND s.run_id <> ALL (%(but)s::text[])
-     AND NOT EXISTS (SELECT FROM {s}.job_notes n WHERE n.run_id = s.run_id AND n.remark = 'trashed')
-   ORDER BY s.priority DESC, s.run_id LIMIT %(limit)s FOR NO KEY UPDATE OF s SKIP LOCKED"""
-# Four questions, each with an index of its own; the last is about requests to runs that are not ready (G1). What two
-# claimers find at the same time only one of them locks, and a row that has changed since is judged as it has become.
+# What two claimers find at the same time only one of them locks; a row that has changed since is judged as it has
+# become.
+_FOUND: Final = """{name} AS MATERIALIZED (
+  SELECT s.run_id, s.priority FROM {s}.streams s WHERE {which}{offered}
+   ORDER BY s.priority DESC, s.run_id LIMIT %(limit)s FOR NO KEY UPDATE OF s SKIP LOCKED)"""
+_EACH: Final = ",\n".join(
+    _FOUND.replace("{name}", name).replace("{which}", which).replace("{offered}", OFFERED)
+    for name, which in (("ready", READY), ("due", DUE), ("orphaned", ORPHANED), ("mailed", MAILED))
+)
 _CLAIM: Final = """
 WITH {alive},
-ready AS MATERIALIZED (
-  SELECT s.run_id, s.priority FROM {s}.streams s
-   WHERE s.queue IS NOT NULL AND s.owner IS NULL AND s.wake_at_us IS NULL
-     AND s.status IN ('PENDING', 'RUNNING', 'SUSPENDING') {wanted}),
-due AS MATERIALIZED (
-  SELECT s.run_id, s.priority FROM {s}.streams s
-   WHERE s.queue IS NOT NULL AND s.owner IS NULL AND s.wake_at_us IS NOT NULL AND s.wake_at_us <= {now} {wanted}),
-orphaned AS MATERIALIZED (
-  SELECT s.run_id, s.priority FROM {s}.streams s
-   WHERE s.queue IS NOT NULL AND s.owner IS NOT NULL AND s.owner <> %(me)s
-     AND s.owner NOT IN (SELECT id FROM alive) {wanted}),
-mailed AS MATERIALIZED (
-  SELECT s.run_id, s.priority FROM {s}.streams s
-   WHERE s.queue IS NOT NULL AND s.owner IS NULL AND s.run_id IN (SELECT run_id FROM {s}.inbox)
-     AND CASE WHEN s.wake_at_us IS NULL THEN s.status NOT IN ('PENDING', 'RUNNING', 'SUSPENDING')
-              ELSE s.wake_at_us > {now} END {wanted}),
+{each},
 best AS (
   SELECT run_id FROM (TABLE ready UNION ALL TABLE due UNION ALL TABLE orphaned UNION ALL TABLE mailed) AS found
    ORDER BY priority DESC, run_id LIMIT %(limit)s)
 UPDATE {s}.streams s SET owner = %(me)s, epoch = s.epoch + 1 FROM best WHERE s.run_id = best.run_id
-RETURNING s.priority, s.run_id, s.epoch, s.version, s.head_hash""".replace("{alive}", _ALIVE).replace(
-    "{wanted}", _WANTED
-)
+RETURNING s.priority, s.run_id, s.epoch, s.version, s.head_hash""".replace("{alive}", ALIVE).replace("{each}", _EACH)
 _KEEP: Final = (
     "UPDATE {s}.streams SET owner = NULL WHERE owner = %s AND queue IS NOT NULL AND run_id <> ALL (%s::text[]) "
     "RETURNING run_id"
@@ -94,15 +75,12 @@ _FREE: Final = (
 class PostgresBoard:
     """See `events.board.Board`."""
 
-    def __init__(self, database: PostgresDatabase) -> None:
+    def __init__(self, database: PostgresDatabase, side: Side) -> None:
         self._database = database
+        self._side = side
 
     def claim(self, owner_id: str, offer: Offer, *, limit: int, but: Sequence[str] = ()) -> list[Claimed]:
-        values = {
-            "me": stored(owner_id), "app": stored(offer.app), "queues": [stored(q) for q in offer.queues],
-            "factories": [stored(f) for f in offer.factories], "takeover_s": offer.takeover_s,
-            "but": [stored(run_id) for run_id in but], "limit": limit,
-        }  # fmt: skip
+        values = asked(owner_id, offer, but) | {"limit": limit}
         statement = self._text(_CLAIM)
 
         def take(connection: GuardedConnection) -> list[tuple[Any, ...]]:
@@ -116,7 +94,13 @@ class PostgresBoard:
         return [Claimed(original(run_id), Claim(*claim)) for _, run_id, *claim in in_order]
 
     def keep(self, owner_id: str, run_ids: Sequence[str]) -> int:
-        return len(self._rows(_KEEP, stored(owner_id), [stored(run_id) for run_id in run_ids]))
+        let_go = len(self._rows(_KEEP, stored(owner_id), [stored(run_id) for run_id in run_ids]))
+        if let_go:
+            self._side.jobs_came()
+        return let_go
+
+    def wait(self, owner_id: str, offer: Offer, *, timeout_s: float, but: Sequence[str] = ()) -> bool:
+        return self._side.polling.job(owner_id, offer, but, timeout_s)
 
     # -- conductors -----------------------------------------------------------------------------
 
@@ -148,16 +132,20 @@ class PostgresBoard:
 
     def forget(self, run_id: str) -> None:
         self._rows(_FORGET, stored(run_id))
+        self._side.jobs_came()
 
     def free(self, run_id: str) -> bool:
-        return bool(self._rows(_FREE, stored(run_id)))
+        freed = bool(self._rows(_FREE, stored(run_id)))
+        if freed:
+            self._side.jobs_came()
+        return freed
 
     def _rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         text = self._text(statement)
         return self._database.reading(lambda connection: connection.execute(text, values).fetchall())  # pyright: ignore[reportArgumentType]
 
     def _text(self, statement: str) -> str:
-        return statement.format(s=self._database.schema, now=NOW)
+        return statement.format(s=self._database.schema, now=NOW, n="")
 
 
 def _job(row: Sequence[Any]) -> Job:

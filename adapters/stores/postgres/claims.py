@@ -24,7 +24,8 @@ from flowledger.events.store import LIVE
 from .claiming import ALIVE, BEAT, CANCEL, CLAIM, ENDED, JOIN, KEEP, KEPT, KEYS, LEAVE, MATCH, OF, SWEEP, WORKERS
 from .connecting import GuardedConnection
 from .database import PostgresDatabase
-from .owners import NOW, presence_key
+from .owners import presence_key
+from .ready import NOW
 from .side import Side
 from .statements import Statements
 from .wire import original, stored
@@ -75,8 +76,8 @@ class PostgresClaims:
             [0] * len(reports),
             [""],
         )
-        self._rows(ENDED + self._texts.send.removeprefix("WITH"), (*ended, *mail))
-        self._side.sent()
+        rows = self._rows(ENDED + self._texts.send.removeprefix("WITH"), (*ended, *mail))
+        self._side.sent(to_nobody=any(owner is None for _, _, owner, _ in rows))
 
     def beat(self, worker: WorkerRow, running: Sequence[Sign]) -> list[AttemptKey]:
         values = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -165,14 +165,16 @@ class Link:
         self.close()
         return bool(error)
 
-    def execute(self, statement: str, *values: object, rows: bool = True) -> list[tuple[Any, ...]]:
-        """Execute one statement; what it gives, if it gives ``rows``.
+    def execute(
+        self, statement: str, *values: object, named: Mapping[str, object] | None = None, rows: bool = True
+    ) -> list[tuple[Any, ...]]:
+        """Execute one statement, with ``values`` or ``named`` ones; what it gives, if it gives ``rows``.
 
         Raises:
             Lost: nobody knows whether it has been executed.
         """
         try:
-            cursor = self.connection().execute(statement, values or None)  # pyright: ignore[reportArgumentType]
+            cursor = self.connection().execute(statement, named or values or None)  # pyright: ignore[reportArgumentType]
             return cursor.fetchall() if rows else []
         except psycopg.Error as error:
             if self.lost(error):

@@ -38,7 +38,7 @@ class PostgresInbox:
             _FINAL,
         )
         rows = self._rows(self._texts.send, values)
-        self._side.sent()
+        self._side.sent(to_nobody=any(owner is None for _, _, owner, _ in rows))
         found = {original(run_id): (status, owner and original(owner)) for run_id, status, owner, _ in rows}
         return [_result(mail, *found.get(mail.run_id, (None, None))) for mail in batch]
 
@@ -49,7 +49,7 @@ class PostgresInbox:
 
     def due(self, owner_id: str, seen: Mapping[str, int], timeout_s: float) -> Due:
         """See `Store.due`."""
-        return Due(self._side.mail(owner_id, seen, timeout_s))
+        return Due(self._side.polling.mail(owner_id, seen, timeout_s))
 
     def _rows(self, statement: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         def execute(connection: GuardedConnection) -> list[tuple[Any, ...]]:

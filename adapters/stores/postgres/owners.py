@@ -11,11 +11,10 @@ from flowledger.events.store import Claim, Held, Owner
 
 from .connecting import GuardedConnection, Lost
 from .database import Link, PostgresDatabase
+from .ready import NOW
 from .side import Side
 from .wire import original, stored
 
-#: Store time, in statements (F1).
-NOW: Final = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _CLOCK: Final = "SELECT {now}"
 _JOIN: Final = (
     "INSERT INTO {s}.owners (id, host, pid, app, last_seen_us, presence) VALUES (%s, %s, %s, %s, {now}, %s) "

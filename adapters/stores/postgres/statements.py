@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cached_property, lru_cache
 
+from .ready import ANY, NOW
+
 _EVENT = "version, type, schema_version, path, time_us, actor, payload, hash"
 _STREAM = (
     "run_id, app, factory, key, inputs_digest, tags, queue, priority, status, direction, wake_at_us, owner, epoch, "
@@ -113,8 +115,7 @@ _MAIL = """
 SELECT coalesce(array_agg(ARRAY[m.owner, m.run_id, m.number]), '{{}}'::text[]) FROM (
   SELECT s.owner, i.run_id, max(i.number)::text AS number
     FROM {s}.inbox i JOIN {s}.streams s ON s.run_id = i.run_id
-   WHERE s.owner = ANY (%s::text[]) GROUP BY s.owner, i.run_id) AS m"""
-_BOTH = "SELECT * FROM ({log}) AS log, ({mail}) AS mail"
+   WHERE s.owner = ANY (%(owners)s::text[]) GROUP BY s.owner, i.run_id) AS m"""
 
 # First the locks, in the order of run ids (A2): then nobody else sends to these runs, or ends one.
 _SEND = """
@@ -202,19 +203,19 @@ class Statements:
         """Events of all streams after a place, up to the horizon."""
         return self._for(_READ_ALL)
 
-    def _poll(self, *, log: bool, mail: bool) -> str:
+    def _poll(self, *, log: bool, mail: bool, offers: int) -> str:
         """All that a process wants to know once a second (B7), as columns of one row.
 
         ``log``: the last place below the horizon (three), and whether there is anything beyond it. ``mail``: which runs
-        of the owners given have mail, an array of owner, run id, number.
+        of the owners given have mail, an array of owner, run id, number. Then whether there is a job for each of so
+        many ``offers`` (`ready.asked` with ``_0``, ``_1``…).
         """
-        if log and mail:
-            return self._for(_BOTH, log=self._for(_NEWEST), mail=self._for(_MAIL))
-        return self._for(_NEWEST if log else _MAIL)
+        asked = [_NEWEST] * log + [_MAIL] * mail + [f"SELECT {ANY.replace('{n}', f'_{n}')}" for n in range(offers)]
+        return f"SELECT * FROM {', '.join(f'({self._for(part)}) AS q{at}' for at, part in enumerate(asked))}"  # noqa: S608
 
     def _for(self, template: str, **parts: str) -> str:
         schema = self._schema
         return template.format(
             s=schema, event=_EVENT, stream=_STREAM, place=_PLACE, generation=_GENERATION.format(s=schema),
-            horizon=_HORIZON.format(s=schema), **parts,
+            horizon=_HORIZON.format(s=schema), now=NOW, **parts,
         ).strip()  # fmt: skip

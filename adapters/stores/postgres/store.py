@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Select, select
 
+from flowledger.adapters.stores.batch import makes_job
 from flowledger.adapters.stores.kept_keys import SqlRunKeys
 from flowledger.adapters.stores.progressed import SqlProgress
 from flowledger.adapters.stores.schema import pg_attempt_claims, pg_events, pg_run_keys, pg_sealed_heads, pg_seals
@@ -87,7 +88,7 @@ class PostgresStore:
         self._side = Side(self._database, self._texts)
         self._writer = PostgresWriter(self._database, self._texts)
         self._owners = PostgresOwners(self._database, self._side)
-        self.board = PostgresBoard(self._database)
+        self.board = PostgresBoard(self._database, self._side)
         ways = PostgresWays(self._database)
         self.progress = SqlProgress(ways, pg_attempt_claims)
         self.claims = PostgresClaims(self._database, self._texts, self._side)
@@ -133,7 +134,7 @@ class PostgresStore:
             return self._writer.append(batch)
         finally:
             if self._writer.commits != commits:
-                self._side.appended()
+                self._side.appended(jobs=any(makes_job(request) for request in batch))
 
     def read(self, run_id: str, *, after_version: int = 0, limit: int | None = None) -> list[StoredEvent]:
         values = (stored(run_id), after_version, limit)
@@ -148,7 +149,7 @@ class PostgresStore:
         place = place_of(after)
         if self._database.closed:
             raise StoreUnavailable(f"{self.describe()}: the store has been closed")
-        return self._side.wait(place, timeout_s)
+        return self._side.polling.events(place, timeout_s)
 
     def check_log(self) -> Iterator[Counted]:
         return checking.check_log(self._database.location)
@@ -225,20 +226,22 @@ class PostgresStore:
 
     def join(self, owner: Owner) -> None:
         self._owners.join(owner)
-        self._side.arrive(owner.id)
+        self._side.polling.arrive(owner.id)
 
     def beat(self, owner_id: str) -> int:
         return self._owners.beat(owner_id)
 
     def leave(self, owner_id: str) -> None:
-        self._side.depart(owner_id)
+        self._side.polling.depart(owner_id)
         self._owners.leave(owner_id)
+        self._side.jobs_came()
 
     def claim(self, run_id: str, owner_id: str, *, takeover_s: float) -> Claim | Held | None:
         return self._owners.claim(run_id, owner_id, takeover_s=takeover_s)
 
     def release(self, run_id: str, *, epoch: int) -> None:
         self._owners.release(run_id, epoch=epoch)
+        self._side.jobs_came()
 
     # -- transactions ---------------------------------------------------------------------------
 

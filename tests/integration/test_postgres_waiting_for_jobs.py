@@ -1,0 +1,123 @@
+"""Waiting for a job on Postgres: told at once, by the one poll of the process; by it alone where no hint comes (B7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from time import monotonic, sleep
+
+import pytest
+
+from flowledger.adapters.heartbeat import HEARTBEAT_S
+from flowledger.adapters.stores.postgres import PostgresStore
+from flowledger.adapters.stores.postgres.polling import JOBS_POLL_S
+from flowledger.adapters.stores.postgres.ready import asked
+from flowledger.events.board import Offer
+from flowledger.events.store import START
+from tests.conformance.streams import everything, joined, new_run
+from tests.postgres import connect, sql
+
+OFFER = Offer(app="shop", factories=("order",), queues=("shop",), takeover_s=20)
+
+
+@pytest.fixture
+def store(postgres_url: str) -> Iterator[PostgresStore]:
+    opened = PostgresStore.from_url(postgres_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def elsewhere(postgres_url: str) -> Iterator[PostgresStore]:
+    opened = PostgresStore.from_url(postgres_url)
+    yield opened
+    opened.close()
+
+
+def test_b7_who_waits_for_a_job_elsewhere_is_told_at_once(store: PostgresStore, elsewhere: PostgresStore) -> None:
+    # Given
+    me = joined(elsewhere)
+    elsewhere.board.wait(me.id, OFFER, timeout_s=0)
+    took: list[float] = []
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(9):
+            waiting = pool.submit(elsewhere.board.wait, me.id, OFFER, timeout_s=30)
+            sleep(0.03)
+            # When
+            began = monotonic()
+            new_run(store, queue="shop")
+            # Then
+            assert waiting.result()
+            took.append(monotonic() - began)
+            assert len(elsewhere.board.claim(me.id, OFFER, limit=10)) == 1
+    assert sorted(took)[4] < 0.4, "a poll would take longer"
+
+
+def test_b7_a_job_that_nobody_told_of_is_met_by_the_poll(store: PostgresStore, postgres_url: str) -> None:
+    # Given a job that is set free by hand, past everything that notifies
+    me, you = joined(store), joined(store)
+    run = new_run(store, owner=you.id, queue="shop")
+    assert not store.board.wait(me.id, OFFER, timeout_s=0)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(store.board.wait, me.id, OFFER, timeout_s=30)
+        # When
+        began = monotonic()
+        sql(postgres_url, "UPDATE {s}.streams SET owner = NULL WHERE run_id = %s", run.run_id)
+        # Then
+        assert waiting.result()
+    assert monotonic() - began < 2 * JOBS_POLL_S
+
+
+def test_b7_mail_events_and_jobs_are_asked_for_by_one_statement(store: PostgresStore) -> None:
+    # Given
+    me, _ = joined(store), new_run(store)
+    last = everything(store)[-1].cursor
+    store.wait(START, timeout_s=1)
+    store.board.wait(me.id, OFFER, timeout_s=0)
+    sleep(0.1)  # its own NOTIFY
+    # When: all are waited for, jobs under two offers
+    began, before = monotonic(), store._side.statements
+    with ThreadPoolExecutor(4) as pool:
+        found = [
+            pool.submit(store.wait, last, timeout_s=3),
+            pool.submit(lambda: bool(store.due(me.id, seen={}, timeout_s=3).mail)),
+            pool.submit(store.board.wait, me.id, OFFER, timeout_s=3),
+            pool.submit(store.board.wait, me.id, replace(OFFER, app="bank"), timeout_s=3),
+        ]
+        assert [each.result() for each in found] == [False] * 4
+    # Then: once when they come, and once a second
+    assert store._side.statements - before <= monotonic() - began + 2
+
+
+def test_b7_who_waits_for_jobs_alone_asks_less_than_once_a_second(store: PostgresStore) -> None:
+    # Given
+    me = joined(store)
+    store.board.wait(me.id, OFFER, timeout_s=0)
+    # When
+    began, before = monotonic(), store._side.statements
+    assert not store.board.wait(me.id, OFFER, timeout_s=2.4 * JOBS_POLL_S)
+    # Then there is room for the heartbeat in one statement a second
+    assert 1 <= store._side.statements - before <= (monotonic() - began) * (1 - 1 / HEARTBEAT_S)
+
+
+def test_b7_the_question_goes_by_indexes(store: PostgresStore, postgres_url: str) -> None:
+    # Given a log of many runs that are over, and some that others have
+    me, you = joined(store), joined(store)
+    for _ in range(5):
+        new_run(store, owner=you.id, queue="shop")
+    sql(
+        postgres_url,
+        "INSERT INTO {s}.streams (run_id, app, factory, inputs_digest, tags, queue, priority, status, direction, "
+        "epoch, version, head_hash, created_us) SELECT 'r' || n, 'shop', 'order', '', '{{}}', 'shop', 0, 'SUCCEEDED', "
+        "'FORWARD', 1, 1, sha256(''), 0 FROM generate_series(1, 20000) AS n",
+    )
+    sql(postgres_url, "ANALYZE {s}.streams")
+    text = store._texts.poll(log=False, mail=False, offers=1)
+    with connect(postgres_url) as connection:
+        # When
+        rows = connection.execute(f"EXPLAIN {text}".encode(), asked(me.id, OFFER, [], n="_0")).fetchall()
+    # Then
+    plan = "\n".join(str(row[0]) for row in rows)
+    assert "Seq Scan on streams" not in plan, plan
+    assert {"streams_jobs", "streams_due", "streams_owned"} <= {word for word in plan.split() if "streams_" in word}
