@@ -72,8 +72,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"try_": "try"}):
     """How an attempt ended at a worker, as it stands in the run's inbox (C2): matched by path, phase, try and attempt.
 
-    ``reply`` is a `Reply` as JSON, encrypted where the run has secrets. ``fraction`` and ``message`` are the last that
-    the body said of its progress.
+    ``worker`` is its id, then ``pid@host``. ``reply`` is a `Reply` as JSON, encrypted where the run has secrets.
+    ``fraction`` and ``message`` are the last that the body said of its progress.
     """
 
     path: str

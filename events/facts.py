@@ -286,7 +286,11 @@ class FlowExpanded(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class AtomEvent(Event, frozen=True, kw_only=True, omit_defaults=True, rename={"try_": "try"}):
-    """Base of what happens to a task: ``try_`` counts the resets, from 1; ``attempt`` its starts within the try."""
+    """Base of what happens to a task: ``try_`` counts the resets, from 1; ``attempt`` its starts within the try.
+
+    Outcomes may have a ``worker``: who made the attempt, where that was not the process that drives the run. It is the
+    worker's id, then ``pid@host``, as the worker itself has said.
+    """
 
     try_: int = 1
     attempt: int = 1
@@ -331,7 +335,7 @@ class TaskSucceeded(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
     ``signal``: nothing was called, the result is what came with that `SignalReceived`, by its version (F4).
     """
 
-    volatile = frozenset({"polls", "signal", "progress"})
+    volatile = frozenset({"polls", "signal", "progress", "worker"})
 
     result: Raw = NULL
     moved: str | None = None
@@ -339,6 +343,7 @@ class TaskSucceeded(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
     signal: int | None = None
     progress: Progress | None = None
     secrets: tuple[str, ...] = ()
+    worker: str = ""
 
 
 class TaskFailed(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -349,7 +354,7 @@ class TaskFailed(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     schema_version = 2
-    volatile = frozenset({"until", "polls", "progress"})
+    volatile = frozenset({"until", "polls", "progress", "worker"})
 
     failure: Failure
     again: bool = False
@@ -357,6 +362,7 @@ class TaskFailed(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
     polls: int = 0
     still_running: bool = False
     progress: Progress | None = None
+    worker: str = ""
 
 
 class TaskInterrupted(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -384,15 +390,20 @@ class RevertStarted(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
 class TaskReverted(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
     """The atom is undone. ``attempt`` 0: the task has no revert, nothing was called."""
 
+    volatile = frozenset({"worker"})
+
+    worker: str = ""
+
 
 class RevertFailed(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
     """A revert failed. ``again``: it will be called again, at ``until`` where a back-off says so."""
 
-    volatile = frozenset({"until"})
+    volatile = frozenset({"until", "worker"})
 
     failure: Failure
     again: bool = False
     until: int | None = None
+    worker: str = ""
 
 
 class OutcomeIgnored(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -401,12 +412,15 @@ class OutcomeIgnored(AtomEvent, frozen=True, kw_only=True, omit_defaults=True):
     ``result`` (or ``moved``) and ``failure`` are what an execute ended with.
     """
 
+    volatile = frozenset({"worker"})
+
     outcome: Literal["succeeded", "failed"]
     phase: Phase = "execute"
     result: Raw = NULL
     moved: str | None = None
     failure: Failure | None = None
     secrets: tuple[str, ...] = ()
+    worker: str = ""
 
 
 RUN_EVENTS: tuple[type[Event], ...] = (

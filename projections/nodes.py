@@ -30,7 +30,8 @@ class AtomView:
     """One atom. Times are microseconds since the epoch; ``started_us`` is the first start in this try.
 
     ``attempt`` counts the starts in this try, ``attempts`` all of them; ``result`` is JSON where it is short.
-    ``revert_attempt`` counts the revert's starts; ``failure`` is the last one of this try.
+    ``revert_attempt`` counts the revert's starts; ``failure`` is the last one of this try. ``queue`` is where workers
+    were asked for the attempt under way, at ``asked_us``; ``worker`` is who made the last one, where that was a worker.
     """
 
     place: Place
@@ -49,6 +50,9 @@ class AtomView:
     failed_attempts: list[Failure] = field(default_factory=list[Failure])
     result: bytes | None = None
     inherited: bool = False  # its result is from the run this one is a fork of
+    queue: str = ""
+    asked_us: int = 0
+    worker: str = ""
 
     @property
     def path(self) -> str:
@@ -82,6 +86,7 @@ class AtomView:
         self.attempt = self.polls = self.revert_attempt = 0
         self.started_us = self.ended_us = self.until_us = None
         self.failure = self.result = None
+        self.queue = self.worker = ""
         self.inherited = False
         self.failed_attempts = []
         self.message = ""

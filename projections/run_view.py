@@ -280,6 +280,7 @@ def _task_started(view: RunView, path: str, event: facts.TaskStarted, time_us: i
     atom.attempts += 1
     atom.started_us = time_us if atom.started_us is None else atom.started_us
     atom.ended_us = atom.until_us = None
+    atom.queue, atom.asked_us = event.queue, time_us
 
 
 def _task_waiting(view: RunView, path: str, event: facts.TaskWaiting, time_us: int) -> None:
@@ -291,6 +292,7 @@ def _task_waiting(view: RunView, path: str, event: facts.TaskWaiting, time_us: i
 def _task_succeeded(view: RunView, path: str, event: facts.TaskSucceeded, time_us: int) -> None:
     atom = view.move(path, "SUCCEEDED")
     atom.ended_us, atom.until_us, atom.failure = time_us, None, None
+    atom.worker = event.worker
     atom.polls = event.polls or atom.polls
     content = bytes(event.result)
     atom.result = content if event.moved is None and len(content) <= RESULT_KEPT_BYTES else None
@@ -301,7 +303,7 @@ def _task_failed(view: RunView, path: str, event: facts.TaskFailed, time_us: int
     atom.failure = event.failure
     atom.failed_attempts.append(event.failure)
     atom.polls = event.polls or atom.polls
-    atom.until_us = event.until
+    atom.until_us, atom.worker = event.until, event.worker
     atom.ended_us = None if event.again else time_us
 
 
@@ -321,15 +323,17 @@ def _task_held(view: RunView, path: str, event: facts.TaskHeld, time_us: int) ->
 def _revert_started(view: RunView, path: str, event: facts.RevertStarted, time_us: int) -> None:
     atom = view.move(path, "REVERTING")
     atom.revert_attempt, atom.until_us = event.attempt, None
+    atom.queue, atom.asked_us = event.queue, time_us
 
 
 def _task_reverted(view: RunView, path: str, event: facts.TaskReverted, time_us: int) -> None:
-    view.move(path, "REVERTED").until_us = None
+    atom = view.move(path, "REVERTED")
+    atom.until_us, atom.worker = None, event.worker
 
 
 def _revert_failed(view: RunView, path: str, event: facts.RevertFailed, time_us: int) -> None:
     atom = view.move(path, "REVERTING" if event.again else "REVERT_FAILED")
-    atom.failure, atom.until_us = event.failure, event.until
+    atom.failure, atom.until_us, atom.worker = event.failure, event.until, event.worker
     atom.failed_attempts.append(event.failure)
 
 

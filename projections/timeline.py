@@ -32,7 +32,8 @@ class Span:
     """A stretch of time, in microseconds since the epoch. ``path`` is the atom's or scope's, "" the run's.
 
     ``ended_us`` is None while it goes on; ``version`` is the event that began it, ``number`` its try or round,
-    ``attempt`` counts within a try; ``state`` says how it ended, ``note`` why.
+    ``attempt`` counts within a try; ``state`` says how it ended, ``note`` why, ``worker`` who made it, where that was a
+    worker.
     """
 
     kind: SpanKind
@@ -44,6 +45,7 @@ class Span:
     ended_us: int | None = None
     state: str = ""
     note: str = ""
+    worker: str = ""
 
     def took_us(self, now_us: int) -> int:
         """How long it took, or has taken until ``now_us``."""
@@ -85,6 +87,8 @@ class Timeline:
             span.ended_us = envelope.time_us
             span.state = state or span.state
             span.note = note or span.note
+            if kind in ("execute", "revert"):
+                span.worker = getattr(envelope.event, "worker", "")
 
     def is_open(self, kind: SpanKind) -> bool:
         """Whether a span of this kind goes on anywhere."""

@@ -132,6 +132,8 @@ def _node(node: AtomView | FlowView) -> dict[str, Any]:
         "polls": node.polls,
         "interruptions": node.interruptions,
         "inherited": node.inherited,
+        "queue": node.queue or None,
+        "worker": node.worker or None,
         "started": iso(node.started_us),
         "ended": iso(node.ended_us),
         "duration_s": seconds(node.duration_us()),

@@ -41,8 +41,17 @@ def _counted(event: facts.AtomEvent) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
+def _by(worker: str) -> str:
+    """Who made it, where that was a worker: its id is for `--json`."""
+    return f" by {worker.rpartition(' ')[2]}" if worker else ""
+
+
 def _polls(polls: int) -> str:
     return f" after {polls} poll{'s' if polls > 1 else ''}" if polls else ""
+
+
+def _begun(event: facts.TaskStarted | facts.RevertStarted) -> str:
+    return f"asked for on queue {event.queue}" if event.queue else "started"
 
 
 def _submitted(event: facts.RunSubmitted) -> Told:
@@ -60,17 +69,19 @@ def _succeeded(event: facts.TaskSucceeded) -> Told:
     shown = bytes(event.result).decode(errors="replace")
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
     result = "" if shown == "null" and event.moved is None else f" → {shown if event.moved is None else '(moved)'}"
-    return Told("SUCCEEDED", f"succeeded{_polls(event.polls)}{result}")
+    return Told("SUCCEEDED", f"succeeded{_by(event.worker)}{_polls(event.polls)}{result}")
 
 
 def _failed(event: facts.TaskFailed) -> Told:
     again = "; again" + (" after a back-off" if event.until else "") if event.again else ""
-    return Told("WAITING" if event.again else "FAILED", f"failed{_counted(event)}: {one_line(event.failure)}{again}")
+    what = f"failed{_by(event.worker)}{_counted(event)}: {one_line(event.failure)}{again}"
+    return Told("WAITING" if event.again else "FAILED", what)
 
 
 def _revert_failed(event: facts.RevertFailed) -> Told:
     again = "; again" if event.again else ""
-    return Told("REVERTING" if event.again else "REVERT_FAILED", f"revert failed: {one_line(event.failure)}{again}")
+    what = f"revert failed{_by(event.worker)}: {one_line(event.failure)}{again}"
+    return Told("REVERTING" if event.again else "REVERT_FAILED", what)
 
 
 def _decided(event: facts.RetryDecided) -> Told:
@@ -142,14 +153,14 @@ _TOLD: Final[dict[type[facts.Event], Callable[[Any], Told]]] = {
     facts.ScopeReverting: lambda _: Told("REVERTING", "reverting"),
     facts.ScopeReset: lambda _: Told("PENDING", "reset", quiet=True),
     facts.TimerFired: lambda _: Told("RUNNING", "timer fired", quiet=True),
-    facts.TaskStarted: lambda e: Told("RUNNING", f"started{_counted(e)}"),
+    facts.TaskStarted: lambda e: Told("RUNNING", f"{_begun(e)}{_counted(e)}"),
     facts.TaskWaiting: _waiting,
     facts.TaskSucceeded: _succeeded,
     facts.TaskFailed: _failed,
     facts.TaskInterrupted: lambda e: Told("INTERRUPTED", f"{e.phase} interrupted: {e.cause}"),
     facts.TaskHeld: lambda e: Told("INTERRUPTED", f"held: {e.reason}"),
-    facts.RevertStarted: lambda e: Told("REVERTING", f"revert started{_counted(e)}"),
-    facts.TaskReverted: lambda _: Told("REVERTED", "reverted"),
+    facts.RevertStarted: lambda e: Told("REVERTING", f"revert {_begun(e)}{_counted(e)}"),
+    facts.TaskReverted: lambda e: Told("REVERTED", f"reverted{_by(e.worker)}"),
     facts.RevertFailed: _revert_failed,
-    facts.OutcomeIgnored: lambda e: Told("WAITING", f"{e.phase} {e.outcome}, too late to count"),
+    facts.OutcomeIgnored: lambda e: Told("WAITING", f"{e.phase} {e.outcome}{_by(e.worker)}, too late to count"),
 }

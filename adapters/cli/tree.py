@@ -192,7 +192,8 @@ def _atom_facts(atom: AtomView, drawing: Drawing) -> Line:
             [f"attempt {atom.attempt}"] if atom.attempt > 1 else []
         )
         spans.append(Span(", ".join(counted), "yellow"))
-    spans += [Span(text, "dim") for text in (drawing.note(atom), drawing.marked(atom.path)) if text]
+    made = f"by {atom.worker.rpartition(' ')[2]}" if atom.worker and atom.state not in ("RUNNING", "REVERTING") else ""
+    spans += [Span(text, "dim") for text in (made, drawing.note(atom), drawing.marked(atom.path)) if text]
     return spans
 
 

@@ -65,6 +65,7 @@ class Worker:
         app: Callable[[], str],
     ) -> None:
         self.id = new_ulid()
+        self._name = f"{self.id} {os.getpid()}@{socket.gethostname()}"
         self._registry = registry
         self._store = store
         self._broker = broker
@@ -164,7 +165,7 @@ class Worker:
         request, said = job.request, job.said or (None, "")
         told = Told(
             path=request.path, phase=request.phase, try_=request.try_, attempt=request.attempt, call=request.call,
-            worker=self.id, reply=msgspec.Raw(reply(outcome)), fraction=said[0], message=said[1],
+            worker=self._name, reply=msgspec.Raw(reply(outcome)), fraction=said[0], message=said[1],
         )  # fmt: skip
         if job.secret:
             told = self._wrapped(request.run, told)

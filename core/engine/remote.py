@@ -20,6 +20,9 @@ from .attempt import PROGRESS_CHARS, Attempt, Lost, Outcome, Returned
 from .attempting import next_attempt
 from .crossing import outcome_of
 
+#: What a worker says of itself is cut to this.
+WORKER_CHARS = 200
+
 _LOG = getLogger("flowledger.engine")
 
 
@@ -36,7 +39,9 @@ def hear_outcome(run: ActiveRun, asked: Asked) -> None:
     if node is None or call is None:
         _LOG.warning("run %s: an outcome of %s, which is no task of it", run.run_id, told.path)
         return
+    run.maker = told.worker[:WORKER_CHARS]
     _settle(run, node, call, told, _outcome(run, told))
+    run.maker = ""
 
 
 def _outcome(run: ActiveRun, told: Told) -> Outcome:

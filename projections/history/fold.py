@@ -183,6 +183,7 @@ def _attempt(rows: Rows, envelope: Envelope, event: facts.AtomEvent, phase: str)
 
 def _end(row: Row, envelope: Envelope, state: str) -> None:
     row["state"], row["ended"], row["ended_us"] = state, envelope.version, envelope.time_us
+    row["actor"] = getattr(envelope.event, "worker", "") or row["actor"]
 
 
 def _task_started(rows: Rows, run: Row, envelope: Envelope, event: facts.TaskStarted) -> None:

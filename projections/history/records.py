@@ -59,7 +59,8 @@ class RunRecord:
 class AttemptRecord:
     """One attempt: ``phase`` is "execute" or "revert"; ``started`` and ``ended`` are the versions of its events.
 
-    ``stands``: what it did has not been undone.
+    ``actor`` is who made it: the worker, once it has said so, else the process that drives the run. ``stands``: what
+    it did has not been undone.
     """
 
     run_id: str

@@ -47,7 +47,8 @@ RUNS: Final = Table(
 TAGS: Final = Table("tags", key={"name": str, "value": str, "run_id": str}, indexes=(("run_id", "name"),))
 
 #: One row per attempt. ``phase`` is "execute" or "revert", ``started`` and ``ended`` are the versions of the events,
-#: where inputs, result and traceback are. ``stands`` is 1 while what the attempt did has not been undone.
+#: where inputs, result and traceback are. ``actor`` is who made it: the worker, once it has said so, else the process
+#: that drives the run. ``stands`` is 1 while what the attempt did has not been undone.
 ATTEMPTS: Final = Table(
     "attempts",
     key={"run_id": str, "path": str, "try": int, "phase": str, "attempt": int},

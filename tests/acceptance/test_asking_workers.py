@@ -161,6 +161,9 @@ def test_c1_a_failure_is_tried_again_and_the_second_message_of_an_attempt_is_ref
     assert (first.attempt, second.attempt) == (1, 2)
     assert first.key != second.key  # an outcome is known (C5)
     assert not worker.claim(second)
+    # And the log says who made what
+    made = [getattr(e, "worker", None) for e in events(app, run.id, facts.TaskFailed, facts.TaskSucceeded)]
+    assert made == ["", worker.row.id, worker.row.id, ""]
 
 
 def test_d4_reverts_are_made_by_workers_too(app: App, worker: HandWorker, drive: Driven) -> None:
@@ -175,6 +178,8 @@ def test_d4_reverts_are_made_by_workers_too(app: App, worker: HandWorker, drive:
     assert [e.queue for e in events(app, run.id, facts.RevertStarted) if isinstance(e, facts.RevertStarted)] == [
         "builds"
     ]
+    made = [e.worker for e in events(app, run.id, facts.TaskReverted) if isinstance(e, facts.TaskReverted)]
+    assert made == ["", worker.row.id, ""]
 
 
 def test_f2_a_poll_is_the_same_attempt_asked_for_again(app: App, worker: HandWorker, drive: Driven) -> None:

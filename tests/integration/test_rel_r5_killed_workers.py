@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -126,6 +127,13 @@ def test_c1_workers_of_their_own_make_parts_of_a_flow_and_are_seen(shop: Shop) -
     (listed,) = shop.command("workers", "ls", "--json").json["items"]
     assert (listed["pid"], listed["concurrency"], listed["state"]) == (worker.pid, 4, "running")
     assert "builds" in listed["queues"]
+    # And seen afterwards, in the log and in the views
+    by = f"{worker.pid}@{socket.gethostname()}"
+    assert {e.event.worker for e in shop.log(mixed.id) if isinstance(e.event, facts.TaskSucceeded)} == {
+        "",
+        f"{listed['id']} {by}",
+    }
+    assert f"by {by}" in shop.command("show", mixed.id).out
 
 
 def test_rel_r5_a_killed_workers_attempt_is_interrupted_and_made_by_another(shop: Shop) -> None:

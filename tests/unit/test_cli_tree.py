@@ -48,6 +48,11 @@ def test_a_tree_has_a_line_for_every_node_with_guides_and_aligned_durations() ->
     ]
 
 
+def test_a_task_says_which_worker_made_it_once_it_is_made() -> None:
+    made = facts.TaskSucceeded(result=facts.Raw(b"2"), worker="W 7@rack4")
+    assert "│   └ ✔ second  0.1s  by 7@rack4" in drawn([*BEGUN, (SECOND, made)])
+
+
 def test_failed_rounds_stand_under_their_flow_and_waiting_tasks_say_for_what() -> None:
     again = [(PAIR, facts.RoundStarted(round=2)), (FIRST, facts.TaskStarted(try_=2, key="e"))]
     lines = drawn([*BEGUN, *ROUND_FAILED, *again])

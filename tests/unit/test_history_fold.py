@@ -179,3 +179,16 @@ def test_an_event_nobody_folds_moves_the_version_and_nothing_else() -> None:
     before = run_of(told(BEGUN))
     after = run_of(told([*BEGUN, (LAST, facts.OutcomeIgnored(outcome="failed"))]))
     assert after == {**before, "version": before["version"] + 1, "updated_us": before["updated_us"] + STEP_US}
+
+
+def test_an_attempt_is_the_workers_once_it_has_said_how_it_ended() -> None:
+    # Given
+    story: Story = [
+        ("", facts.RunSubmitted(app="shop", factory="order")),
+        ("order/a", facts.TaskStarted(key="k", queue="builds")),
+    ]
+    [asked] = every(folded(envelopes(story), None), ATTEMPTS)
+    # When
+    [made] = every(folded(envelopes([*story, ("order/a", facts.TaskSucceeded(worker="W 7@rack4"))]), None), ATTEMPTS)
+    # Then
+    assert (asked["actor"], made["actor"]) == ("me@here", "W 7@rack4")

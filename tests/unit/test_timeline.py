@@ -88,3 +88,12 @@ def test_every_bar_of_a_run_that_is_over_has_an_end(path: Path) -> None:
     assert all(span.ended_us is not None and span.ended_us >= span.started_us for span in found)
     started = sum(isinstance(e.event, facts.TaskStarted) for e in log)
     assert sum(span.kind == "execute" for span in found) == started
+
+
+def test_an_attempt_says_which_worker_made_it() -> None:
+    made = facts.TaskSucceeded(result=facts.Raw(b"2"), worker="W 7@rack4")
+    found = timeline(envelopes([*BEGUN, (SECOND, made)]))
+    assert [(span.path, span.worker) for span in found if span.kind == "execute"] == [
+        (FIRST, ""),
+        (SECOND, "W 7@rack4"),
+    ]
