@@ -60,13 +60,14 @@ def plan(
     if help_:
         help_of(context, flow, app)
         return
-    from flowledger.core.compiler import check_pure  # noqa: PLC0415
+    from flowledger.core.compiler import check_executors, check_pure  # noqa: PLC0415
 
     found = app_of(context, app, database_url)
     name = named_flow(found, flow)
     inputs = inputs_given(found, name, input_, set_)
     # Twice: a factory that reads a clock gives itself away.
     compiled = check_pure(lambda: part_of(found, name, inputs), found)
+    check_executors(compiled, found)
     _show_plan(terminal_of(json=json, plain=plain), compiled)
 
 

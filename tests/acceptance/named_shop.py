@@ -33,7 +33,7 @@ def crew() -> Iterator[Executor]:
 
 
 def cluster() -> Iterator[Executor]:
-    from distributed import Client  # noqa: PLC0415 - only who asks for it needs it
+    from distributed import Client  # noqa: PLC0415  # pyright: ignore[reportMissingImports] - only who asks needs it
 
     client: Any = Client(os.environ["TEST_DASK"])  # type: ignore[no-untyped-call]
     with client:
@@ -49,6 +49,10 @@ app = App(
 )
 #: The same with another executor, where a test wants one.
 other: App = app
+
+
+#: An app that was not given them.
+lame = App("lame", database_url="memory://", executors={"crew": crew})
 
 
 class Parcel(BaseModel):
@@ -150,7 +154,7 @@ def beside_a_killer(said: str) -> Flow[object]:
     return unordered(dies.bind(99, said), waits.each(range(3)))
 
 
-@app.task(timeout=1.0)
+@app.task(timeout=1.5)
 def dawdles(said: str, ctx: TaskContext) -> None:
     while not ctx.cancelled:
         sleep(0.01)
@@ -208,20 +212,19 @@ def flag_in_dask(said: str, ctx: TaskContext) -> None:
 
 
 @app.task
-def together(n: int, said: str, ctx: TaskContext) -> int:
-    """How many of these were under way when this one was."""
-    mine = Path(said) / str(n)
-    mine.touch()
-    sleep(0.1)
-    count = len(list(Path(said).iterdir()))
-    mine.unlink()
-    return count
+def together(n: int, said: str, want: int) -> None:
+    """Does not end before so many have begun."""
+    with Path(said).open("a") as out:
+        out.write("+")
+    while Path(said).read_text().count("+") < want:
+        sleep(0.01)
+    with Path(said).open("a") as out:
+        out.write("-")
 
 
 @app.flow
-def crowd(said: str) -> Flow[list[int]]:
-    each = together.each(range(6), said=said)
-    return linear(each, returns=each)
+def crowd(said: str, want: int) -> Flow[object]:
+    return linear(together.each(range(6), said=said, want=want))
 
 
 class Login(BaseModel):
@@ -242,3 +245,6 @@ def spell(token: SecretStr) -> int:
 @app.flow
 def enter(login: Login) -> Flow[int]:
     return linear(log_in.bind(login).as_("token"), spell, returns=spell)
+
+
+lame.include(app)

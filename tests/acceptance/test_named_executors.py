@@ -11,19 +11,24 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import distributed
 import pytest
-from dask import config
+from msgspec import Raw
+from msgspec.json import encode
 from pydantic import SecretStr
 
 from flowledger import App, Bounded, DefinitionError, Fenced, Flow, UnknownExecutor, linear
 from flowledger.adapters.executors import named
+from flowledger.adapters.executors.afar import run_attempt
 from flowledger.adapters.keys import new_key
+from flowledger.core.portable import Request, encoded, reply_of
 from flowledger.events import facts
 from flowledger.events.errors import NotImportable
 from tests.acceptance import named_shop as shop
+from tests.acceptance.command_line import Command, flowledger
 from tests.acceptance.logs import events, log_of
 from tests.postgres_server import wait_until
+
+__all__ = ["flowledger"]
 
 pytestmark = pytest.mark.slow
 
@@ -89,13 +94,16 @@ def test_a_run_may_say_so_for_all_its_sync_bodies(app: App, said: str, executor:
     assert run.results["mixed/unordered/note"] == "flowledger-engine"
 
 
-def test_c1_no_more_bodies_are_started_than_the_executor_may_have_at_once(app: App, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("executor", "places"), [("crew", 3), ("pool", 2)])
+def test_c1_as_many_bodies_are_started_as_was_said_or_as_a_pool_has_places(
+    app: App, said: str, executor: str, places: int
+) -> None:
     # When
-    counts = app.run(shop.crowd(str(tmp_path)), executor="crew").result
+    app.run(shop.crowd(said, places), executor=executor)
     # Then
-    assert max(counts) == 3
-    # And where nothing is said, it is as many as a pool has processes
-    assert max(app.run(shop.crowd(str(tmp_path)), executor="pool").result) == 2
+    log = Path(said).read_text()
+    assert log.count("-") == 6
+    assert max(log[:n].count("+") - log[:n].count("-") for n in range(len(log))) == places
 
 
 def test_c6_a_pool_that_breaks_interrupts_the_attempt_and_another_is_made(app: App, said: str) -> None:
@@ -128,11 +136,25 @@ def test_c6_what_is_not_to_run_again_fails_as_interrupted(app: App, said: str) -
 
 @pytest.mark.parametrize("executor", ["pool", "crew"])
 def test_c7_a_body_whose_time_is_over_is_told_and_has_failed(app: App, said: str, executor: str) -> None:
+    # Given an executor that has its processes
+    app.run(shop.crowd(f"{said}.other", 2), executor=executor)
     # When
     run = app.run(shop.dawdles.bind(said), executor=executor, check=False)
     # Then
     assert run.failures[0].kind == "timeout"
     assert Path(said).read_text() == "saw it"
+
+
+def test_c7_where_no_flags_are_seen_a_body_keeps_its_time_itself(said: str) -> None:
+    # Given what crosses to another machine
+    request = Request(
+        run="r", path="dawdles", task="dawdles", key="k", arguments={"said": Raw(encode(said))}, max_bytes=1_000
+    )
+    # When
+    reply = run_attempt("tests.acceptance.named_shop:app", encoded(request), "token", f"{said}/no/such/folder", 0.05)
+    # Then
+    assert Path(said).read_text() == "saw it"
+    assert reply_of(reply).kind == "raised"
 
 
 @pytest.mark.parametrize("executor", ["pool", "crew"])
@@ -194,6 +216,18 @@ def test_an_unknown_name_is_refused_before_anything_is_written(app: App, said: s
     assert len(list(app.runs(limit=1_000))) == before
     assert list(lame.runs()) == []
     lame.close()
+
+
+def test_the_command_line_says_so_too(flowledger: Command) -> None:
+    # When
+    said = [
+        flowledger(verb, "mixed", "--app", "tests.acceptance.named_shop:lame", "--set", "size=3", "--set", "said=x")
+        for verb in ("plan", "run", "submit")
+    ]
+    # Then
+    assert {each.code for each in said} == {2}
+    assert all("FL119: mixed/pack asks for executor='pool'" in each.err for each in said)
+    assert all("executors={" in each.err for each in said)
 
 
 def test_a_task_that_is_placed_once_per_item_is_looked_at_before_the_items_are_there(app: App) -> None:
@@ -458,8 +492,12 @@ def test_b3_a_conductor_takes_up_what_has_named_executors(app: App, said: str, t
 # -- a cluster of Dask --------------------------------------------------------------------------------
 
 
+def distributed() -> Any:
+    return pytest.importorskip("distributed", reason="no Dask: install the dev extra")
+
+
 def new_cluster(processes: int) -> Any:
-    return distributed.LocalCluster(  # type: ignore[no-untyped-call]
+    return distributed().LocalCluster(
         n_workers=processes, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
         env={"FLOWLEDGER_CODEC_KEYS": CODEC_KEY.line},
     )  # fmt: skip
@@ -514,6 +552,8 @@ def test_d1_a_body_on_the_cluster_is_told_that_its_scope_fails(app: App, dask: A
 
 
 def test_c7_a_body_on_the_cluster_whose_time_is_over_is_told(app: App, dask: Any, said: str) -> None:
+    # Given a cluster whose processes know the app
+    app.run(shop.crowd(f"{said}.other", 2), executor="dask")
     # When
     run = app.run(shop.dawdles.bind(said), executor="dask", check=False)
     # Then
@@ -528,7 +568,7 @@ def test_c6_what_somebody_cancels_on_the_cluster_is_made_again(app: App, dask: A
         wait_until(lambda: Path(said).exists(), "no body has begun")
         # When
         client = shop.clients[-1]
-        client.cancel([distributed.Future(key, client) for key in client.futures])
+        client.cancel([distributed().Future(key, client) for key in client.futures])
         # Then it is told, and made again
         wait_until(lambda: Path(said).read_text() == "told", "the body goes on")
         Path(said).with_suffix(".go").touch()
@@ -542,7 +582,8 @@ def test_c6_a_cluster_that_is_gone_interrupts_and_the_next_one_is_found(
 ) -> None:
     # Given a body under way on another cluster, for which its client does not wait long
     monkeypatch.setattr(named, "FIRST_PAUSE_S", 0.2)
-    monkeypatch.setitem(config.config["distributed"]["comm"]["timeouts"], "connect", "1s")
+    config = distributed().config["distributed"]
+    monkeypatch.setitem(config["comm"]["timeouts"], "connect", "1s")
     with ThreadPoolExecutor(1) as beside, new_cluster(1) as other, pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEST_DASK", other.scheduler_address)
         running = beside.submit(lambda: app.run(shop.until_told.bind(said), executor="dask"))
