@@ -103,9 +103,11 @@ class Runtime:
         )  # fmt: skip
         self._notes = StoredNotes(self.store, clock, worker=self.owner)
         self.services = self._services(registry, clock, listeners)
+        self._remote: RemoteExecutor | None = None
         if broker is not None and self.publisher is not None:
             self._ask_workers(broker.executor(
-                self.loop, self.publisher, self.store.claims, clock=clock, post=self.mailroom
+                self.loop, self.publisher, self.store.claims, owner=self.owner, app=registry.name, clock=clock,
+                post=self.mailroom,
             ))  # fmt: skip
         self._projector = EmbeddedProjector(self.store, projections, lambda: self.appender.events)
         self._thread.start()
@@ -133,6 +135,7 @@ class Runtime:
 
     def _ask_workers(self, remote: RemoteExecutor) -> None:
         """What tasks with a queue are made by."""
+        self._remote = remote
         self._lanes["workers"] = Lane(remote, Slots(remote.capacity))
         self.services = replace(self.services, workers=remote)
 
@@ -157,6 +160,10 @@ class Runtime:
     def owner(self) -> str:
         """The id under which this process owns runs."""
         return self.heartbeat.owner.id
+
+    def complaints(self) -> list[str]:
+        """What keeps workers from making parts of its runs, each in a line. May be called from any thread."""
+        return [] if self._remote is None else self._remote.complaints()
 
     def raise_children(self, children: Children) -> None:
         """Runs may have child runs from now on (G7)."""

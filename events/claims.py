@@ -83,6 +83,27 @@ class KnownWorker(NamedTuple):
     running: int
     lives: bool
 
+    def serves(self, app: str, queue: str) -> bool:
+        """Whether it takes requests of this queue."""
+        return self.lives and self.row.state != "draining" and self.row.app == app and queue in self.row.queues
+
+
+class Unclaimed(NamedTuple):
+    """What one engine has asked for on a queue and nobody has begun: how many, the oldest since when (store time)."""
+
+    queue: str
+    waiting: int
+    since_us: int
+
+
+class Backlog(NamedTuple):
+    """The same of all engines of an app that live; the oldest for ``waits_s`` seconds."""
+
+    app: str
+    queue: str
+    waiting: int
+    waits_s: float
+
 
 class Claimed(NamedTuple):
     """An attempt that has begun. ``ended``: its outcome is in the inbox, or was. ``lives``: it has not ended, its
@@ -154,6 +175,14 @@ class AttemptClaims(Protocol):
 
     def workers(self, app: str | None = None) -> list[KnownWorker]:
         """All workers with a row, by app and start."""
+        ...
+
+    def say_unclaimed(self, owner: str, unclaimed: Sequence[Unclaimed]) -> None:
+        """What this owner has asked for and nobody has begun, instead of what it said before. Goes with its row."""
+        ...
+
+    def backlogs(self, app: str | None = None) -> list[Backlog]:
+        """What owners that live have last said of that, by app and queue."""
         ...
 
     def sweep(self) -> None:

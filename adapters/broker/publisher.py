@@ -75,6 +75,7 @@ class Publisher:
         self._closing_by_s: float | None = None
         self._link: Link | None = None
         self._available = False
+        self._away_since_s = time.monotonic()  # while it is not available
         self._was_tried = False
         self._put_off: dict[str, float] = {}  # queues that were refused, and when they are tried again
         self.trouble: str = "the broker has not been reached yet"
@@ -117,6 +118,11 @@ class Publisher:
         Turns False within ``confirm_timeout_s`` of a message that is not confirmed; `trouble` says why.
         """
         return self._available
+
+    @property
+    def away_s(self) -> float:
+        """For how many seconds the broker has not been available; 0 while it is."""
+        return 0.0 if self._available else time.monotonic() - self._away_since_s
 
     @property
     def unconfirmed(self) -> int:
@@ -217,6 +223,8 @@ class Publisher:
             self._link.drop()
             self._link = None
         said: str = str(error) if isinstance(error, LinkBroken) else f"{type(error).__name__}: {error}"
+        if self._available:
+            self._away_since_s = time.monotonic()
         if self._available or said != self.trouble:
             _log.warning("requests to workers wait for the broker: %s", said)
         self._available, self.trouble, self._was_tried = False, said, True

@@ -16,7 +16,7 @@ from .terminal import Terminal, say
 from .words import iso, took
 
 if TYPE_CHECKING:
-    from flowledger.events.claims import KnownWorker
+    from flowledger.events.claims import Backlog, KnownWorker
 
 workers = typer.Typer(
     help="The processes that make tasks for engines elsewhere.", no_args_is_help=True, rich_markup_mode=None
@@ -75,13 +75,14 @@ def list_workers(
     json: JsonOption = False,
     plain: PlainOption = False,
 ) -> None:
-    """List workers: what they take, how much they make, when they were last heard."""
+    """List workers: what they take, how much they make, when they were last heard; and queues that nobody takes."""
     terminal = terminal_of(json=json, plain=plain)
     with reading(context, database_url) as history:
-        _show(terminal, history.store.claims.workers(of))
+        _show(terminal, history.store.claims.workers(of), history.store.claims.backlogs(of))
 
 
-def _show(terminal: Terminal, found: list[KnownWorker]) -> None:
+def _show(terminal: Terminal, found: list[KnownWorker], backlogs: list[Backlog]) -> None:
+    serving = {(each.app, each.queue): sum(w.serves(each.app, each.queue) for w in found) for each in backlogs}
     if terminal.json:
         items = [
             {
@@ -91,8 +92,16 @@ def _show(terminal: Terminal, found: list[KnownWorker]) -> None:
             }
             for w in found
         ]  # fmt: skip
-        terminal.document("workers", {"items": items})
+        queues = [
+            {
+                "app": each.app, "queue": each.queue, "waiting": each.waiting, "waits_s": round(each.waits_s, 1),
+                "workers": serving[each.app, each.queue],
+            }
+            for each in backlogs
+        ]  # fmt: skip
+        terminal.document("workers", {"items": items, "queues": queues})
         return
+    unserved = [each for each in backlogs if not serving[each.app, each.queue]]
     rows = [
         (
             _doing(w), w.row.app, ",".join(w.row.queues), f"{w.running}/{w.row.concurrency}",
@@ -100,7 +109,18 @@ def _show(terminal: Terminal, found: list[KnownWorker]) -> None:
         )
         for w in found
     ]  # fmt: skip
+    rows += [
+        (
+            Span("! UNSERVED", "bold red"), each.app, each.queue,
+            f"{each.waiting} wait", "", took(round(each.waits_s * 1e6)), "",
+        )
+        for each in unserved
+    ]  # fmt: skip
     terminal.table(("STATE", "APP", "QUEUES", "MAKES", "PROCESS", "SEEN", "ID"), rows, elastic=("QUEUES",))
+    for each in unserved:
+        say(
+            f"no worker takes queue {each.queue} of {each.app}: start one with `flowledger worker --queue {each.queue}`"
+        )
 
 
 def _doing(worker: KnownWorker) -> Span:

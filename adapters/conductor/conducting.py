@@ -84,7 +84,7 @@ class Conducting:
         return Verdict(good=True, why="alive")
 
     def ready(self) -> Verdict:
-        """Whether it takes jobs."""
+        """Whether it takes jobs. It is ready also where workers cannot be asked: runs that need none go on."""
         runtime, conductor = self._runtime, self._conductor
         if self._draining.is_set():
             return Verdict(good=False, why="draining")
@@ -93,7 +93,8 @@ class Conducting:
         unheard_s = monotonic() - conductor.claimed_at
         if unheard_s > UNHEARD_S and conductor.has_room:
             return Verdict(good=False, why=f"the job board has not answered for {min(unheard_s, 9999):.0f} s")
-        return Verdict(good=True, why=f"ready, {conductor.runs} runs")
+        warnings = "".join(f"; warning: {each}" for each in runtime.complaints())
+        return Verdict(good=True, why=f"ready, {conductor.runs} runs{warnings}")
 
     def _turned(self) -> None:
         self._turned_at = monotonic()

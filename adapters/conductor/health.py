@@ -1,7 +1,9 @@
 """Whether the process lives and takes jobs: two addresses for whatever watches it.
 
 ``/livez``: its event loop turns (B4: one that has not for 60 s is reported). ``/readyz``: it has an owner row that is
-fresh, the board answers, and it is not draining. 200 or 503, with a line of text that says why.
+fresh, the board answers, and it is not draining. 200 or 503, with a line of text that says why. What keeps only some
+runs from going on (no broker, a queue without workers) is a warning in that line: 503 would take a process out that
+does all the others.
 """
 
 from __future__ import annotations

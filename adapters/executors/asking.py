@@ -33,10 +33,13 @@ class Broker(NamedTuple):
         )
 
     def executor(
-        self, loop: asyncio.AbstractEventLoop, publisher: Publisher, claims: AttemptClaims, *, clock: Clock, post: Post
-    ) -> RemoteExecutor:
+        self, loop: asyncio.AbstractEventLoop, publisher: Publisher, claims: AttemptClaims, *, owner: str, app: str,
+        clock: Clock, post: Post,
+    ) -> RemoteExecutor:  # fmt: skip
         """The lane "workers" of a process."""
-        return RemoteExecutor(loop, publisher, claims, clock=clock, post=post, wrapping=self.wrapping)
+        return RemoteExecutor(
+            loop, publisher, claims, owner=owner, app=app, clock=clock, post=post, wrapping=self.wrapping
+        )
 
 
 def broker_of(settings: Settings) -> Broker | None:

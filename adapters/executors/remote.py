@@ -22,13 +22,15 @@ from flowledger.core.ports import Clock, Post
 from flowledger.events.claims import AttemptClaims, AttemptKey, Claimed
 from flowledger.events.errors import FlowledgerError, StoreError
 
+from .waiting import Line, WaitingQueues
+
 #: How often claims are looked at while workers make something.
 WATCH_S: Final = 2.0
 #: Who has no claim after so long is asked for again, then at twice the time, at most every so often.
 RESEND_S: Final = 10.0
 RESEND_AT_MOST_S: Final = 60.0
-#: When it is said that nobody takes what is asked for.
-UNCLAIMED_S: Final = 30.0
+#: A broker that has been away for so long while something waits is said to be.
+AWAY_S: Final = 10.0
 #: How long a request may be acted on; what is not claimed by then has been asked for again.
 EXPIRES_S: Final = 3600.0
 #: What a worker may need to report, beyond its body's own time and grace.
@@ -52,6 +54,16 @@ class Publishes(Protocol):
         """End."""
         ...
 
+    @property
+    def away_s(self) -> float:
+        """For how many seconds the broker has been away; 0: it is there."""
+        ...
+
+    @property
+    def trouble(self) -> str:
+        """Why."""
+        ...
+
 
 @dataclass(slots=True, eq=False)
 class _Asked:
@@ -63,8 +75,13 @@ class _Asked:
     since_s: float = field(default_factory=monotonic)
     pause_s: float = RESEND_S
     again_s: float = 0.0
-    complained: bool = False
+    claimed: bool = False
     silent: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether nobody has begun it."""
+        return not self.claimed and self.attempt.is_awaited
 
 
 class RemoteExecutor:
@@ -74,6 +91,8 @@ class RemoteExecutor:
         loop: where outcomes are reported.
         publisher: sends the requests.
         claims: who makes what.
+        owner: the process's id as an owner of runs.
+        app: whose tasks they are.
         clock: store time.
         post: fetches a run's mail before one of its attempts is judged.
         wrapping: encrypts what holds secrets.
@@ -89,6 +108,8 @@ class RemoteExecutor:
         publisher: Publishes,
         claims: AttemptClaims,
         *,
+        owner: str,
+        app: str,
         clock: Clock,
         post: Post,
         wrapping: Wrapping,
@@ -106,6 +127,8 @@ class RemoteExecutor:
         self._asked: dict[AttemptKey, _Asked] = {}
         self._unwanted: set[AttemptKey] = set()
         self._watch: asyncio.Task[None] | None = None
+        self._queues = WaitingQueues(claims, owner=owner, app=app, clock=clock)
+        self._says_away = False
 
     # -- for the engine -------------------------------------------------------------------------
 
@@ -137,6 +160,23 @@ class RemoteExecutor:
         """See `core.ports.Workers.opened`."""
         return self._wrapping.opened(reply, bound_to=bound_to) if is_wrapped(reply) else reply
 
+    # -- for whoever watches --------------------------------------------------------------------
+
+    def complaints(self) -> list[str]:
+        """What keeps workers from making what they were asked for, each in a line. May be called from any thread."""
+        waiting = self._waiting()
+        found: list[str] = []
+        if waiting and self._publisher.away_s >= AWAY_S:
+            found.append(
+                f"the broker has been away for {self._publisher.away_s:.0f} s ({self._publisher.trouble}), and "
+                f"{waiting} attempts wait for workers"
+            )
+        found += [
+            f"no worker takes queue {queue}, and {line.waiting} attempts wait"
+            for queue, line in self._queues.unserved.items()
+        ]
+        return found
+
     # -- asking ---------------------------------------------------------------------------------
 
     def _ask(self, asked: _Asked) -> None:
@@ -149,9 +189,7 @@ class RemoteExecutor:
 
     def _publish(self, asked: _Asked, content: bytes) -> None:
         attempt = asked.attempt
-        task = attempt.node.task
-        assert task is not None
-        self._publisher.publish(task.queue, content, expires_s=EXPIRES_S, secret=attempt.guards)
+        self._publisher.publish(queue_of(attempt), content, expires_s=EXPIRES_S, secret=attempt.guards)
 
     async def _keep(self, asked: _Asked) -> None:
         """Keep a large request in the store, then say where it is; where that fails, it is asked for again anyway."""
@@ -175,13 +213,40 @@ class RemoteExecutor:
         while True:
             await asyncio.sleep(self.watch_s)
             self._asked = {key: asked for key, asked in self._asked.items() if asked.attempt.is_awaited}
+            try:
+                if self._asked or self._unwanted:
+                    await self._look()
+                self._see_broker()
+                await self._queues.look(self._lines())
+            except StoreError as error:
+                _LOG.warning("the claims of workers could not be read: %s", error.message)
+                continue
             if not self._asked and not self._unwanted:
                 self._watch = None
                 return
-            try:
-                await self._look()
-            except StoreError as error:
-                _LOG.warning("the claims of workers could not be read: %s", error.message)
+
+    def _lines(self) -> dict[str, Line]:
+        """What nobody has begun, by queue."""
+        now_s, lines = monotonic(), dict[str, Line]()
+        for asked in self._asked.values():
+            if asked.waits:
+                waiting, waits_s = lines.get(queue_of(asked.attempt), Line(0, 0.0))
+                lines[queue_of(asked.attempt)] = Line(waiting + 1, max(waits_s, now_s - asked.since_s))
+        return lines
+
+    def _waiting(self) -> int:
+        return sum(asked.waits for asked in list(self._asked.values()))
+
+    def _see_broker(self) -> None:
+        """Say it once that the broker is away while something waits for it."""
+        waiting = self._waiting()
+        away_s = self._publisher.away_s if waiting else 0.0
+        if away_s >= AWAY_S and not self._says_away:
+            _LOG.warning(
+                "the broker has been away for %.0f s, and %d attempts wait for workers: %s", away_s, waiting,
+                self._publisher.trouble,
+            )  # fmt: skip
+        self._says_away = away_s >= AWAY_S
 
     async def _look(self) -> None:
         """One statement for all; a second one only where somebody is to stop."""
@@ -197,7 +262,8 @@ class RemoteExecutor:
 
     def _judge(self, key: AttemptKey, asked: _Asked, claim: Claimed | None) -> None:
         attempt = asked.attempt
-        if claim is None or (claim.call < attempt.poll_us and not claim.lives):
+        asked.claimed = claim is not None and (claim.call >= attempt.poll_us or claim.lives)
+        if claim is None or not asked.claimed:
             self._unclaimed(key, asked)
         elif claim.ended:
             self._post.fetch(key.run_id)  # its outcome is there, or was
@@ -215,14 +281,6 @@ class RemoteExecutor:
             self._end(key, asked, attempt.overdue())
         elif now_s >= asked.again_s:
             self._ask(asked)
-        if not asked.complained and now_s - asked.since_s >= UNCLAIMED_S:
-            asked.complained = True
-            task = attempt.node.task
-            queue = "" if task is None else task.queue
-            _LOG.warning(
-                "run %s: no worker has taken %s from queue %s for %.0f s", key.run_id, key.path, queue,
-                now_s - asked.since_s,
-            )  # fmt: skip
 
     def _silent(self, key: AttemptKey, asked: _Asked, claim: Claimed) -> None:
         """Nothing is heard of its worker. It may have reported before it died: that is looked for first (C3)."""
@@ -248,6 +306,13 @@ class RemoteExecutor:
     def _end(self, key: AttemptKey, asked: _Asked, outcome: Outcome) -> None:
         del self._asked[key]
         asked.done(outcome)
+
+
+def queue_of(attempt: Attempt) -> str:
+    """Where workers are asked for it."""
+    task = attempt.node.task
+    assert task is not None
+    return task.queue
 
 
 def parcel(key: AttemptKey, call: int) -> str:

@@ -96,7 +96,7 @@ class MemoryStore:
         self._owners: dict[str, tuple[Owner, int]] = {}
         self._waiting = 0
         self.progress = MemoryProgress()
-        self.claims = MemoryClaims(lock, self._status, self.send)
+        self.claims = MemoryClaims(lock, self._status, self.send, self._app_of)
         self.seals = MemorySeals(self.read)
         self.run_keys = MemoryRunKeys()
         #: The views of this log, once somebody has looked (`views.views_of`).
@@ -311,6 +311,11 @@ class MemoryStore:
         """Seconds since the owner's last beat; None: it has no row."""
         joined = None if owner_id is None else self._owners.get(owner_id)
         return None if joined is None else max(0, self.now_us() - joined[1]) / 1e6
+
+    def _app_of(self, owner_id: str, within_s: float) -> str | None:
+        """The app of an owner that was seen so lately."""
+        owner, seen_s = self.owner(owner_id), self.seen_s(owner_id)
+        return owner.app if owner is not None and seen_s is not None and seen_s <= within_s else None
 
     def queued(self) -> Iterable[tuple[str, MemoryRun]]:
         """Runs with a queue. Under the lock."""

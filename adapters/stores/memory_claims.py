@@ -7,8 +7,22 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from flowledger.events.claims import LOST_S, OUTCOME, Ask, AttemptKey, Claimed, KnownWorker, Report, Sign, WorkerRow
+from flowledger.events.claims import (
+    LOST_S,
+    OUTCOME,
+    Ask,
+    AttemptKey,
+    Backlog,
+    Claimed,
+    KnownWorker,
+    Report,
+    Sign,
+    Unclaimed,
+    WorkerRow,
+)
 from flowledger.events.store import LIVE, Mail, RunStatus
+
+from .backlogs import backlogs, packed
 
 _DAY_US = 24 * 3600 * 1_000_000
 
@@ -34,18 +48,24 @@ class _Worker:
 
 
 class MemoryClaims:
-    """See `events.claims.AttemptClaims`. ``lock`` is the store's; ``status`` is that of a run, ``send`` puts mail."""
+    """See `events.claims.AttemptClaims`. ``lock`` is the store's; ``status`` is that of a run, ``send`` puts mail.
+
+    ``app_of`` is the app of an owner that was seen within so many seconds.
+    """
 
     def __init__(
         self,
         lock: AbstractContextManager[object],
         status: Callable[[str], RunStatus | None],
         send: Callable[[Sequence[Mail]], object],
+        app_of: Callable[[str, float], str | None],
     ) -> None:
         self.lost_s = LOST_S
         self._lock = lock
         self._status = status
         self._send = send
+        self._app_of = app_of
+        self._unclaimed: dict[str, str] = {}
         self._claims: dict[AttemptKey, _Claim] = {}
         self._workers: dict[str, _Worker] = {}
         self._parcels: dict[tuple[AttemptKey, int], bytes] = {}
@@ -133,6 +153,16 @@ class MemoryClaims:
                 for w in known
                 if app is None or w.row.app == app
             ]
+
+    def say_unclaimed(self, owner: str, unclaimed: Sequence[Unclaimed]) -> None:
+        with self._lock:
+            self._unclaimed[owner] = packed(unclaimed) or "[]"
+
+    def backlogs(self, app: str | None = None) -> list[Backlog]:
+        with self._lock:
+            said = [(self._app_of(owner, self.lost_s), text) for owner, text in self._unclaimed.items()]
+        rows = [(of, text) for of, text in said if of is not None and app in (None, of)]
+        return backlogs(rows, _now_us())
 
     def sweep(self) -> None:
         with self._lock:

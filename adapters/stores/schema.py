@@ -35,9 +35,9 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
 #: Raised with every change of what stands here; a database says which it has in ``meta``.
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 #: The same on Postgres: the newest migration.
-POSTGRES_VERSION = 6
+POSTGRES_VERSION = 7
 
 # SQLite gives AUTOINCREMENT only to a column called INTEGER, which there has 64 bits anyway. Its REAL has 64 bits, too.
 _Float64: TypeEngine[float] = Double[float]().with_variant(REAL(), "sqlite")
@@ -163,6 +163,7 @@ owners = Table(
     Column("pid", _Int64, nullable=False),
     Column("app", _Text, nullable=False),
     Column("last_seen_us", _Int64, nullable=False),
+    Column("asks", _Text),  # what it has asked workers for and nobody has begun: JSON (`backlogs`)
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )

@@ -16,15 +16,18 @@ from flowledger.events.claims import (
     OUTCOME,
     Ask,
     AttemptKey,
+    Backlog,
     Claimed,
     KnownWorker,
     Report,
     Sign,
+    Unclaimed,
     WorkerRow,
 )
 from flowledger.events.facts import Phase
 from flowledger.events.store import LIVE, Mail
 
+from .backlogs import backlogs, packed
 from .sqlite_owners import SqliteOwners, now_us
 
 _DAY_US: Final = 24 * 3600 * 1_000_000
@@ -57,6 +60,10 @@ _OF: Final = (
 _WORKERS: Final = (
     "SELECT id, host, pid, app, queues, concurrency, state, started_us, last_seen_us, running FROM workers "
     "WHERE ? IS NULL OR app = ? ORDER BY app, started_us, id"
+)
+_SAY_UNCLAIMED: Final = "UPDATE owners SET asks = ? WHERE id = ?"
+_BACKLOGS: Final = (
+    "SELECT app, asks FROM owners WHERE asks IS NOT NULL AND last_seen_us >= ? AND (? IS NULL OR app = ?)"
 )
 _OVER: Final = (
     "NOT EXISTS (SELECT 1 FROM streams s WHERE s.run_id = t.run_id "
@@ -169,6 +176,16 @@ class SqliteClaims:
             rows = connection.execute(_WORKERS, (app, app)).fetchall()
             alive = self._alive(connection)
         return [_known(row, alive) for row in rows]
+
+    def say_unclaimed(self, owner: str, unclaimed: Sequence[Unclaimed]) -> None:
+        with self._owners.transaction() as connection:
+            connection.execute(_SAY_UNCLAIMED, (packed(unclaimed), owner))
+
+    def backlogs(self, app: str | None = None) -> list[Backlog]:
+        now = now_us()
+        with self._owners.looking() as connection:
+            rows = connection.execute(_BACKLOGS, (now - round(self.lost_s * 1e6), app, app)).fetchall()
+        return backlogs(rows, now)
 
     def sweep(self) -> None:
         with self._owners.transaction() as connection:

@@ -21,6 +21,7 @@ STEPS: Mapping[int, Sequence[str]] = {
     2: ("DROP INDEX streams_jobs", "DROP INDEX streams_timers"),
     # Its key has changed. Nothing is lost but how far bodies say they have got.
     6: ("DROP TABLE IF EXISTS attempt_claims",),
+    7: ("ALTER TABLE owners ADD COLUMN asks TEXT",),
 }
 
 

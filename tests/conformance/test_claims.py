@@ -6,15 +6,27 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from flowledger.adapters.ids import new_ulid
-from flowledger.events.claims import LOST_S, Ask, AttemptKey, Claimed, Report, Sign, WorkerRow
+from flowledger.events.claims import (
+    LOST_S,
+    Ask,
+    AttemptKey,
+    Claimed,
+    KnownWorker,
+    Report,
+    Sign,
+    Unclaimed,
+    WorkerRow,
+)
 from flowledger.events.store import Store
 from tests.postgres_server import wait_until
 
 from .streams import Run, new_run
+from .streams import joined as owner_joined
 
 CHILD = """
 import sys, time
@@ -263,6 +275,66 @@ def test_workers_are_seen_with_what_they_do(store: Store, elsewhere: Store) -> N
     assert (known.row, known.running, known.lives) == (row._replace(state="draining"), 1, True)
     store.claims.leave(row.id)
     assert store.claims.workers("app") == []
+
+
+# -- what nobody has begun ----------------------------------------------------------------------
+
+
+def test_c1_what_engines_have_asked_for_and_nobody_has_begun_is_added_up_by_queue(
+    store: Store, elsewhere: Store
+) -> None:
+    # Given two engines of an app
+    one, other = owner_joined(store).id, owner_joined(elsewhere).id
+    now_us = store.now_us()
+    store.claims.say_unclaimed(one, [Unclaimed("builds", 2, now_us - 5_000_000), Unclaimed("te\0sts", 1, now_us)])
+    # When
+    elsewhere.claims.say_unclaimed(other, [Unclaimed("builds", 3, now_us - 60_000_000)])
+    # Then
+    found = store.claims.backlogs()
+    assert [each[:3] for each in found] == [("shop", "builds", 5), ("shop", "te\0sts", 1)]
+    assert 60 <= found[0].waits_s < 80
+    assert store.claims.backlogs("bank") == []
+    assert store.claims.backlogs("shop")[0].waiting == 5
+
+
+def test_c1_what_an_engine_has_said_goes_when_it_says_otherwise_or_is_gone(store: Store, elsewhere: Store) -> None:
+    # Given
+    one, other = owner_joined(store).id, owner_joined(elsewhere).id
+    for each in (one, other):
+        store.claims.say_unclaimed(each, [Unclaimed("builds", 1, store.now_us())])
+    # When / Then
+    store.claims.say_unclaimed(one, [])
+    assert [each.waiting for each in store.claims.backlogs()] == [1]
+    elsewhere.leave(other)
+    assert store.claims.backlogs() == []
+
+
+def test_c1_an_engine_that_was_not_heard_for_long_says_nothing(store: Store) -> None:
+    # Given
+    one = owner_joined(store).id
+    store.claims.say_unclaimed(one, [Unclaimed("builds", 1, store.now_us())])
+    # When
+    store.claims.lost_s = 0.05
+    wait_until(lambda: store.claims.backlogs() == [], "the silent are heard")
+    # Then
+    store.beat(one)
+    store.claims.lost_s = LOST_S
+    assert len(store.claims.backlogs()) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "serves"),
+    [
+        ({}, True),
+        ({"state": "draining"}, False),
+        ({"app": "bank"}, False),
+        ({"queues": ("tests",)}, False),
+    ],
+)
+def test_who_serves_a_queue(fields: dict[str, Any], serves: bool) -> None:
+    row = worker()._replace(app="shop")._replace(**fields)
+    assert KnownWorker(row, 0, 0.0, 0, lives=True).serves("shop", "builds") == serves
+    assert not KnownWorker(row, 0, 0.0, 0, lives=False).serves("shop", "builds")
 
 
 # -- large requests -----------------------------------------------------------------------------

@@ -355,7 +355,8 @@ def test_a_file_without_an_inbox_gets_one(path: Path) -> None:
     first = SqliteStore(path)
     run = new_run(first)
     first.close()
-    for statement in ("DROP TABLE inbox", "DROP TABLE attempt_claims", "UPDATE meta SET value = '3'"):
+    drop = ("DROP TABLE inbox", "DROP TABLE attempt_claims", "ALTER TABLE owners DROP COLUMN asks")
+    for statement in (*drop, "UPDATE meta SET value = '3'"):
         sql(path, statement)
     # When
     store = SqliteStore(path)

@@ -86,6 +86,12 @@ SELECT w.id, w.host, w.pid, w.app, w.queues, w.concurrency, w.state, w.started_u
        greatest(0, {now} - w.last_seen_us) / 1e6::float8, w.running, w.id IN (SELECT id FROM alive)
   FROM {s}.workers w WHERE %s::text IS NULL OR w.app = %s ORDER BY w.app, w.started_us, w.id"""
 
+SAY_UNCLAIMED: Final = "UPDATE {s}.owners SET asks = %s WHERE id = %s RETURNING id"
+
+BACKLOGS: Final = """
+SELECT o.app, o.asks, {now} FROM {s}.owners o
+ WHERE o.asks IS NOT NULL AND {now} - o.last_seen_us <= %s::float8 * 1000000 AND (%s::text IS NULL OR o.app = %s)"""
+
 SWEEP: Final = """
 WITH claims AS (
   DELETE FROM {s}.attempt_claims c WHERE c.last_seen_us < {now} - %s

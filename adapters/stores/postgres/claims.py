@@ -6,22 +6,42 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
+from flowledger.adapters.stores.backlogs import backlogs, packed
 from flowledger.events.claims import (
     FRESH_S,
     LOST_S,
     OUTCOME,
     Ask,
     AttemptKey,
+    Backlog,
     Claimed,
     KnownWorker,
     Report,
     Sign,
+    Unclaimed,
     WorkerRow,
 )
 from flowledger.events.facts import Phase
 from flowledger.events.store import LIVE
 
-from .claiming import ALIVE, BEAT, CANCEL, CLAIM, ENDED, JOIN, KEEP, KEPT, KEYS, LEAVE, MATCH, OF, SWEEP, WORKERS
+from .claiming import (
+    ALIVE,
+    BACKLOGS,
+    BEAT,
+    CANCEL,
+    CLAIM,
+    ENDED,
+    JOIN,
+    KEEP,
+    KEPT,
+    KEYS,
+    LEAVE,
+    MATCH,
+    OF,
+    SAY_UNCLAIMED,
+    SWEEP,
+    WORKERS,
+)
 from .connecting import GuardedConnection
 from .database import PostgresDatabase
 from .owners import presence_key
@@ -107,6 +127,17 @@ class PostgresClaims:
     def workers(self, app: str | None = None) -> list[KnownWorker]:
         named = None if app is None else stored(app)
         return [_known(row) for row in self._rows(WORKERS, (*self._alive(), named, named))]
+
+    def say_unclaimed(self, owner: str, unclaimed: Sequence[Unclaimed]) -> None:
+        said = packed(unclaimed)
+        self._rows(SAY_UNCLAIMED, (None if said is None else stored(said), stored(owner)))
+
+    def backlogs(self, app: str | None = None) -> list[Backlog]:
+        named = None if app is None else stored(app)
+        rows = self._rows(BACKLOGS, (self.lost_s, named, named))
+        return backlogs(
+            [(original(row[0]), original(row[1])) for row in rows], max((row[2] for row in rows), default=0)
+        )
 
     def sweep(self) -> None:
         self._rows(SWEEP, (_DAY_US, _LIVE, _DAY_US, _LIVE, _DAY_US))
