@@ -90,7 +90,7 @@ class Conducting:
             return Verdict(good=False, why="draining")
         if runtime is None or conductor is None or runtime.heartbeat.fenced:
             return Verdict(good=False, why="fenced: it could not reach the store in time and joins again")
-        unheard_s = monotonic() - conductor.claimed_at
+        unheard_s = monotonic() - conductor.heard_at
         if unheard_s > UNHEARD_S and conductor.has_room:
             return Verdict(good=False, why=f"the job board has not answered for {min(unheard_s, 9999):.0f} s")
         warnings = "".join(f"; warning: {each}" for each in runtime.complaints())

@@ -1,5 +1,8 @@
 """`Conductor`: claims jobs in batches and drives them side by side on the engine's loop (rules B1, B3, F3).
 
+It claims where there is something to claim: when it begins, when its lookout has seen a job, while there are more than
+it had room for, and after an answer was lost.
+
 What it cannot take up (its code has no such flow, or builds another plan) goes back to the board with a remark, and is
 left to others for a while. Draining, it claims no more, lets running bodies finish, and gives back what is not over.
 """
@@ -9,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import TypeVar
 
@@ -21,16 +25,19 @@ from flowledger.events import board
 from flowledger.events.board import Claimed, Offer
 from flowledger.events.errors import Fenced, FlowledgerError, StoreError, StoreUnavailable
 
+from .lookout import Lookout
 from .refusals import Refusals
 
 T = TypeVar("T")
 
 #: Jobs per claim: enough that claiming costs nothing, few enough that other conductors get theirs.
 BATCH = 50
-#: How often an idle conductor looks for jobs; it is also told of new ones.
-LOOK_S = 1.0
-#: How often it says what it takes and has.
+#: How often it looks whether it is fenced, and tries again what could not be done.
+TURN_S = 1.0
+#: It says what it takes and has when that has changed, at most so often; and again after a while, should somebody have
+#: swept it away.
 SAY_S = 5.0
+SAY_AGAIN_S = 300.0
 #: Runs that are read and compiled at the same time.
 READING = 4
 
@@ -57,13 +64,18 @@ class Conductor:
             takeover_s=runtime.settings.lease_takeover_s,
         )  # fmt: skip
         self._refusals = Refusals()
+        self._lookout = Lookout(
+            self._board, runtime.owner, self._offer, refusals=self._refusals, seen=self._seen_by_the_lookout
+        )
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._reading = asyncio.Semaphore(READING)
         self._bell = asyncio.Event()
         self._draining = False
+        self._told = True  # whether there may be a job to claim
         self._unsure = False  # whether runs may be ours that nobody here drives (a lost answer)
+        self._said: board.Conductor | None = None
         self._said_at = float("-inf")
-        self.claimed_at = float("-inf")  # monotonic: when the board last answered
+        self._claimed_at = float("-inf")
 
     # -- what others ask ------------------------------------------------------------------------
 
@@ -78,6 +90,11 @@ class Conductor:
         return len(self._runs) < self._max_runs
 
     @property
+    def heard_at(self) -> float:
+        """When the board last answered, in monotonic time."""
+        return max(self._claimed_at, self._lookout.heard_at)
+
+    @property
     def draining(self) -> bool:
         """Whether it takes no more jobs."""
         return self._draining
@@ -87,6 +104,7 @@ class Conductor:
         if self._draining:
             return
         self._draining = True
+        self._lookout.stop()
         _LOG.info("draining: %d runs are let go of as soon as none of their tasks runs here", len(self._runs))
         for run_id in self._runs:
             self._give_up(run_id)
@@ -94,7 +112,12 @@ class Conductor:
 
     def ring(self) -> None:
         """There may be new jobs. Called on the loop."""
+        self._told = True
         self._bell.set()
+
+    def _seen_by_the_lookout(self) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            self._runtime.loop.call_soon_threadsafe(self.ring)
 
     # -- the loop -------------------------------------------------------------------------------
 
@@ -104,15 +127,29 @@ class Conductor:
         Raises:
             Fenced: the process may own nothing any more.
         """
-        while not (self._draining and not self._runs):
-            self._check_fenced()
-            full = False
-            if not self._draining:
-                full = await self._take()
-            await self._say()
-            if not full:
-                await self._sleep()
-        await self._say(at_once=True)
+        try:
+            while not (self._draining and not self._runs):
+                self._check_fenced()
+                if self._may_claim:
+                    await self._look_for_jobs()
+                await self._say()
+                if not (self._told and self._may_claim) or self._unsure:
+                    await self._sleep()
+            await self._say(at_once=True)
+        finally:
+            self._lookout.stop()
+
+    @property
+    def _may_claim(self) -> bool:
+        return self.has_room and not self._draining
+
+    async def _look_for_jobs(self) -> None:
+        """Claim where there is a reason to; where none is left, the lookout finds the next."""
+        told, claimed = self._told, 0
+        if told or self._unsure or self._runtime.store.immediate:  # to ask a board in memory costs nothing
+            claimed = await self._take()
+        if not (self._told or self._unsure):
+            self._lookout.look(in_vain=told and not claimed)
 
     def _check_fenced(self) -> None:
         if self._runtime.heartbeat.fenced:
@@ -120,48 +157,50 @@ class Conductor:
 
     async def _sleep(self) -> None:
         try:
-            async with asyncio.timeout(LOOK_S):
+            async with asyncio.timeout(TURN_S):
                 await self._bell.wait()
         except TimeoutError:
             pass
         self._bell.clear()
 
-    async def _take(self) -> bool:
-        """Claim what there is room for. True if there is likely more, and room for it."""
+    async def _take(self) -> int:
+        """Claim what there is room for; how many that were. As many as asked for: there are likely more."""
         room = min(BATCH, self._max_runs - len(self._runs))
-        if room <= 0:
-            return False
         me = self._runtime.owner
         try:
             if self._unsure:
                 known = [*self._runs, *self._runtime.drivers, *self._runtime.claiming]
                 await self._in_thread(lambda: self._board.keep(me, known))
                 self._unsure = False
+            self._told = False  # what comes up from here on may be missed by the claim
             but = self._refusals.now()
             claimed = await self._in_thread(lambda: self._board.claim(me, self._offer, limit=room, but=but))
         except StoreUnavailable as error:
             self._unsure = True
             _LOG.warning("jobs cannot be claimed: %s", error)
-            return False
-        self.claimed_at = monotonic()
+            return 0
+        self._claimed_at = monotonic()
         for job in claimed:
             self._runtime.claiming.add(job.run_id)
             self._runs[job.run_id] = asyncio.ensure_future(self._work(job))
-        return len(claimed) == room and len(self._runs) < self._max_runs
+        self._told = self._told or len(claimed) == room
+        return len(claimed)
 
     async def _say(self, *, at_once: bool = False) -> None:
-        if not at_once and monotonic() < self._said_at + SAY_S:
-            return
-        self._said_at = monotonic()
         said = board.Conductor(
             owner=self._runtime.owner, host="", pid=0, app=self._offer.app, factories=tuple(self._offer.factories),
             queues=tuple(self._offer.queues), runs=len(self._runs), max_runs=self._max_runs,
             draining=self._draining, seen_s=0.0,
         )  # fmt: skip
+        if not at_once and monotonic() < self._said_at + (SAY_AGAIN_S if said == self._said else SAY_S):
+            return
+        self._said, self._said_at = None, monotonic()
         try:
             await self._in_thread(lambda: self._board.say(said))
         except StoreUnavailable as error:
             _LOG.warning("the board does not hear of this conductor: %s", error)
+        else:
+            self._said = said
 
     # -- one job --------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 from time import monotonic
 
 FIRST_S = 5.0
@@ -37,6 +38,11 @@ class Refusals:
         return run_id in self._until
 
     def now(self) -> Sequence[str]:
-        """The runs to leave alone at this moment."""
+        """The runs to leave alone at this moment. May be asked from any thread."""
         now = self._now()
-        return [run_id for run_id, until in self._until.items() if until > now]
+        return [run_id for run_id, until in list(self._until.items()) if until > now]
+
+    def next_s(self) -> float:
+        """In how many seconds the next of them may be claimed again; infinite: none. From any thread, too."""
+        now = self._now()
+        return min((until - now for until in list(self._until.values()) if until > now), default=inf)
