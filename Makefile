@@ -119,7 +119,7 @@ chaos: setup brokers ## all that can fail fails, for hours: a course per row of 
 chaos-short: setup brokers ## the same in a minute and a half: forty faults of all kinds; the last line says what was met
 	@$(BIN)/python -m tests.chaos --row all
 
-chaos-%: setup brokers ## one row, as short as in CI: R4 R5 R6 R7 R8 R9 R11 R12 joins
+chaos-%: setup brokers ## one row, short: R4 R5 R6 R7 R8 R9 R11 R12 joins takeover
 	@$(BIN)/python -m tests.chaos --row $*
 
 .PHONY: completeness

@@ -39,6 +39,7 @@ class Row:
 ROWS: dict[str, Row] = {
     "all": Row(faults=possible(), short=40, long=1000),
     "R4": Row(faults=["kill-conductor"], short=30, long=1000, conductors=4, gap_s=0.5),
+    "takeover": Row(faults=["kill-conductor"], short=5, long=60, gap_s=8.0),
     "R5": Row(faults=["kill-worker"], short=30, long=1000, workers=4, gap_s=0.5),
     "R6": Row(faults=["kill-backend", "kill-postmaster"], short=13, long=300),
     "R7": Row(faults=["kill-broker"], short=2, long=40),
@@ -47,8 +48,8 @@ ROWS: dict[str, Row] = {
     "R11": Row(faults=["cut", "half-open", "silence", "slow"], short=12, long=200),
     "R12": Row(faults=["mischief"], short=20, long=1000, gap_s=0.3),
     "joins": Row(
-        faults=["kill-worker"], short=8, long=250, flows=["fan"], width=50, runs=(20, 1000), conductors=1, workers=4,
-        in_flight=20, gap_s=3.0,
+        faults=["kill-worker"], short=4, long=100, flows=["fan"], width=50, runs=(20, 1000), conductors=1, workers=4,
+        in_flight=20, gap_s=8.0,
     ),
 }  # fmt: skip
 

@@ -19,7 +19,7 @@ from flowledger.events import facts
 from flowledger.events.envelope import Envelope
 from tests.crash import corpus, points
 from tests.crash.compare import by_path, comparable, envelopes
-from tests.crash.corpus import ALL_ENDS, ENDS, NEW_ENDS
+from tests.crash.corpus import ALL_ENDS, BOOKED_ENDS, ENDS, NEW_ENDS
 from tests.crash.deeds import DEEDS
 from tests.crash.job import Choice, Executor, Job, Outcome, Point
 
@@ -94,7 +94,7 @@ def crashed(
     assert done.returncode == 0, done.stderr.decode()
     first, *rest = done.stdout.splitlines()
     whole = msgspec.json.decode(first, type=Outcome)
-    assert whole.state == (DEEDS[flow][2] if flow in DEEDS else ALL_ENDS[flow])
+    assert whole.state == (DEEDS[flow][2] if flow in DEEDS else (ALL_ENDS | BOOKED_ENDS)[flow])
     return whole, [msgspec.json.decode(line, type=tuple[Point, Outcome]) for line in rest]
 
 
@@ -119,6 +119,19 @@ def test_rel_r1_r2_g7_crash_of_a_run_and_its_child(flow: str, choice: Choice) ->
 @pytest.mark.parametrize("choice", ["boundaries", "inside"])
 def test_rel_r1_r2_g7_crash_of_a_run_and_its_child_on_postgres(choice: Choice, postgres_url: str) -> None:
     assert_ends_like_one_that_never_died("child_undone", choice, postgres_url, alone=False)
+
+
+@pytest.mark.parametrize("choice", ["boundaries", "inside"])
+@pytest.mark.parametrize("flow", sorted(BOOKED_ENDS))
+def test_rel_r1_r2_c8_crash_around_tasks_whose_writes_and_outcome_are_one_commit(flow: str, choice: Choice) -> None:
+    assert_ends_like_one_that_never_died(flow, choice)
+
+
+@pytest.mark.parametrize("flow", sorted(BOOKED_ENDS) if points.LONG else ["seated_undone"])
+def test_rel_r1_c8_crash_around_tasks_whose_writes_and_outcome_are_one_commit_on_postgres(
+    flow: str, postgres_url: str
+) -> None:
+    assert_ends_like_one_that_never_died(flow, "boundaries", postgres_url)
 
 
 def assert_ends_like_one_that_never_died(

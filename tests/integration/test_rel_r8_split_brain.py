@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -79,11 +81,32 @@ def lines(trace: Path) -> list[str]:
     return trace.read_text().splitlines() if trace.exists() else []
 
 
+def stop(process: subprocess.Popen[bytes], url: str) -> None:
+    """SIGSTOP, but not while it has the lock of a file: nobody can write then until it goes on, or is killed."""
+    process.send_signal(signal.SIGSTOP)
+    while is_locked(url):
+        process.send_signal(signal.SIGCONT)
+        sleep(0.003)
+        process.send_signal(signal.SIGSTOP)
+
+
+def is_locked(url: str) -> bool:
+    if not url.startswith("sqlite:///"):
+        return False
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=0.1, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        connection.execute("ROLLBACK")
+    return False
+
+
 def split(url: str, trace: Path, key: str, stop_after: int) -> tuple[int, int]:
     """Stop the owner in its n-th step, let another finish, let the first go on: how both ended."""
     first = started(url, trace, key)
     until(lambda: len(lines(trace)) > stop_after)
-    first.send_signal(signal.SIGSTOP)
+    stop(first, url)
     second = started(url, trace, key)
     try:
         code = second.wait(40)
