@@ -87,7 +87,9 @@ def judge(
 
 
 def _attempts(verdict: Verdict, run_id: str, log: Sequence[Envelope]) -> None:
-    starts, outcomes = Counter[_Attempt](), Counter[_Attempt]()
+    """Each attempt has one start and one outcome, or was lost; of a try the first known outcome wins, also that of an
+    attempt that had been taken for lost: then a later attempt may have none (C4)."""
+    starts, known, lost = Counter[_Attempt](), Counter[_Attempt](), Counter[_Attempt]()
     for envelope in log:
         event, path = envelope.event, envelope.path
         match event:
@@ -96,24 +98,35 @@ def _attempts(verdict: Verdict, run_id: str, log: Sequence[Envelope]) -> None:
             case facts.RevertStarted():
                 starts[path, "revert", event.try_, event.attempt] += 1
             case facts.TaskSucceeded() if event.attempt:  # a sleep has none
-                outcomes[path, "execute", event.try_, event.attempt] += 1
+                known[path, "execute", event.try_, event.attempt] += 1
             case facts.TaskFailed() if event.failure.kind != "poison":
-                outcomes[path, "execute", event.try_, event.attempt] += 1
-            case facts.TaskReverted() | facts.RevertFailed() if event.attempt:
-                outcomes[path, "revert", event.try_, event.attempt] += 1
+                known[path, "execute", event.try_, event.attempt] += 1
+            case facts.TaskReverted() if event.attempt:
+                known[path, "revert", event.try_, event.attempt] += 1
+            case facts.RevertFailed() if event.failure.kind != "poison":
+                known[path, "revert", event.try_, event.attempt] += 1
             case facts.TaskInterrupted():
-                outcomes[path, event.phase, event.try_, event.attempt] += 1
-                verdict.interrupted += 1
+                at = (path, event.phase, event.try_, event.attempt)
+                lost[at] += 1
+                if at in known:
+                    verdict.doubled.append(f"{run_id} {at}: lost, after its outcome was known")
             case facts.OutcomeIgnored():
                 verdict.ignored += 1
             case _:
                 pass
     verdict.attempts += len(starts)
+    verdict.interrupted += sum(lost.values())
     verdict.doubled += [f"{run_id} {at}: {n} starts" for at, n in starts.items() if n > 1]
-    verdict.doubled += [f"{run_id} {at}: {n} outcomes" for at, n in outcomes.items() if n > 1]
-    verdict.wrong += [f"{run_id} {at}: an outcome of what was not begun" for at in outcomes if at not in starts]
+    verdict.doubled += [f"{run_id} {at}: {n} outcomes" for at, n in known.items() if n > 1]
+    verdict.doubled += [f"{run_id} {at}: lost {n} times" for at, n in lost.items() if n > 1]
+    verdict.wrong += [f"{run_id} {at}: an outcome of what was not begun" for at in {*known, *lost} if at not in starts]
     if isinstance(log[-1].event, (facts.RunSucceeded, facts.RunReverted, facts.RunFailed, facts.RunCancelled)):
-        verdict.lost += [f"{run_id} {at}: begun, and no outcome" for at in starts if at not in outcomes]
+        settled = {at[:3] for at in known}
+        verdict.lost += [
+            f"{run_id} {at}: begun, and no outcome"
+            for at in starts
+            if at not in known and at not in lost and at[:3] not in settled
+        ]
 
 
 def _bodies(verdict: Verdict, log: Sequence[Envelope], begun: Mapping[Body, int], ended: Mapping[Body, int]) -> None:
@@ -152,11 +165,16 @@ def _owners(verdict: Verdict, run_id: str, log: Sequence[Envelope]) -> None:
 
 
 def _end(verdict: Verdict, wanted: Wanted, log: Sequence[Envelope], state: State) -> None:
-    poisoned = [e.path for e in log if isinstance(e.event, facts.TaskFailed) and e.event.failure.kind == "poison"]
+    poisoned: list[tuple[str, facts.Phase]] = [
+        (envelope.path, "execute" if isinstance(envelope.event, facts.TaskFailed) else "revert")
+        for envelope in log
+        if isinstance(envelope.event, (facts.TaskFailed, facts.RevertFailed))
+        and envelope.event.failure.kind == "poison"
+    ]
     if poisoned:
-        losses = Counter(e.path for e in log if isinstance(e.event, facts.TaskInterrupted))
+        losses = Counter((e.path, e.event.phase) for e in log if isinstance(e.event, facts.TaskInterrupted))
         verdict.parked += 1
-        if any(losses[path] < LOSSES for path in poisoned):
+        if any(losses[at] < LOSSES for at in poisoned):
             verdict.wrong.append(f"{wanted.run_id}: parked without {LOSSES} losses: {poisoned}")
         return
     results = [bytes(e.event.result) for e in log if e.path == wanted.path and isinstance(e.event, facts.TaskSucceeded)]

@@ -93,6 +93,32 @@ def test_an_outcome_that_is_there_twice_is_doubled(fan: Made) -> None:
     assert fan.judged().doubled
 
 
+def interrupted(fan: Made, at: int, attempt: int = 1) -> None:
+    """Say that an attempt of the join was lost."""
+    event = facts.TaskInterrupted(attempt=attempt, cause="gone")
+    fan.log.insert(at, fan.log[at]._replace(path="fan/total", event=event))
+
+
+def test_an_attempt_that_was_taken_for_lost_may_come_to_an_end_all_the_same_and_not_the_other_way_round(
+    fan: Made,
+) -> None:
+    before = fan._replace(log=list(fan.log))
+    interrupted(before, before.at("fan/total", facts.TaskSucceeded))
+    assert not before.judged().doubled
+    interrupted(fan, fan.at("fan/total", facts.TaskSucceeded) + 1)
+    assert fan.judged().doubled
+
+
+def test_an_attempt_that_another_of_its_try_has_settled_is_not_lost(fan: Made) -> None:
+    at = fan.at("fan/total", facts.TaskStarted)
+    started = fan.log[at].event
+    assert isinstance(started, facts.TaskStarted)
+    second = facts.TaskStarted(attempt=2, key=started.key)
+    interrupted(fan, at + 1)
+    fan.log.insert(at + 2, fan.log[at]._replace(event=second))
+    assert not fan.judged().lost
+
+
 def test_an_attempt_without_an_outcome_in_a_run_that_has_ended_is_lost(fan: Made) -> None:
     del fan.log[fan.at("fan/total", facts.TaskSucceeded)]
     assert fan.judged().lost
