@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from flowledger.events import facts
@@ -34,6 +34,8 @@ class Evidence:
         self._last: dict[tuple[str, str], Envelope] = {}
         self.begun_at = 0  # the version at which a person opened the run again, or 0
         self.failed: list[Envelope] = []  # what failed for good since then
+        #: By path, how it stands with tasks that workers make (`projections.remote`), as far as somebody has looked.
+        self.asked: Mapping[str, str] = {}
 
     def apply(self, envelope: Envelope) -> None:
         """Take in the next event."""
@@ -128,7 +130,7 @@ def _alive(view: RunView, evidence: Evidence) -> Iterator[Reason]:
     """Bodies that run."""
     lines = [
         Reason(
-            f"{atom.path} {'is being reverted' if atom.state == 'REVERTING' else 'runs'}{_counted(atom)}",
+            f"{atom.path} {_doing(atom, evidence)}",
             evidence.at(atom.path, "RevertStarted" if atom.state == "REVERTING" else "TaskStarted"),
         )
         for atom in view.atoms.values()
@@ -223,6 +225,15 @@ def _some(lines: list[Reason], more: str) -> Iterator[Reason]:
     yield from lines[:NAMED]
     if len(lines) > NAMED:
         yield Reason(f"… and {len(lines) - NAMED} {more}")
+
+
+def _doing(atom: AtomView, evidence: Evidence) -> str:
+    """What a body does, or, of one that is made elsewhere, how it stands there."""
+    back = atom.state == "REVERTING"
+    if not atom.queue:
+        return f"{'is being reverted' if back else 'runs'}{_counted(atom)}"
+    standing = evidence.asked.get(atom.path, f"asked of workers on queue {atom.queue}")
+    return f"{'has its revert' if back else 'is'} {standing}{_counted(atom)}"
 
 
 def _counted(atom: AtomView) -> str:

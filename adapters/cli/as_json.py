@@ -11,6 +11,7 @@ from flowledger.events.envelope import Envelope
 from flowledger.events.failure import Failure
 from flowledger.projections.history.records import AttemptRecord, AuditRecord, RunRecord
 from flowledger.projections.nodes import AtomView, FlowView
+from flowledger.projections.remote import Asked
 from flowledger.projections.run_view import RunView
 
 from .words import iso
@@ -138,6 +139,23 @@ def _node(node: AtomView | FlowView) -> dict[str, Any]:
         "ended": iso(node.ended_us),
         "duration_s": seconds(node.duration_us()),
         "failed_attempts": [_failure(failure) for failure in node.failed_attempts],
+    }
+
+
+def asked_fields(asked: Asked) -> dict[str, Any]:
+    """An attempt under way that workers were asked for; ``serving`` workers that live take the queue."""
+    claim, worker = asked.claim, asked.worker
+    return {
+        "path": asked.path,
+        "queue": asked.queue,
+        "asked": iso(asked.asked_us),
+        "serving": asked.serving,
+        "worker": claim and claim.worker,
+        "host": worker and worker.row.host,
+        "pid": worker and worker.row.pid,
+        "lives": claim and claim.lives,
+        "ended": claim and claim.ended,
+        "seen_s": claim and round(claim.seen_s, 1),
     }
 
 

@@ -35,18 +35,25 @@ def why(
     plain: PlainOption = False,
 ) -> None:
     """Say what a run waits for, or why it failed, with the events that prove it."""
+    from flowledger.adapters.remote_attempts import asked_of_workers  # noqa: PLC0415
     from flowledger.projections.why import Evidence  # noqa: PLC0415
     from flowledger.projections.why import why as explain  # noqa: PLC0415
+
+    from .as_json import asked_fields  # noqa: PLC0415
 
     terminal = terminal_of(json=json, plain=plain)
     with reading(context, database_url) as history:
         stream = history.find(run)
         evidence = Evidence()
         view = history.view(stream.run_id, also=evidence.apply)
+        now_us = history.store.now_us()
+        standing = asked_of_workers(history.store, view)
+        evidence.asked = {path: each.words(now_us) for path, each in standing.items()}
         reasons = explain(view, evidence)
         if terminal.json:
             items = [_reason_fields(reason) for reason in reasons]
-            terminal.document("why", {"run": view.run_id, "state": view.state, "reasons": items})
+            remote = [asked_fields(each) for each in standing.values()]
+            terminal.document("why", {"run": view.run_id, "state": view.state, "reasons": items, "asked": remote})
             return
         from .frame import header  # noqa: PLC0415
 

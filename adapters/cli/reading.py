@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from flowledger.events.envelope import Envelope
     from flowledger.events.store import Stream
     from flowledger.projections.nodes import AtomView
+    from flowledger.projections.remote import Asked
     from flowledger.projections.run_view import RunView
 
     from .tree import Note
@@ -83,11 +85,12 @@ def show(
             return
         view = history.view(stream.run_id, at=version)
         if terminal.json:
-            from .as_json import run_fields  # noqa: PLC0415
+            from .as_json import asked_fields, run_fields  # noqa: PLC0415
 
-            terminal.document("run", run_fields(view))
+            remote = {"asked": [asked_fields(each) for each in _asked(history, view).values()]} if at is None else {}
+            terminal.document("run", run_fields(view) | remote)
             return
-        note = _progress(history, view) if at is None else None
+        note = _notes(history, view) if at is None else None
         terminal.lines(shown_run(view, at=version, note=note))
         if version is not None:
             _say_steps(version, stream)
@@ -150,22 +153,40 @@ def _follow(terminal: Terminal, history: History, stream: Stream) -> None:
     """Watch the run until it has ended."""
     from .watching import Watch  # noqa: PLC0415
 
-    with Watch(terminal, history.store.plan, name=history.short, silent=terminal.json) as watch:
+    notes: dict[str, str] = {}
+    looked_at = 0.0
+
+    def note(atom: AtomView) -> str:
+        return notes.get(atom.path, "")
+
+    with Watch(terminal, history.store.plan, name=history.short, note=note, silent=terminal.json) as watch:
         for page in history.follow(stream.run_id):
             watch.observe(page)
+            if terminal.live and monotonic() - looked_at >= 1.0:
+                noted, looked_at = _notes(history, watch.view), monotonic()
+                notes = {atom.path: text for atom in list(watch.view.atoms.values()) if (text := noted(atom))}
             if not page and watch.view.is_final:
                 return
 
 
-def _progress(history: History, view: RunView) -> Note:
-    """How far bodies have got, for atoms of which somebody says so while they run (F2)."""
+def _asked(history: History, view: RunView) -> dict[str, Asked]:
+    """How it stands with tasks that workers make."""
+    from flowledger.adapters.remote_attempts import asked_of_workers  # noqa: PLC0415
+
+    return asked_of_workers(history.store, view)
+
+
+def _notes(history: History, view: RunView) -> Note:
+    """How far bodies have got, for atoms of which somebody says so while they run (F2), and who makes them (C3)."""
     said = {(note.path, note.try_, note.attempt): note for note in history.store.progress.of(view.run_id)}
+    asked, now_us = _asked(history, view), history.store.now_us()
 
     def note(atom: AtomView) -> str:
+        words = [asked[atom.path].words(now_us)] if atom.path in asked else []
         found = said.get((atom.path, atom.try_, atom.attempt))
-        if found is None or atom.state not in ("RUNNING", "WAITING"):
-            return ""
-        return f"{found.fraction:.0%} {found.message}".rstrip()
+        if found is not None and atom.state in ("RUNNING", "WAITING"):
+            words.append(f"{found.fraction:.0%} {found.message}".rstrip())
+        return "  ".join(words)
 
     return note
 

@@ -77,11 +77,20 @@ def test_a_queue_that_nobody_takes_is_seen(
     [row] = flowledger("workers", "ls").table
     assert row[:4] == ["! UNSERVED", "shop", "builds", "1 wait"]
     assert flowledger("workers", "ls", "--of", "bank").table == []
+    for verb in ("why", "show"):
+        assert "s ago; no worker serves queue builds" in flowledger(verb, "k").out
     # When somebody does
     with HandWorker(app, app.runtime.store, memory_broker_url, message_key, ["builds"]) as worker:
         said = flowledger("workers", "ls")
         assert [line[0] for line in said.table] == ["▶ TAKING"]
-        worker.returns(worker.take(), 1)
+        assert "in the queue, 1 worker serves it" in flowledger("why", "k").out
+        request = worker.take()
+        for verb in ("why", "show"):
+            assert f"worker {worker.row.id} (bench, pid 1) makes it, last heard 0 s ago" in flowledger(verb, "k").out
+            [asked] = flowledger(verb, "k", "--json").json["asked"]
+            assert (asked["queue"], asked["serving"], asked["worker"], asked["pid"]) == ("builds", 1, worker.row.id, 1)
+        assert "asked" not in flowledger("show", "k", "--at", "3", "--json").json
+        worker.returns(request, 1)
         assert driven.join().result == 1
         # Then nothing waits
         until(lambda: flowledger("workers", "ls", "--json").json["queues"] == [], "it is still said to wait")
