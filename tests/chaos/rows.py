@@ -44,7 +44,7 @@ ROWS: dict[str, Row] = {
     "R6": Row(faults=["kill-backend", "kill-postmaster"], short=13, long=300),
     "R7": Row(faults=["kill-broker"], short=2, long=40),
     "R8": Row(faults=["stop-conductor"], short=6, long=100),
-    "R9": Row(faults=["wrong-clock"], short=6, long=100),
+    "R9": Row(faults=["wrong-clock"], short=6, long=60, gap_s=5.0),
     "R11": Row(faults=["cut", "half-open", "silence", "slow"], short=12, long=200),
     "R12": Row(faults=["mischief"], short=20, long=1000, gap_s=0.3),
     "joins": Row(
