@@ -18,16 +18,22 @@ class _TimeSource(Protocol):
 
 
 class Reading(NamedTuple):
-    """Store time as somebody has read it: between ``asked_ns`` and ``answered_ns`` of this machine's monotonic time."""
+    """Store time as somebody has read it, at some moment between ``asked_ns`` and ``answered_ns`` of monotonic time."""
 
     asked_ns: int
     store_us: int
     answered_ns: int
 
-    @property
-    def offset_us(self) -> int:
-        """Store time minus monotonic time, taking the answer to have been given half-way."""
+    def half_way(self) -> int:
+        """Store time minus monotonic time in microseconds, taking the answer to have been given half-way."""
         return self.store_us - (self.asked_ns + self.answered_ns) // 2000
+
+    def nearest(self, offset: int) -> int:
+        """Of the differences that this reading allows, the one nearest to ``offset``.
+
+        The answer of a statement that also writes is late by its commit, and half-way would be wrong by half of that.
+        """
+        return max(self.store_us - self.answered_ns // 1000, min(offset, self.store_us - self.asked_ns // 1000))
 
 
 class _StepBack(NamedTuple):
@@ -67,14 +73,15 @@ class StoreClock:
         return mono + self._offset if step is None else step.at(mono)
 
     def sync(self, reading: Reading | None = None) -> None:
-        """Read the store's clock again, or take a ``reading`` for it that somebody else has made just now.
+        """Read the store's clock again; or see that this one agrees with a ``reading`` that was made just now.
 
         A jump ahead is taken at once, a step back by standing still.
         """
         with self._lock:
-            offset = self._measured() if reading is None else reading.offset_us
-            mono = monotonic_ns() // 1000
             step = self._step
+            before = self._offset if step is None else step.after
+            offset = self._measured() if reading is None else reading.nearest(before)
+            mono = monotonic_ns() // 1000
             if step is None:
                 if offset >= self._offset:
                     self._offset = offset
@@ -93,7 +100,7 @@ class StoreClock:
     def _measured(self) -> int:
         asked = monotonic_ns()
         store_us = self._store.now_us()
-        return Reading(asked, store_us, monotonic_ns()).offset_us
+        return Reading(asked, store_us, monotonic_ns()).half_way()
 
 
 class ManualClock:

@@ -21,7 +21,7 @@ class SyncedClock(Clock, Protocol):
     """A clock that the heartbeat sets right."""
 
     def sync(self, reading: Reading | None = None) -> None:
-        """Take a ``reading`` of store time for the present one; None: read it again.
+        """Agree with a ``reading`` of store time that was made just now; None: read it again.
 
         Raises:
             StoreUnavailable: it cannot be read.

@@ -8,8 +8,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
@@ -18,16 +18,17 @@ from typing import Any
 from benchmarks import peers
 from benchmarks.measuring import HERE, ROOT, Figure, in_fresh_process
 from benchmarks.postgres_server import Server, server
-from benchmarks.turns import Measure, Measured, Rounds, by_turns, counted, judged, of, peer, ratio
+from benchmarks.turns import Measured, Rounds, by_turns, counted, judged, of, peer, ratio
 
 OURS = HERE / "postgres_flowledger.py"
+MORE = HERE / "postgres_more.py"
 FLOOR = HERE / "postgres_floor.py"
 DBOS = HERE / "peers" / "dbos_steps.py"
 ABSURD = HERE / "peers" / "absurd_steps.py"
 
 
 def postgres(*, short: bool) -> Iterator[Figure]:
-    """The log in Postgres, beside its floor, dbos and absurd-sdk: one line, 500 runs at once, resume, replay, idle."""
+    """The log in Postgres, beside its floor, dbos and absurd-sdk: one line, 500 runs at once, resume, replay."""
     with server() as running:
         in_fresh_process(ABSURD, "setup", running.url("absurd"), python=peers.python())
         yield Figure("postgres", "server", "version", [float(running.version.split()[0])], more=_versions())
@@ -36,7 +37,6 @@ def postgres(*, short: bool) -> Iterator[Figure]:
         yield from many(running, rounds=2 if short else 5)
         yield from resume(running, rounds=2 if short else 5)
         yield from fold(running, sizes=(1_000,) if short else (1_000, 100_000), rounds=2 if short else 3)
-        yield from idle(running, seconds=10 if short else 20)
 
 
 def linear(on: Server, *, rounds: int, n: int = 1_000) -> Iterator[Figure]:
@@ -141,28 +141,27 @@ def fold(on: Server, *, sizes: tuple[int, ...], rounds: int) -> Iterator[Figure]
         yield Figure("pg replay", f"{events}: fold alone", "events/s", of(got, "ours", "fold_rate"))
 
 
-def idle(on: Server, *, seconds: int) -> Iterator[Figure]:
-    """Statements of a process that is open and has nothing to do; all three at the same time."""
+def idle(*, short: bool) -> Iterator[Figure]:
+    """Statements per second of a process that has nothing to do, all at the same time: an app that is open, a conductor that waits for jobs, and the peers' workers."""  # noqa: E501
+    with server() as on:
+        in_fresh_process(ABSURD, "setup", on.url("absurd"), python=peers.python())
+        yield from _idle(on, seconds=20 if short else 60)
+
+
+def _idle(on: Server, *, seconds: int) -> Iterator[Figure]:
     if not on.counts_statements:
         return
-    found: dict[str, Measured] = {}
-
-    def measure(name: str, ask: Measure) -> None:
-        found[name] = ask()
-
     asked = {
         "ours": partial(in_fresh_process, OURS, "idle", on.url("idle"), seconds),
+        "ours, a conductor": partial(in_fresh_process, MORE, "idle", on.url("conductor"), seconds),
         "absurd": partial(peer, ABSURD, "idle", on.url("absurd"), seconds),
         "dbos": partial(peer, DBOS, "idle", on.url("dbos"), seconds),
     }
-    threads = [threading.Thread(target=measure, args=(name, ask)) for name, ask in asked.items()]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for name in asked:
-        figure = Figure("pg idle", f"{name}: statements", "1/s", [found[name]["per_s"]])
-        if name == "ours":
+    with ThreadPoolExecutor(len(asked)) as pool:
+        found = {name: pool.submit(ask) for name, ask in asked.items()}
+    for name, measured in found.items():
+        figure = Figure("idle", f"{name}: statements", "1/s", [measured.result()["per_s"]])
+        if name.startswith("ours"):
             figure.target = "≤ 1"
             figure = judged(figure, most=1)
         yield figure

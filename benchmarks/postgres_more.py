@@ -3,6 +3,7 @@
 fanout URL N async|sync      one run of N tasks side by side
 board URL N                  N jobs submitted one after the other, then claimed in batches by one process
 latency URL N                from submitting to the start of the first body, with a conductor in another process
+idle URL SECONDS             a conductor in another process that has nothing to do
 views URL RUNS N             a log of RUNS runs of N tasks folded into views by a projector that has nothing else to do
 waiting URL RUNS             what a run costs that waits in a durable sleep
 resident URL N               what a process has resident after a run of N tasks
@@ -16,13 +17,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from benchmarks.postgres_counting import counting
+from benchmarks.postgres_counting import counting, idle
 from flowledger import App, Flow, Settings, linear, sleep, unordered
 from flowledger.events.board import Offer
 from flowledger.events.store import Owner
@@ -86,24 +87,38 @@ def board(_url: str, n: int) -> dict[str, Any]:
     return {"submit_rate": n / submitted, "claim_rate": n / took}
 
 
-def latency(url: str, n: int) -> dict[str, Any]:
+@contextmanager
+def conducting(url: str) -> Iterator[None]:
+    """With a conductor in another process, which has driven a job."""
     conductor = subprocess.Popen(
         [Path(sys.executable).with_name("flowledger"), "conductor", "--app", "benchmarks.postgres_more:app"],
         env={**os.environ, "BENCH_URL": url}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
         app.submit(straight(1)).wait(60)
-        taken: list[float] = []
+        yield
+    finally:
+        conductor.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            conductor.wait(20)
+
+
+def latency(url: str, n: int) -> dict[str, Any]:
+    taken: list[float] = []
+    with conducting(url):
         for _ in range(n):
             run = app.submit(straight(1))
             run.wait(60)
             times = {event.type: event.time_us for event in app.runtime.store.read(run.id)}
             taken.append((times["TaskStarted"] - times["RunSubmitted"]) / 1e3)
-    finally:
-        conductor.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            conductor.wait(20)
     return {"p50_ms": statistics.median(taken), "most_ms": max(taken)}
+
+
+def idle_conductor(url: str, seconds: float) -> dict[str, Any]:
+    with conducting(url):
+        app.close()  # whose own beats are not to be counted
+        time.sleep(10)  # its last run's mail is waited for a little longer, and what it has is said once more
+        return dict(idle(url, seconds))
 
 
 def views(_url: str, runs: int, n: int) -> dict[str, Any]:
@@ -145,7 +160,8 @@ if __name__ == "__main__":
     what, where, *rest = sys.argv[1:]
     numbers = [int(argument) if argument.isdigit() else argument for argument in rest]
     measure: dict[str, Callable[..., dict[str, Any]]] = {
-        "fanout": fanout, "board": board, "latency": latency, "views": views, "waiting": waiting, "resident": resident,
+        "fanout": fanout, "board": board, "latency": latency, "idle": idle_conductor, "views": views,
+        "waiting": waiting, "resident": resident,
     }  # fmt: skip
     print(json.dumps(measure[what](where, *numbers)))
     app.close()

@@ -4,7 +4,8 @@
     taskflow  1,000 linear tasks, by turns with taskflow's serial engine in the same session: ≥ 300 times less CPU
     sqlite    one linear run on SQLite: 1.0 commits per task, ≥ 0.5 of the disk's one-row-commit rate
     expansion 10,000 children over a list that is a result, by turns with 10,000 over a list that is an input: ≤ 1.3
-    postgres  the log in Postgres beside its floor, dbos and absurd: linear, 500 runs at once, resume, replay, idle
+    postgres  the log in Postgres beside its floor, dbos and absurd: linear, 500 runs at once, resume, replay
+    idle      statements of processes that have nothing to do: an app, a conductor, the workers of dbos and absurd
     fanout    1,000 tasks side by side, beside the queues of dbos, absurd, procrastinate, and a chord of Celery
     workers   tasks made by other processes through RabbitMQ, beside taskflow and Celery
     conductor one conductor with 1,000 runs under way: memory, events per second, fairness
@@ -34,7 +35,7 @@ if __package__ in (None, ""):
 from benchmarks import peers, report
 from benchmarks.measuring import HERE, Figure, in_fresh_process, machine, table
 from benchmarks.more_figures import fanout, jobs, memory, pgbench, prefect, starting
-from benchmarks.postgres_figures import postgres
+from benchmarks.postgres_figures import idle, postgres
 from benchmarks.turns import judged
 from benchmarks.workers_figures import conductor, workers
 
@@ -116,11 +117,11 @@ def expansion(*, short: bool) -> Iterator[Figure]:
 
 BENCHMARKS: dict[str, Callable[..., Iterator[Figure]]] = {
     "flat": flat, "taskflow": taskflow, "sqlite": sqlite, "expansion": expansion, "postgres": postgres,
-    "fanout": fanout, "workers": workers, "conductor": conductor, "jobs": jobs, "memory": memory, "starting": starting,
-    "prefect": prefect, "pgbench": pgbench,
+    "idle": idle, "fanout": fanout, "workers": workers, "conductor": conductor, "jobs": jobs, "memory": memory,
+    "starting": starting, "prefect": prefect, "pgbench": pgbench,
 }  # fmt: skip
 #: What `--short` runs: the main rows.
-SHORT = ("flat", "taskflow", "sqlite", "postgres", "fanout", "starting")
+SHORT = ("flat", "taskflow", "sqlite", "postgres", "idle", "fanout", "starting")
 
 
 def main() -> int:

@@ -22,9 +22,9 @@ from .wire import original, stored
 
 #: Without any hint, somebody who waits for events or mail looks so often.
 POLL_S: Final = 1.0
-#: And where jobs are all that is waited for. With four of these and a heartbeat in five seconds, a conductor that has
-#: nothing to do makes one statement a second.
-JOBS_POLL_S: Final = 1.25
+#: And where jobs are all that is waited for: with a heartbeat in five seconds, and whatever else comes up now and then,
+#: a conductor that has nothing to do makes less than one statement a second.
+JOBS_POLL_S: Final = 1.3
 #: With hints, at most so often; also after how long to look again for what the horizon still hides.
 LEAST_GAP_S: Final = 0.005
 
