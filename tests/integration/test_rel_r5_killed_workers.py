@@ -67,14 +67,20 @@ class Shop:
             assert process.poll() is None, process.communicate()
         return process
 
+    def engine(self, flow: str, key: str) -> subprocess.Popen[str]:
+        """A run that a process of its own drives."""
+        process = start("run", flow, "--key", key, cwd=self._folder, **self._more)
+        self.processes.append(process)
+        return process
+
     def pids(self) -> set[int]:
         return {known.row.pid for known in self.app.runtime.store.claims.workers()}
 
     def command(self, *argv: object) -> Said:
         return run(*argv, cwd=self._folder, **self._more)
 
-    def drive(self, flow: Flow[Any]) -> Future[Run[Any]]:
-        return self._pool.submit(self.app.run, flow, check=False)
+    def drive(self, flow: Flow[Any], key: str | None = None) -> Future[Run[Any]]:
+        return self._pool.submit(self.app.run, flow, key=key, check=False)
 
     def log(self, run_id: str) -> list[Envelope]:
         return read(self.app.runtime.store, run_id)
@@ -152,6 +158,34 @@ def test_rel_r5_a_killed_workers_attempt_is_interrupted_and_made_by_another(shop
     assert begun() == [f"begun-1-{first.pid}", f"begun-2-{second.pid}"]
     (interrupted,) = shop.interruptions(run.id)
     assert "is gone" in interrupted.cause
+
+
+@pytest.mark.parametrize("reported", ["before", "after"])
+def test_c3_the_next_owner_uses_what_a_worker_made_for_one_that_was_killed(shop: Shop, reported: str) -> None:
+    # Given a run whose owner is killed while a worker makes a part of it
+    worker = shop.worker()
+    owner = shop.engine("waiting", "k")
+    until(lambda: len(begun()) == 1, "nothing begins")
+    owner.kill()
+    owner.wait()
+    [stream] = shop.app.runtime.store.streams(key="k")
+    # When the worker reports before somebody takes the run up, or after
+    if reported == "before":
+        shop.open_gate()
+        until(lambda: bool(shop.app.runtime.store.inbox(stream.run_id).rows), "nothing is reported")
+    future = shop.drive(worker_shop.waiting(), key="k")
+    if reported == "after":
+        until(lambda: stream.run_id in shop.app.runtime.drivers, "nobody takes it up")
+        shop.open_gate()
+    run = future.result(60)
+    # Then its outcome is used, nothing was interrupted, and the body ran once
+    assert (run.id, run.result) == (stream.run_id, 7)
+    assert begun() == [f"begun-1-{worker.pid}"]
+    assert said().count("through") == 1
+    assert shop.interruptions(run.id) == []
+    log = [e.event for e in shop.log(run.id)]
+    assert [e.epoch for e in log if isinstance(e, facts.RunClaimed)] == [1, 2]
+    assert sum(isinstance(e, facts.TaskStarted) and e.queue == "builds" for e in log) == 1
 
 
 def test_rel_r5_a_task_that_kills_its_workers_is_parked_after_three(shop: Shop) -> None:
