@@ -21,7 +21,7 @@ from tests.acceptance.command_line import environment
 from tests.broker_servers import RabbitMQ, rabbitmq_node
 from tests.cutting_proxy import CuttingProxy, cutting
 from tests.postgres import made
-from tests.postgres_server import Cluster, cluster
+from tests.postgres_server import Cluster, cluster, die_with_parent
 
 from .ledger import Ledger
 
@@ -89,6 +89,7 @@ class World:
             process = subprocess.Popen(
                 [*_COMMAND, kind, *argv], cwd=self.folder, env=environment(**more), stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, text=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - it calls nothing that could wait
             )  # fmt: skip
         member = Member(kind, process)
         self.members.append(member)
