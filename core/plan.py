@@ -32,6 +32,7 @@ Pattern = Literal["run", "task", "linear", "unordered", "graph", "each", "switch
 EXECUTORS = ("inline", "threads", "processes", "workers")
 #: The lanes of every app. control: no body, no executor; workers: other processes, asked through a broker.
 LANES = (*EXECUTORS, "async", "transaction", "control")
+_HERE = frozenset(LANES) - {"processes", "workers"}
 OnInterrupt = Literal["rerun", "fail", "hold"]
 
 
@@ -42,7 +43,7 @@ def is_named(lane: str) -> bool:
 
 def crosses(lane: str) -> bool:
     """Whether the bodies of a lane run in another process, or may: what they need crosses as JSON (B6, C1)."""
-    return lane in ("processes", "workers") or is_named(lane)
+    return lane not in _HERE
 
 
 # -- where an argument's value comes from -------------------------------------------------------

@@ -113,7 +113,7 @@ class MemoryStore:
             self.commits += len(self._log) > before
             if self._waiting:
                 self._changed.notify_all()
-            if any(makes_job(request) for request in batch):
+            if self.board.waiting and any(makes_job(request) for request in batch):
                 self.board.came()
         return results
 

@@ -24,7 +24,7 @@ class MemoryBoard:
     def __init__(self, store: MemoryStore, lock: RLock) -> None:
         self._store = store
         self._came = Condition(lock)
-        self._waiting = 0
+        self.waiting = 0  # who waits for a job; read under the lock
         self._notes: dict[str, Note] = {}
         self._conductors: dict[str, Conductor] = {}
 
@@ -42,7 +42,7 @@ class MemoryBoard:
     def wait(self, owner_id: str, offer: Offer, *, timeout_s: float, but: Sequence[str] = ()) -> bool:
         store, deadline = self._store, monotonic() + timeout_s
         with store.lock:
-            self._waiting += 1
+            self.waiting += 1
             try:
                 while store.owner(owner_id) is not None:
                     if self._has_job(owner_id, offer, but):
@@ -53,11 +53,11 @@ class MemoryBoard:
                     self._came.wait(min(LOOK_S, left_s))
                 return False
             finally:
-                self._waiting -= 1
+                self.waiting -= 1
 
     def came(self) -> None:
         """There may be a new job, or one who waits for jobs has left. Under the lock."""
-        if self._waiting:
+        if self.waiting:
             self._came.notify_all()
 
     def _has_job(self, owner_id: str, offer: Offer, but: Sequence[str]) -> bool:

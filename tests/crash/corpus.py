@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from sqlalchemy import Connection, text
-
 from flowledger import (
     App,
     Flow,
@@ -514,44 +512,6 @@ def rooted_by(n: int, ctx: TaskContext) -> None:
     raise Permanent(f"not {n}")
 
 
-# -- tasks whose writes and outcome are one commit (C8) -------------------------------------------
-
-
-@app.task(transactional=True)
-def book(seat: str, ctx: TaskContext, connection: Connection) -> str:
-    note(ctx)
-    connection.execute(text("CREATE TABLE IF NOT EXISTS crash_seats (run TEXT, seat TEXT)"))
-    connection.execute(text("INSERT INTO crash_seats VALUES (:run, :seat)"), {"run": ctx.run_id, "seat": seat})
-    return seat
-
-
-@book.revert
-def unbook(seat: str, ctx: TaskContext, connection: Connection) -> None:
-    note(ctx, "revert")
-    gone = connection.execute(
-        text("DELETE FROM crash_seats WHERE run = :run AND seat = :seat"), {"run": ctx.run_id, "seat": seat}
-    )
-    assert gone.rowcount == 1, "booked twice, or not at all"
-
-
-@app.task(transactional=True)
-def booked(ctx: TaskContext, connection: Connection) -> int:
-    """How often the run has booked: the result says whether a crash doubled or lost one."""
-    note(ctx)
-    counted = connection.execute(text("SELECT count(*) FROM crash_seats WHERE run = :run"), {"run": ctx.run_id})
-    return int(counted.scalar_one())
-
-
-@app.flow
-def seated() -> Flow[int]:
-    return linear(*steps(1), book.bind("4a").named("one"), book.bind("4b").named("two"), booked, returns=booked)
-
-
-@app.flow
-def seated_undone() -> Flow[None]:
-    return linear(book.bind("4a").named("one"), *steps(1), book.bind("4b").named("two"), fails.bind(99))
-
-
 #: Every flow with the state it ends in.
 ENDS: dict[str, str] = {
     "straight": "SUCCEEDED",
@@ -593,8 +553,3 @@ NEW_ENDS: dict[str, str] = {
     "child_fails": "REVERTED",
 }
 ALL_ENDS = ENDS | NEW_ENDS
-#: Flows that need a store in whose transaction their bodies can write.
-BOOKED_ENDS: dict[str, str] = {
-    "seated": "SUCCEEDED",
-    "seated_undone": "REVERTED",
-}

@@ -24,7 +24,7 @@ import msgspec
 from flowledger import Flow, Run, RunOwned
 from flowledger.adapters import failpoint, loading, sources
 from flowledger.events.store import Store
-from tests.crash import corpus
+from tests.crash import corpus, seats
 from tests.crash.deeds import DEEDS, RELEASE
 from tests.crash.job import Job, Outcome, Point, Row
 from tests.crash.mail import run_until_over
@@ -81,7 +81,7 @@ def _run(key: str, job: Job) -> Run[Any]:
     until = monotonic() + CHILD_LIMIT_S / 2
     while True:
         try:
-            return go(getattr(corpus, job.flow)()) if deed is None else deed[0](go)
+            return go(seats.factory(job.flow)()) if deed is None else deed[0](go)
         except RunOwned:
             if not job.database_url or monotonic() > until:
                 raise
@@ -129,7 +129,7 @@ def _warm_up(job: Job) -> None:
     store, dialect = ("postgres", "postgresql.psycopg") if job.database_url else ("sqlite", "sqlite")
     import_module(f"flowledger.adapters.stores.{store}")
     import_module(f"sqlalchemy.dialects.{dialect}")
-    flow = DEEDS[job.flow][1] if job.flow in DEEDS else getattr(corpus, job.flow)
+    flow = DEEDS[job.flow][1] if job.flow in DEEDS else seats.factory(job.flow)
     corpus.app.plan(flow(), executor=job.executor)
     gc.freeze()  # what is shared stays shared
 

@@ -17,9 +17,9 @@ import pytest
 from flowledger.core.replay import check, check_complete
 from flowledger.events import facts
 from flowledger.events.envelope import Envelope
-from tests.crash import corpus, points
+from tests.crash import corpus, points, seats
 from tests.crash.compare import by_path, comparable, envelopes
-from tests.crash.corpus import ALL_ENDS, BOOKED_ENDS, ENDS, NEW_ENDS
+from tests.crash.corpus import ALL_ENDS, ENDS, NEW_ENDS
 from tests.crash.deeds import DEEDS
 from tests.crash.job import Choice, Executor, Job, Outcome, Point
 
@@ -39,7 +39,7 @@ PARALLEL = ["diamond", "fan_out", "gathered", "grown", "nested"]
 def logged(flow: str, executor: Executor, outcome: Outcome) -> list[Envelope]:
     """The log: its chain is verified, and replay finds it valid and complete (D8)."""
     log = envelopes(outcome.run_id, outcome.rows)
-    plan = corpus.app.plan(getattr(corpus, flow)(), executor=executor)
+    plan = corpus.app.plan(seats.factory(flow)(), executor=executor)
     moved = {digest: content.encode() for digest, content in outcome.moved.items()}
     check_complete(plan, check(plan, log, moved=moved))
     return log
@@ -94,7 +94,7 @@ def crashed(
     assert done.returncode == 0, done.stderr.decode()
     first, *rest = done.stdout.splitlines()
     whole = msgspec.json.decode(first, type=Outcome)
-    assert whole.state == (DEEDS[flow][2] if flow in DEEDS else (ALL_ENDS | BOOKED_ENDS)[flow])
+    assert whole.state == (DEEDS[flow][2] if flow in DEEDS else (ALL_ENDS | seats.ENDS)[flow])
     return whole, [msgspec.json.decode(line, type=tuple[Point, Outcome]) for line in rest]
 
 
@@ -122,12 +122,12 @@ def test_rel_r1_r2_g7_crash_of_a_run_and_its_child_on_postgres(choice: Choice, p
 
 
 @pytest.mark.parametrize("choice", ["boundaries", "inside"])
-@pytest.mark.parametrize("flow", sorted(BOOKED_ENDS))
+@pytest.mark.parametrize("flow", sorted(seats.ENDS))
 def test_rel_r1_r2_c8_crash_around_tasks_whose_writes_and_outcome_are_one_commit(flow: str, choice: Choice) -> None:
     assert_ends_like_one_that_never_died(flow, choice)
 
 
-@pytest.mark.parametrize("flow", sorted(BOOKED_ENDS) if points.LONG else ["seated_undone"])
+@pytest.mark.parametrize("flow", sorted(seats.ENDS) if points.LONG else ["seated_undone"])
 def test_rel_r1_c8_crash_around_tasks_whose_writes_and_outcome_are_one_commit_on_postgres(
     flow: str, postgres_url: str
 ) -> None:

@@ -64,12 +64,15 @@ class Again:
             self.was_kept(preview, read(self.app.runtime.store, self.run.id)[len(before) :])
 
     def was_kept(self, preview: Preview, log: list[Envelope]) -> None:
-        """What was kept did not run before it was undone, for another reason."""
+        """What was kept did not run before it was undone, for another reason, or its flow began another round: of that
+        all runs again, also what a fork had only taken over, and does not undo (D2, G6)."""
         kept = set(preview.keeps)
         for envelope in log:
             match envelope.event:
                 case facts.TaskReverted() | facts.RevertStarted():
                     kept.discard(envelope.path)
+                case facts.ScopeReset():
+                    kept = {path for path in kept if not f"{path}/".startswith(f"{envelope.path}/")}
                 case facts.TaskStarted():
                     assert envelope.path not in kept, f"{envelope.path} was kept, and ran again"
                 case _:
