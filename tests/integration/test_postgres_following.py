@@ -12,11 +12,11 @@ from time import monotonic, sleep
 import psycopg
 import pytest
 
-from flowledger.adapters.stores.postgres import PostgresStore, locate
+from flowledger.adapters.stores.postgres import PostgresStore, locate, polling, side
 from flowledger.adapters.stores.postgres.following import Place, place_of
 from flowledger.events.errors import InputError
-from flowledger.events.store import START, Append, Cursor, Followed
-from tests.conformance.streams import Run, everything, new_run
+from flowledger.events.store import START, Append, Cursor, Followed, Mail
+from tests.conformance.streams import Run, everything, joined, new_run
 from tests.postgres import connect, sql, through
 
 LONG = os.environ.get("FLOWLEDGER_TEST_LONG") == "1"
@@ -257,6 +257,23 @@ def test_who_waits_elsewhere_is_told_at_once(store: PostgresStore, elsewhere: Po
             took.append(monotonic() - began)
             cursor = everything(elsewhere)[-1].cursor
     assert sorted(took)[5] < 0.5, "a poll would take longer"
+
+
+def test_b7_who_waits_for_mail_is_told_of_the_first_at_once(
+    store: PostgresStore, elsewhere: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given one who waits for mail, where appends would be told of in a minute, and nobody looks of their own accord
+    monkeypatch.setattr(side, "COALESCE_S", 60.0)
+    monkeypatch.setattr(polling, "POLL_S", 60.0)
+    me = joined(elsewhere)
+    run = new_run(elsewhere, owner=me.id)
+    assert not elsewhere.due(me.id, seen={}, timeout_s=0).mail
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(elsewhere.due, me.id, seen={}, timeout_s=20)
+        # When
+        store.send([Mail(run.run_id, "m1", "signal", b"{}", "somebody", live=True)])
+        # Then
+        assert waiting.result().mail == {run.run_id: 1}
 
 
 def test_an_append_is_not_told_within_its_transaction_and_many_are_told_once(

@@ -72,7 +72,8 @@ class Side:
         # Telling others, and being told
         self._dirty: dict[str, float] = {}  # what to tell, and when
         self._appends = self._appends_told = 0
-        self._not_before = float("-inf")  # tell of events
+        self._mailed = self._mailed_told = 0
+        self._not_before = dict.fromkeys((EVENTS, MAIL, JOBS), float("-inf"))  # tell of them
         self._listening = False
 
     # -- for everybody --------------------------------------------------------------------------
@@ -111,6 +112,7 @@ class Side:
 
     def sent(self, *, to_nobody: bool) -> None:
         """Mail has been sent from here: as for `appended`. ``to_nobody``: also to a run without owner, now a job."""
+        self._mailed += 1
         self._changed_here(MAIL)
         if to_nobody:
             self._changed_here(JOBS)
@@ -122,8 +124,8 @@ class Side:
     def _changed_here(self, what: str) -> None:
         ring = self.polling.happened(what)
         if what not in self._dirty:
-            due = monotonic() + COALESCE_S
-            self._dirty[what] = max(due, self._not_before) if what == EVENTS else due
+            at_once = what == MAIL
+            self._dirty[what] = max(monotonic() + (0.0 if at_once else COALESCE_S), self._not_before[what])
             ring = True
         if ring:
             self._ring()
@@ -233,7 +235,10 @@ class Side:
             del self._dirty[what]
         if EVENTS in due:
             busy = self._appends - self._appends_told > BUSY_APPENDS
-            self._appends_told, self._not_before = self._appends, now + TELL_GAP_S if busy else now
+            self._appends_told, self._not_before[EVENTS] = self._appends, now + TELL_GAP_S if busy else now
+        if MAIL in due:
+            busy = self._mailed - self._mailed_told > BUSY_MAIL
+            self._mailed_told, self._not_before[MAIL] = self._mailed, now + (COALESCE_S if busy else MAIL_GAP_S)
         if due:
             self._execute(_NOTIFY, self._channel, due)
 
