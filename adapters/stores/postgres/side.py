@@ -73,7 +73,7 @@ class Side:
         self._dirty: dict[str, float] = {}  # what to tell, and when
         self._appends = self._appends_told = 0
         self._mailed = self._mailed_told = 0
-        self._not_before = dict.fromkeys((EVENTS, MAIL, JOBS), float("-inf"))  # tell of them
+        self._not_before: dict[str, float] = dict.fromkeys((EVENTS, MAIL, JOBS), float("-inf"))  # tell of them
         self._listening = False
 
     # -- for everybody --------------------------------------------------------------------------
