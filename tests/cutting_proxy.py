@@ -57,16 +57,20 @@ class CuttingProxy:
         server.close()
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.run_until_complete(asyncio.sleep(0.05))  # connections that were aborted are lost in its next turns
         self._loop.close()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.CancelledError):
+        pair: tuple[asyncio.StreamWriter, ...] = (writer,)
+        try:
             there, to_there = await asyncio.open_connection("127.0.0.1", self._server_port)
-            pair = (writer, to_there)
-            self._pairs.add(pair)
+            both = pair = (writer, to_there)
+            self._pairs.add(both)
             silenced = Event()  # the reply to come is not passed on
-            await asyncio.gather(self._requests(reader, pair, silenced), self._replies(there, pair, silenced))
+            await asyncio.gather(self._requests(reader, both, silenced), self._replies(there, both, silenced))
+        except (OSError, asyncio.CancelledError):  # the server is away, or this is the end
+            for end in pair:
+                end.transport.abort()
 
     async def _requests(
         self, reader: asyncio.StreamReader, pair: tuple[asyncio.StreamWriter, asyncio.StreamWriter], silenced: Event
