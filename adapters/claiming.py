@@ -31,7 +31,7 @@ async def claimed(
     ``check`` may refuse what is asked of the run as it stands."""
     run_id = stream.run_id
     if run_id in runtime.claiming:
-        raise RunOwned(f"run {run_id} is just being taken up by this process", hint="wait for it")
+        raise _being_taken_up(run_id)
     runtime.claiming.add(run_id)
     try:
         claim = await claimed_only(runtime, run_id)
@@ -80,8 +80,12 @@ async def claimed_only(runtime: Runtime, run_id: str) -> Claim:
     """
     claim = await in_thread(runtime, lambda: _claim(runtime, run_id))
     if isinstance(claim, Held) and claim.owner == runtime.owner:
-        raise RunOwned(f"run {run_id} is just being taken up by this process", hint="wait for it")
+        raise _being_taken_up(run_id)
     return _granted(run_id, claim)
+
+
+def _being_taken_up(run_id: str) -> RunOwned:
+    return RunOwned(f"run {run_id} is just being taken up by this process", hint="wait for it")
 
 
 def _claim(runtime: Runtime, run_id: str) -> Claim | Held | None:

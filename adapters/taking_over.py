@@ -18,6 +18,8 @@ from .ids import new_ulid
 
 #: An owner that was heard within so many of its heartbeats is taken to live.
 FRESH_BEATS = 2.0
+#: Whoever was heard, it is longer ago than that: `Store.claim` then takes no owner for alive.
+HOWEVER_FRESH_S = -1.0
 
 
 def take_over(store: Store, stream: Stream, *, reason: str, actor: str, fresh_s: float, force: bool = False) -> bool:
@@ -48,7 +50,7 @@ def take_over(store: Store, stream: Stream, *, reason: str, actor: str, fresh_s:
     me = Owner(id=new_ulid(), host=socket.gethostname(), pid=os.getpid(), app=stream.app)
     store.join(me)  # whoever has no row is dead, and would be taken over from in the middle of this
     try:
-        claim = _claimed(store, stream, me, -1.0 if force else fresh_s)
+        claim = _claimed(store, stream, me, HOWEVER_FRESH_S if force else fresh_s)
         _tell(store, stream, claim, RunReleased(reason=Redactor()(reason.strip()), taken_from=stream.owner), actor)
     finally:
         with suppress(StoreError):

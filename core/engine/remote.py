@@ -40,8 +40,10 @@ def hear_outcome(run: ActiveRun, asked: Asked) -> None:
         _LOG.warning("run %s: an outcome of %s, which is no task of it", run.run_id, told.path)
         return
     run.maker = told.worker[:WORKER_CHARS]
-    _settle(run, node, call, told, _outcome(run, told))
-    run.maker = ""
+    try:
+        _settle(run, node, call, told, _outcome(run, told))
+    finally:
+        run.maker = ""  # what comes next is nobody's but this process's
 
 
 def _outcome(run: ActiveRun, told: Told) -> Outcome:
