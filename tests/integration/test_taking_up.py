@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from threading import Event
 from time import monotonic, sleep
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from flowledger import App, Flow, IllegalRequest, RunOwned, Settings, StoreUnavailable, linear
 from flowledger.adapters import driving
+from flowledger.adapters.conductor.conductor import Conductor
 from flowledger.events.board import Offer
 from flowledger.events.store import Append, AppendResult
 from flowledger.testing import InMemory
@@ -81,6 +84,30 @@ def test_b1_a_run_that_the_conductor_of_this_process_has_just_claimed_is_not_tak
         # Then it is the conductor's as before
         stream = app.stream_of(run.id)
         assert (stream.owner, stream.epoch) == (me, claim.epoch)
+
+
+def test_b1_after_a_lost_answer_a_conductor_keeps_what_else_its_process_drives() -> None:
+    # Given a job that somebody in the process drives, and its conductor, which has not heard what it had claimed
+    begun, go = Event(), Event()
+    with closing(App("shop", database_url="memory://")) as app:
+
+        @app.task
+        def pack() -> None:
+            begun.set()
+            assert go.wait(20)
+
+        run = app.submit(app.flow(name="sell")(lambda: linear(pack))(), queue="elsewhere")
+        with ThreadPoolExecutor(1) as pool:
+            driven = pool.submit(run.resume)
+            assert begun.wait(20)
+            conductor = Conductor(app.runtime, app, queues=["default"], max_runs=5)
+            conductor._unsure = True
+            # When it asks once more
+            app.runtime.call(conductor._take()).result(20)
+            # Then the run is its process's as before
+            assert app.stream_of(run.id).owner == app.runtime.owner
+            go.set()
+            assert driven.result(20).state == "SUCCEEDED"
 
 
 class Away:
