@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
@@ -23,14 +23,6 @@ from flowledger.events.errors import StoreError, StoreUnavailable
 from flowledger.events.store import Appended, PlanRow
 from tests.conformance.streams import Run, everything, new_run, new_stream, payload_row
 from tests.postgres import connect, sql, through
-
-
-@pytest.fixture
-def store(postgres_url: str) -> Iterator[PostgresStore]:
-    opened = PostgresStore.from_url(postgres_url)
-    yield opened
-    opened.close()
-
 
 # -- one statement, one commit ------------------------------------------------------------------
 

@@ -25,20 +25,6 @@ EVENTS = round(500_000 * SCALE) if LONG else 5_000
 WRITERS = 8
 
 
-@pytest.fixture
-def store(postgres_url: str) -> Iterator[PostgresStore]:
-    opened = PostgresStore.from_url(postgres_url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def elsewhere(postgres_url: str) -> Iterator[PostgresStore]:
-    opened = PostgresStore.from_url(postgres_url)
-    yield opened
-    opened.close()
-
-
 class SlowCommit:
     """An append of another process whose commit has not come yet."""
 

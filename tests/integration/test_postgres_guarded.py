@@ -20,13 +20,6 @@ COPY = "SELECT generation, run_id, version, type, schema_version, path, 7, actor
 COLUMNS = "generation, run_id, version, type, schema_version, path, time_us, actor, payload, hash"
 
 
-@pytest.fixture
-def store(postgres_url: str) -> Iterator[PostgresStore]:
-    opened = PostgresStore.from_url(postgres_url)
-    yield opened
-    opened.close()
-
-
 @pytest.mark.parametrize(
     "statement",
     [

@@ -44,20 +44,6 @@ Spawn = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def store(postgres_url: str) -> Iterator[PostgresStore]:
-    opened = PostgresStore.from_url(postgres_url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def elsewhere(postgres_url: str) -> Iterator[PostgresStore]:
-    opened = PostgresStore.from_url(postgres_url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def spawn(postgres_url: str) -> Iterator[Spawn]:
     """Start a process that owns a run; at the end it and its children are killed."""
     started: list[subprocess.Popen[str]] = []

@@ -31,7 +31,6 @@ from tests.acceptance.command_line import Said, run, start
 from tests.acceptance.worker_shop import said
 from tests.postgres_server import wait_until
 
-pytest_plugins = ["tests.brokers"]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 KILLS = 300 if os.environ.get("FLOWLEDGER_TEST_LONG") else 10

@@ -25,8 +25,6 @@ from flowledger.events.errors import FlowNotRegistered
 from flowledger.events.store import Append, Appended, NewStream
 from tests.postgres_server import wait_until
 
-pytest_plugins = ["tests.brokers"]
-
 NAMES = 500
 #: Modules of the standard library that nothing here needs: to have one of them in `sys.modules` is to have imported it.
 UNUSED = ("antigravity", "this", "turtledemo", "nntplib", "sndhdr", "xdrlib", "idlelib", "lib2to3")
