@@ -37,7 +37,7 @@ def _asked() -> argparse.Namespace:
 
 
 def _course(row: str, asked: argparse.Namespace) -> Course:
-    course = Course(seed=asked.seed, **ROWS[row].options(long=asked.long))
+    course = ROWS[row].course(asked.seed, long=asked.long)
     instead: dict[str, Any] = {"cycles": asked.cycles, "runs": asked.runs}
     instead |= {name: given.split(",") if (given := getattr(asked, name)) else None for name in ("faults", "flows")}
     return replace(course, **{name: value for name, value in instead.items() if value is not None})

@@ -33,7 +33,8 @@ LEASES = {
     "FLOWLEDGER_BROKER_TIMEOUT_S": "3", "FLOWLEDGER_LOG_LEVEL": "ERROR", "FLOWLEDGER_VIEWS": "off",
 }  # fmt: skip
 SIGNING_KEY = Key("chaos", "hmac", bytes(range(32)))
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+#: What gives a process another time, where the package faketime is.
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
 
 @dataclass(eq=False)

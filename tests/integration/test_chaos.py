@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.broker_servers import rabbitmq
-from tests.chaos.chaos import Course, unleash
+from tests.chaos.chaos import unleash
 from tests.chaos.rows import ROWS
 from tests.postgres_server import binaries
 
@@ -17,7 +18,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.timeout(400)]
 @pytest.mark.skipif(binaries() is None or rabbitmq() is None, reason="needs Postgres' and RabbitMQ's programs")
 def test_rel_all_faults_at_once_lose_double_and_strand_nothing(tmp_path: Path) -> None:
     # Given conductors, workers, Postgres, RabbitMQ, each in processes of their own, and runs under way
-    course = Course(seed=11, **{**ROWS["all"].options(long=False), "cycles": 12, "conductors": 2, "workers": 2})
+    course = replace(ROWS["all"].course(11), cycles=12, conductors=2, workers=2)
     # When a dozen of them are killed, stopped, cut off, deceived
     met = unleash(course, tmp_path, say=print)
     # Then
