@@ -101,7 +101,6 @@ class ActiveRun(ABC):
         "inline",
         "live",
         "lost",
-        "maker",
         "moved",
         "noted",
         "plan",
@@ -119,6 +118,7 @@ class ActiveRun(ABC):
         "values",
         "vault",
         "woken",
+        "worker",
     )
 
     def __init__(
@@ -155,7 +155,7 @@ class ActiveRun(ABC):
         self.poll_counts: dict[int, int] = {}  # all polls of this try, also the ones between two lines of the log
         self.poll_logged_us: dict[int, int] = {}
         self.woken: set[int] = set()  # atoms whose child has ended while they were just looking at it
-        self.maker = ""  # while a worker's outcome is written down: whose it is
+        self.worker = ""  # while a worker's outcome is written down: whose it is
         self.said: dict[int, Progress] = {}  # how far bodies have got that run, by their last word
         self.noted = False  # whether any has ever said so
         self.settling = 0  # transactions whose time is over and that are being declared lost

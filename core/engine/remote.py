@@ -39,11 +39,11 @@ def hear_outcome(run: ActiveRun, asked: Asked) -> None:
     if node is None or call is None:
         _LOG.warning("run %s: an outcome of %s, which is no task of it", run.run_id, told.path)
         return
-    run.maker = told.worker[:WORKER_CHARS]
+    run.worker = told.worker[:WORKER_CHARS]
     try:
         _settle(run, node, call, told, _outcome(run, told))
     finally:
-        run.maker = ""  # what comes next is nobody's but this process's
+        run.worker = ""  # what comes next is nobody's but this process's
 
 
 def _outcome(run: ActiveRun, told: Told) -> Outcome:

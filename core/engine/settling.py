@@ -54,7 +54,7 @@ def ignore(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
         outcome="succeeded" if isinstance(outcome, Returned) else "failed",
         result=result,
         failure=outcome.failure if late and isinstance(outcome, Raised) else None,
-        worker=run.maker,
+        worker=run.worker,
     )
     run.draft(attempt.node.number, event)
 
@@ -112,7 +112,7 @@ def succeed(run: ActiveRun, number: int, content: bytes, *, try_: int, attempt: 
         result=facts.Raw(content),
         polls=_polls(run, number),
         progress=run.said.pop(number, None),
-        worker=run.maker,
+        worker=run.worker,
     )
     run.draft(number, event)
 
@@ -173,7 +173,7 @@ def fail(
         polls=_polls(run, number),
         still_running=still_running,
         progress=run.said.pop(number, None),
-        worker=run.maker,
+        worker=run.worker,
     )
     run.draft(number, event)
 
@@ -184,7 +184,7 @@ def _again_at(run: ActiveRun, delay_s: float) -> int | None:
 
 def _settle_revert(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
     if isinstance(outcome, Returned):
-        event = facts.TaskReverted(try_=attempt.try_, attempt=attempt.attempt, worker=run.maker)
+        event = facts.TaskReverted(try_=attempt.try_, attempt=attempt.attempt, worker=run.worker)
         run.draft(attempt.node.number, event)
     elif isinstance(outcome, Raised):
         final = None if outcome.again else True
@@ -205,7 +205,7 @@ def fail_revert(run: ActiveRun, node: Node, failure: Failure, *, attempt: int, f
         until = _again_at(run, call.backoff.delay_s(failures, run.services.ids.random()))
     event = facts.RevertFailed(
         try_=state.tries[number], attempt=attempt, failure=failure, again=not final, until=until,
-        worker=run.maker,
+        worker=run.worker,
     )  # fmt: skip
     run.draft(number, event)
 
