@@ -19,7 +19,7 @@ from flowledger.events import facts
 from flowledger.events.envelope import Envelope
 from tests.crash import corpus, points, seats
 from tests.crash.compare import by_path, comparable, envelopes
-from tests.crash.corpus import ALL_ENDS, ENDS, NEW_ENDS
+from tests.crash.corpus import ALL_ENDS, ENDS, PARENTS_ENDS
 from tests.crash.deeds import DEEDS
 from tests.crash.job import Choice, Executor, Job, Outcome, Point
 
@@ -111,7 +111,7 @@ def test_rel_r1_r2_crash_around_and_inside_appends_on_postgres(flow: str, choice
 
 
 @pytest.mark.parametrize("choice", ["boundaries", "inside"])
-@pytest.mark.parametrize("flow", sorted(NEW_ENDS))
+@pytest.mark.parametrize("flow", sorted(PARENTS_ENDS))
 def test_rel_r1_r2_g7_crash_of_a_run_and_its_child(flow: str, choice: Choice) -> None:
     assert_ends_like_one_that_never_died(flow, choice, alone=False)
 
