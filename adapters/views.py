@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, Final, Self
 
 from flowledger.events.errors import InputError, StoreError
@@ -30,21 +29,22 @@ from flowledger.projections.history.records import (
 )
 from flowledger.projections.history.tables import ATTEMPTS, AUDIT, DURATIONS, FAILURES, RUNS, STATISTICS
 from flowledger.projections.projection import Projection
-from flowledger.projections.selecting import Compares, Condition, InTable, IsIn, Select
+from flowledger.projections.selecting import Compares, Condition, IsIn, Select
 from flowledger.projections.statistics import HOUR_US, percentile
 from flowledger.projections.tables import Row, Table
 from flowledger.projections.timeline import Span, timeline
 from flowledger.projections.view_store import ViewStore
 
 from .history import History
+from .looking import look
 from .moments import Moment, version_at
 from .projecting.together import Together
 from .stores.views import views_of
 
 #: How long reading may take in what is missing.
 CATCH_UP_S: Final = 2.0
-#: So many runs one look goes through at most, where an index does not lead to those that are wanted.
-WINDOW: Final = 20_000
+#: So many runs one look goes through at most: all there are, or those to which an index leads.
+WINDOW: Final = 10_000
 #: The most that one page holds.
 LONGEST_PAGE: Final = 10_000
 #: Figures are summed from at most so many rows.
@@ -104,26 +104,9 @@ class Views:
         conditions = parsed.conditions(self.store.now_us())
         self.catch_up()
         limit = _page_length(limit)
-        lead = next(filter(_leads, conditions), None)
-        floor = self._floor(lead, after) if conditions else None
-        where = [_bounded(c, floor, after) if c is lead else c for c in conditions]
-        where += _between(floor, after)
-        rows = self._select(Select(RUNS, tuple(where), order=("run_id",), descending=True, limit=limit + 1))
+        rows, upto = look(self._select, conditions, after=after, limit=limit + 1, window=WINDOW)
         records = [run_record(row) for row in rows[:limit]]
-        return Page(records, records[-1].id if len(rows) > limit else floor)
-
-    def _floor(self, lead: Condition | None, after: str | None) -> str | None:
-        """The last run that one look goes through; None: all that there are.
-
-        ``lead`` is a condition that an index answers, in the order of runs: it narrows what is gone through.
-        """
-        table = lead.table if isinstance(lead, InTable) else RUNS
-        narrowed = lead.conditions if isinstance(lead, InTable) else () if lead is None else (lead,)
-        where = (*narrowed, *_between(None, after))
-        found = self._select(
-            Select(table, where, order=("run_id",), descending=True, columns=("run_id",), limit=1, skip=WINDOW)
-        )
-        return found[0]["run_id"] if found else None
+        return Page(records, records[-1].id if len(rows) > limit else upto)
 
     def each_run(self, query: str = "", *, limit: int | None = None) -> Iterator[RunRecord]:
         """`runs` page by page, all of them or ``limit``."""
@@ -286,33 +269,6 @@ class Views:
 def open_views(store: Store) -> ViewStore:
     """Where the views of a log are kept; to be closed by who asks."""
     return views_of(store)
-
-
-def _between(floor: str | None, after: str | None) -> list[Condition]:
-    """Runs from ``floor`` on that are older than ``after``."""
-    bounds: list[Condition] = []
-    if floor is not None:
-        bounds.append(Compares("run_id", ">=", floor))
-    if after is not None:
-        bounds.append(Compares("run_id", "<", after))
-    return bounds
-
-
-def _leads(condition: Condition) -> bool:
-    """Whether an index gives what fulfils this in the order of runs: one state, one flow, one tag with its value."""
-    if isinstance(condition, InTable):
-        return [c.column for c in condition.conditions if isinstance(c, IsIn) and len(c.values) == 1] == [
-            "name",
-            "value",
-        ]
-    return isinstance(condition, IsIn) and len(condition.values) == 1 and condition.column in language.INDEXED
-
-
-def _bounded(condition: Condition, floor: str | None, after: str | None) -> Condition:
-    """The leading condition, no wider than this look."""
-    if not isinstance(condition, InTable):
-        return condition
-    return replace(condition, conditions=(*condition.conditions, *_between(floor, after)), leads=True)
 
 
 def _since(table: Table, where: list[Condition], column: str, first: int | None) -> Select:

@@ -80,14 +80,13 @@ class AllOf:
 class InTable:
     """The column's value is in another table of the projection, in a row that fulfils all the conditions.
 
-    ``leads``: those rows are few, so begin with them; else they are looked up for each row of this table.
+    It is looked up for each row of this table.
     """
 
     column: str
     table: Table
     theirs: str
     conditions: tuple[Condition, ...]
-    leads: bool = False
 
 
 Condition = IsIn | IsEmpty | Fits | Holds | Compares | Not | AnyOf | AllOf | InTable

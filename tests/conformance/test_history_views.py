@@ -94,8 +94,12 @@ def test_a_failed_run_is_found_by_the_fingerprint_of_its_failure(views: Views) -
 
 
 @pytest.mark.parametrize(
-    "query", ["", "state:pending", "tag:colour=red", "tag:colour", "flow:flow_*,build", "events:1"]
-)
+    "query",
+    [
+        "", "state:pending", "tag:colour=red", "tag:colour", "flow:flow_*,build", "events:1", "state:pending,succeeded",
+        "tag:colour=red state:pending", "flow:flow_1,flow_3,flow_4 tag:colour=red", "state:live -flow:flow_2",
+    ],
+)  # fmt: skip
 def test_pages_hold_every_run_once_the_newest_first_however_little_one_look_sees(
     views: Views, query: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,6 +110,7 @@ class PostgresViews:
         self._dialect = Dialect(
             bound="%s", place=f"{self._schema}.", fits="{column} LIKE {bound} ESCAPE '\\'",
             holds="{column} ILIKE {bound} ESCAPE '\\'", glob=like_glob, value=_bound,
+            among="{column} = ANY ({bound})",
         )  # fmt: skip
         try:
             self._prepare()

@@ -32,7 +32,8 @@ _HOW = ("<", "<=", ">", ">=")
 class Dialect:
     """How one database says it. ``bound`` stands for a value; ``value`` makes it fit for the database.
 
-    ``fits`` and ``holds`` are conditions on ``{column}`` and a bound pattern, which `glob` and `like` make.
+    ``fits`` and ``holds`` are conditions on ``{column}`` and a bound pattern, which `glob` and `like` make. ``among``
+    says that it is one of a list that is bound as one value; "": the database takes no lists.
     """
 
     bound: str
@@ -41,6 +42,7 @@ class Dialect:
     holds: str
     glob: Callable[[str], str]
     value: Callable[[Any], Any]
+    among: str = ""
 
 
 def quoted(name: str) -> str:
@@ -124,7 +126,7 @@ class Compiler:
                 name = self._name(table, column)
                 if len(values) == 1:
                     return f"{name} = {self._bind(values[0])}"
-                return f"{name} IN ({', '.join(self._bind(value) for value in values)})" if values else "1 = 0"
+                return self._among(name, values) if values else "1 = 0"
             case IsEmpty(column):
                 return f"{self._name(table, column)} IS NULL"
             case Fits(column, pattern):
@@ -144,6 +146,12 @@ class Compiler:
             case InTable():
                 return self._in_table(table, condition)
 
+    def _among(self, name: str, values: Sequence[Any]) -> str:
+        if not self._dialect.among:
+            return f"{name} IN ({', '.join(self._bind(value) for value in values)})"
+        self.values.append([self._dialect.value(value) for value in values])
+        return self._dialect.among.format(column=name, bound=self._dialect.bound)
+
     def _compares(self, table: Table, condition: Compares) -> str:
         if condition.how not in _HOW:
             raise InputError(f"{condition.how!r} does not compare", field="how", given=condition.how)
@@ -158,9 +166,6 @@ class Compiler:
         other = condition.table
         name, theirs = self._name(table, condition.column), self._name(other, condition.theirs)
         parts = [self._condition(other, each) for each in condition.conditions]
-        if condition.leads:
-            where = f" WHERE {' AND '.join(parts)}" if parts else ""
-            return f"{name} IN (SELECT {theirs} FROM {self.table(other)}{where})"  # noqa: S608 - quoted names
         # Names inside are those of the inner table; the outer one's stands in front of its own.
         same = f"{theirs} = {self.table(table)}.{name}"
         return f"EXISTS (SELECT 1 FROM {self.table(other)} WHERE {' AND '.join([*parts, same])})"  # noqa: S608
