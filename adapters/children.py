@@ -113,17 +113,16 @@ class RunChildren:
         if stream.status != "SUCCEEDED":
             return await self._failure(stream, path, f"is {stream.status}")
         loaded = await in_thread(self._runtime, lambda: load(self._runtime, self._registry, stream))
-        values = Values(loaded.state, moved=loaded.moved, resource=_no_resource, vault=loaded.vault)
-        nodes = loaded.state.plan.nodes
-        root = nodes[RUN].children[0]
-        return b"null" if values.is_skipped(nodes[root].returns or root) else values.content(root)
+        return Values(loaded.state, moved=loaded.moved, resource=_no_resource, vault=loaded.vault).handed_on()
 
     async def _failure(self, stream: Stream, path: str, how: str) -> Failure:
         """What the log of the parent keeps: the child's id, and its first failure."""
         loaded = await in_thread(self._runtime, lambda: load(self._runtime, self._registry, stream))
         errors = (*round_failures(loaded.state, RUN), *loaded.state.revert_errors.values())
-        # in which of the child's attempts it was, and where in the code, says the child's own log
-        cause = replaced(errors[0], traceback="", attempt=0) if errors else None
+        # In which of the child's attempts it was, and where in the code, says the child's own log; what the child's key
+        # encrypts there, the parent's key encrypts here.
+        shown = [error if loaded.vault is None else loaded.vault.shown(error) for error in errors[:1]]
+        cause = replaced(shown[0], traceback="", attempt=0) if shown else None
         message = f"its run {how}"  # which one that is, says the log where the parent begins to wait for it
         return Failure(path=path, type="ChildRun", message=message, kind="child", cause=cause)
 

@@ -273,9 +273,15 @@ class Values:
     def result(self) -> Any:
         """The run's result through the root's return type; None where what it returns was skipped."""
         root = self._plan.nodes[RUN].children[0]
-        if self.is_skipped(self._plan.nodes[root].returns or root):
-            return None
-        return self.load(self._plan.returns, self.content(self._plan.nodes[RUN].children[0]))
+        return None if self._is_left_out(root) else self.load(self._plan.returns, self.content(root))
+
+    def handed_on(self) -> bytes:
+        """The run's result as JSON for another run, which has a key of its own for the secrets in it (G7)."""
+        root = self._plan.nodes[RUN].children[0]
+        return b"null" if self._is_left_out(root) else self._clear(self._plan.returns, self.content(root))
+
+    def _is_left_out(self, root: int) -> bool:
+        return self.is_skipped(self._plan.nodes[root].returns or root)
 
 
 def _item(value: Any, item: int | str) -> Any:

@@ -6,6 +6,7 @@ more, while its bytes stay where they are and the chain over them still verifies
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -29,14 +30,21 @@ class RunKeys(Protocol):
         """The key of a run."""
         ...
 
-    def rewrap(self, row: RunKeyRow) -> None:
-        """Replace the row of a run that has one, by the same key under another."""
+    def rewrap(self, rows: Sequence[RunKeyRow]) -> int:
+        """Replace the rows of runs that have one, by the same keys under another, in one transaction; how many had one.
+
+        A key that was removed meanwhile stays removed.
+        """
         ...
 
     def remove(self, run_id: str) -> bool:
         """Delete the key of a run for good; False if it has none."""
         ...
 
-    def wrapped_by_others(self, name: str, *, limit: int) -> list[RunKeyRow]:
-        """Keys that are not encrypted by the key of this name."""
+    def wrapped_by_others(self, name: str, *, limit: int, after: str = "") -> list[RunKeyRow]:
+        """Keys that are not encrypted by the key of this name, in the order of their runs, from behind ``after``."""
+        ...
+
+    def counts(self) -> dict[str, int]:
+        """How many keys each key of the process has encrypted, by its name."""
         ...

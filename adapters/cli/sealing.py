@@ -15,6 +15,7 @@ from .terminal import say
 
 if TYPE_CHECKING:
     from flowledger.adapters.keys import Key
+    from flowledger.adapters.rewrapping import Rewrapped
 
 seals = typer.Typer(help="Signed statements about where the log stands.", no_args_is_help=True, rich_markup_mode=None)
 keys = typer.Typer(help="Keys that sign or encrypt.", no_args_is_help=True, rich_markup_mode=None)
@@ -108,6 +109,50 @@ def new_key(
     say(f"written: {out}; name it in {setting}")
     if shown is not None:
         typer.echo(shown.line)
+
+
+@keys.command()
+def rewrap(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    database_url: DatabaseUrlOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Encrypt the keys of all runs by the first aes key of FLOWLEDGER_CODEC_KEYS. The log is not touched.
+
+    The other keys of the setting open what they have encrypted. It may be stopped, and done again, at any time.
+    """
+    from flowledger.adapters.rewrapping import rewrap as rewrap_keys  # noqa: PLC0415 - loads the ciphers
+
+    from .words import count  # noqa: PLC0415
+
+    terminal = terminal_of(json=json)
+    setting = settings_of(context, database_url=database_url).codec_keys
+    with reading(context, database_url) as history:
+        done = rewrap_keys(history.store.run_keys, setting, dry_run=dry_run)
+    if terminal.json:
+        counts = {"rewrapped": done.done, "before": done.before, "left": done.left}
+        terminal.document("rewrapped", {"key": done.to, "dry_run": dry_run, **counts})
+    else:
+        terminal.line(f"{count(done.done, 'key')} {'would be' if dry_run else 'now'} encrypted by {done.to}")
+    _say_left(done)
+
+
+def _say_left(done: Rewrapped) -> None:
+    """Keys that stay as they are, and with them the need for the keys that encrypted them.
+
+    Raises:
+        KeyMissing: there are such.
+    """
+    from flowledger.events.errors import KeyMissing  # noqa: PLC0415
+
+    if done.left:
+        names = ", ".join(f"{many} by {name!r}" for name, many in sorted(done.left.items()))
+        raise KeyMissing(
+            f"{sum(done.left.values())} keys of runs were left as they are, encrypted {names}, e.g. that of run "
+            f"{done.first_left}",
+            hint="have the keys of these names in CODEC_KEYS, behind the first one, and do it again",
+        )
 
 
 def _public(key: Key) -> Key:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, func, select
 
 from flowledger.events.run_keys import RunKeyRow
 
@@ -31,19 +35,33 @@ class SqlRunKeys:
     def get(self, run_id: str) -> RunKeyRow | None:
         return self._ways.selecting(lambda connection: self._found(connection, run_id))
 
-    def rewrap(self, row: RunKeyRow) -> None:
-        columns = self._table.c
-        changed = self._table.update().where(columns.run_id == self._ways.stored(row.run_id))
-        values = {"wrapped_by": row.wrapped_by, "wrapped": row.wrapped}
-        self._ways.transacting(lambda connection: connection.execute(changed, values).rowcount)
+    def rewrap(self, rows: Sequence[RunKeyRow]) -> int:
+        changed = self._table.update().where(self._table.c.run_id == bindparam("run"))
+
+        def write(connection: Connection) -> int:
+            return sum(
+                connection.execute(
+                    changed,
+                    {"run": self._ways.stored(row.run_id), "wrapped_by": row.wrapped_by, "wrapped": row.wrapped},
+                ).rowcount
+                for row in rows
+            )
+
+        return self._ways.transacting(write)
 
     def remove(self, run_id: str) -> bool:
         gone = self._table.delete().where(self._table.c.run_id == self._ways.stored(run_id))
         return self._ways.erasing(lambda connection: connection.execute(gone).rowcount > 0)
 
-    def wrapped_by_others(self, name: str, *, limit: int) -> list[RunKeyRow]:
-        query = self._table.select().where(self._table.c.wrapped_by != name).limit(limit)
+    def wrapped_by_others(self, name: str, *, limit: int, after: str = "") -> list[RunKeyRow]:
+        columns = self._table.c
+        others = self._table.select().where(columns.wrapped_by != name, columns.run_id > self._ways.stored(after))
+        query = others.order_by(columns.run_id).limit(limit)
         return self._ways.selecting(lambda connection: [self._row(row) for row in connection.execute(query)])
+
+    def counts(self) -> dict[str, int]:
+        query = select(self._table.c.wrapped_by, func.count()).group_by(self._table.c.wrapped_by)
+        return self._ways.selecting(lambda connection: {row[0]: row[1] for row in connection.execute(query)})
 
     def _found(self, connection: Connection, run_id: str) -> RunKeyRow | None:
         query = self._table.select().where(self._table.c.run_id == self._ways.stored(run_id))
@@ -66,12 +84,17 @@ class MemoryRunKeys:
     def get(self, run_id: str) -> RunKeyRow | None:
         return self._rows.get(run_id)
 
-    def rewrap(self, row: RunKeyRow) -> None:
-        if row.run_id in self._rows:
-            self._rows[row.run_id] = row
+    def rewrap(self, rows: Sequence[RunKeyRow]) -> int:
+        there = {row.run_id: row for row in rows if row.run_id in self._rows}
+        self._rows.update(there)
+        return len(there)
 
     def remove(self, run_id: str) -> bool:
         return self._rows.pop(run_id, None) is not None
 
-    def wrapped_by_others(self, name: str, *, limit: int) -> list[RunKeyRow]:
-        return [row for row in self._rows.values() if row.wrapped_by != name][:limit]
+    def wrapped_by_others(self, name: str, *, limit: int, after: str = "") -> list[RunKeyRow]:
+        found = (row for row in self._rows.values() if row.wrapped_by != name and row.run_id > after)
+        return sorted(found)[:limit]
+
+    def counts(self) -> dict[str, int]:
+        return dict(Counter(row.wrapped_by for row in self._rows.values()))

@@ -808,3 +808,77 @@ def test_a_history_with_secrets_is_not_kept(new_app: Make, tmp_path: Path) -> No
     run = app.run(shop(app, [])(LOGIN), executor="inline")
     with pytest.raises(NotSupported, match="secrets"):
         save_history(app, run.id, tmp_path / "history.json")
+
+
+# -- child runs -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encrypt_values", [False, True])
+def test_g7_secrets_go_down_to_a_child_run_and_come_back_from_it(
+    new_app: Make, tmp_path: Path, encrypt_values: bool
+) -> None:
+    # Given
+    app, seen = new_app(encrypt_values=encrypt_values), list[str]()
+
+    @app.task
+    def log_in(login: Login) -> Session:
+        seen.append(login.password.get_secret_value())
+        return Session(token=Secret[str](TOKEN), lifetime_s=60)
+
+    @app.flow
+    def session(login: Login) -> Flow[Session]:
+        bound = log_in.bind(login)
+        return linear(bound, returns=bound)
+
+    @app.task
+    def buy(session: Session) -> None:
+        seen.append(session.token.get_secret_value())
+
+    @app.flow
+    def go(login: Login) -> Flow[Session]:
+        child = session.child(login)
+        return linear(child, buy.bind(child), returns=child)
+
+    # When
+    run = app.run(go(LOGIN), executor="inline")
+    # Then
+    assert seen == [PASSWORD, TOKEN]
+    assert run.result.token.get_secret_value() == TOKEN
+    written = everything_written(tmp_path)
+    assert PASSWORD.encode() not in written
+    assert TOKEN.encode() not in written
+    # And each of the two has it under its own key: one may be erased, the other still reads
+    (child,) = [each for each in app.runs() if each.id != run.id]
+    stream = app.runtime.store.stream(child.id)
+    assert stream is not None
+    erase(app.runtime.store, stream, reason="asked to", actor="me@here")
+    app.runtime.vaults.forget(child.id)
+    assert app.get(run.id).result.token.get_secret_value() == TOKEN
+    with pytest.raises(PayloadErased):
+        _ = app.get(child.id).result
+    assert verify_all(app.runtime.store).holds
+
+
+def test_g7_why_an_encrypted_child_failed_can_be_read_in_its_parent(new_app: Make, tmp_path: Path) -> None:
+    # Given
+    app = new_app(encrypt_values=True)
+
+    @app.task
+    def fail(name: str) -> None:
+        raise ValueError(f"no room for {name}")
+
+    @app.flow
+    def room(name: str) -> Flow[None]:
+        return linear(fail.bind(name))
+
+    @app.flow
+    def house(name: str) -> Flow[None]:
+        return linear(room.child(name))
+
+    # When
+    run = app.run(house("ann-1234"), check=False)
+    # Then
+    cause = run.failures[0].cause
+    assert cause is not None
+    assert cause.message == "no room for ann-1234"
+    assert b"ann-1234" not in everything_written(tmp_path)

@@ -35,10 +35,22 @@ def test_a_key_may_be_encrypted_anew(store: Store) -> None:
         store.run_keys.put(row)
     assert store.run_keys.wrapped_by_others("k2", limit=10) == [ROW]
     # When
-    store.run_keys.rewrap(ROW._replace(wrapped_by="k2", wrapped=b"anew"))
+    anew = ROW._replace(wrapped_by="k2", wrapped=b"anew")
+    assert store.run_keys.rewrap([anew, anew._replace(run_id="01J0000000000000000000000C")]) == 1
     # Then
     assert store.run_keys.wrapped_by_others("k2", limit=10) == []
-    assert store.run_keys.get(ROW.run_id) == ROW._replace(wrapped_by="k2", wrapped=b"anew")
+    assert store.run_keys.get(ROW.run_id) == anew
+    assert store.run_keys.get("01J0000000000000000000000C") is None
+
+
+def test_keys_are_gone_through_page_by_page_and_counted(store: Store) -> None:
+    rows = [ROW._replace(run_id=f"01J000000000000000000000{n:02}", wrapped_by=f"k{n % 2}") for n in (4, 1, 3, 2, 0)]
+    for row in rows:
+        store.run_keys.put(row)
+    first = store.run_keys.wrapped_by_others("k1", limit=2)
+    assert [row.run_id[-1] for row in first] == ["0", "2"]
+    assert [row.run_id[-1] for row in store.run_keys.wrapped_by_others("k1", limit=2, after=first[-1].run_id)] == ["4"]
+    assert store.run_keys.counts() == {"k0": 3, "k1": 2}
 
 
 def test_a8_a_secret_that_is_not_there_is_found(store: Store) -> None:
