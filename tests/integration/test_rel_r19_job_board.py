@@ -23,11 +23,12 @@ from flowledger.events.errors import Fenced
 from flowledger.events.store import Appended, Store
 from tests.conformance.streams import Run, joined, new_run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
 CLIENTS = 8
 RUNS = 40
-OPERATIONS = 20_000 if os.environ.get("FLOWLEDGER_TEST_LONG") else 2_000
+OPERATIONS = int(os.environ.get("FLOWLEDGER_TEST_R19_OPERATIONS", "2000"))
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(max(600, OPERATIONS // 100))]
+
 OFFER = Offer(app="shop", factories=("order",), queues=("shop",), takeover_s=60)
 
 
