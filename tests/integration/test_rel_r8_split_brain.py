@@ -1,16 +1,23 @@
-"""RELIABILITY R8: an owner that is stopped past its lease, and goes on when another has finished its run."""
+"""RELIABILITY R8: an owner that is stopped past its lease, and goes on when another has finished its run.
+
+Pairs of processes play round after round: one drives a run and is stopped, the other takes it up, then the first goes
+on; in the next round they change places. `FLOWLEDGER_TEST_R8_ROUNDS=3000` makes them as many on each store.
+"""
 
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Timer
 from time import monotonic, sleep
 
 import pytest
@@ -20,17 +27,19 @@ from flowledger.adapters import loading
 from flowledger.core.replay import check, check_complete
 from flowledger.events import facts
 from flowledger.events.store import Store
+from tests.postgres_server import die_with_parent
 
-LONG = bool(os.environ.get("FLOWLEDGER_TEST_LONG"))
-ROUNDS = 60 if LONG else 3
+ROUNDS = int(os.environ.get("FLOWLEDGER_TEST_R8_ROUNDS", "30"))
+PAIRS = 3
 STEPS = 4
-FENCED, OWNED = 17, 18
+STEP_S = 0.1
+WAIT_S = 40.0
 LEASE = {
     "FLOWLEDGER_LEASE_HEARTBEAT_S": "0.05", "FLOWLEDGER_LEASE_FENCE_S": "0.2", "FLOWLEDGER_LEASE_TAKEOVER_S": "0.4",
 }  # fmt: skip
 ROOT = Path(__file__).parents[2]
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(1200 if LONG else 120)]
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(120 + 10 * ROUNDS)]
 
 app = App("split")
 
@@ -40,7 +49,7 @@ def step(n: int, trace: str) -> int:
     """Says that it runs, and waits for a moment in which it may be stopped."""
     with Path(trace).open("a") as file:
         file.write(f"{os.getpid()} {n}\n")
-    sleep(0.1)  # the body's own work, not a wait for something
+    sleep(STEP_S)  # the body's own work, not a wait for something
     return n
 
 
@@ -49,45 +58,81 @@ def steps(trace: str) -> Flow[None]:
     return linear(*[step.bind(n, trace) for n in range(STEPS)])
 
 
-def main(url: str, trace: str, key: str) -> int:
-    """One process: run, or take up, the same call."""
+# -- a process ----------------------------------------------------------------------------------
+
+
+def main(url: str) -> None:
+    """Run, or take up, the run of each line, which is its trace and its key; say how each ended."""
+    app.use(database_url=url)
+    for line in sys.stdin:
+        trace, key = line.split()
+        print(driven(trace, key), flush=True)
+
+
+def driven(trace: str, key: str) -> str:
+    """The state the run ended in here, or why it did not."""
     from flowledger import Fenced, RunOwned  # noqa: PLC0415 - only the child needs them
 
-    app.use(database_url=url)
-    until = monotonic() + 30
+    until = monotonic() + WAIT_S
     while monotonic() < until:
         try:
-            return 0 if app.run(steps(trace), key=key, check=False).state == "SUCCEEDED" else 1
+            return app.run(steps(trace), key=key, check=False).state
         except Fenced:
-            return FENCED
+            return "fenced"
         except RunOwned:
             sleep(0.02)
-    return OWNED
+    return "owned by another"
 
 
-def started(url: str, trace: Path, key: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.integration.test_rel_r8_split_brain", url, str(trace), key]
-    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **LEASE})
+class Process:
+    """One that drives the runs it is told."""
+
+    def __init__(self, url: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.test_rel_r8_split_brain", url], cwd=ROOT,
+            env={**os.environ, **LEASE}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - it calls nothing that could wait
+        )  # fmt: skip
+
+    def drive(self, trace: Path, key: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{trace} {key}\n")
+        self._process.stdin.flush()
+
+    def ended(self) -> str:
+        """How the run that it was told ended."""
+        assert self._process.stdout is not None
+        too_late = Timer(WAIT_S + 20, self._process.kill)
+        too_late.start()
+        try:
+            return self._process.stdout.readline().strip()
+        finally:
+            too_late.cancel()
+
+    def stop(self, url: str) -> None:
+        """SIGSTOP, but not while it has the lock of a file: nobody can write then until it goes on, or is killed."""
+        self._process.send_signal(signal.SIGSTOP)
+        while is_locked(url):
+            self.go_on()
+            sleep(0.003)
+            self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = monotonic() + 30
-    while not condition():
-        assert monotonic() < deadline
-        sleep(0.005)
-
-
-def lines(trace: Path) -> list[str]:
-    return trace.read_text().splitlines() if trace.exists() else []
-
-
-def stop(process: subprocess.Popen[bytes], url: str) -> None:
-    """SIGSTOP, but not while it has the lock of a file: nobody can write then until it goes on, or is killed."""
-    process.send_signal(signal.SIGSTOP)
-    while is_locked(url):
-        process.send_signal(signal.SIGCONT)
-        sleep(0.003)
-        process.send_signal(signal.SIGSTOP)
+@contextmanager
+def pair(url: str) -> Iterator[tuple[Process, Process]]:
+    both = Process(url), Process(url)
+    try:
+        yield both
+    finally:
+        for process in both:
+            process.close()
 
 
 def is_locked(url: str) -> bool:
@@ -102,24 +147,57 @@ def is_locked(url: str) -> bool:
     return False
 
 
-def split(url: str, trace: Path, key: str, stop_after: int) -> tuple[int, int]:
-    """Stop the owner in its n-th step, let another finish, let the first go on: how both ended."""
-    first = started(url, trace, key)
+# -- the rounds ---------------------------------------------------------------------------------
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = monotonic() + WAIT_S
+    while not condition():
+        assert monotonic() < deadline
+        sleep(0.005)
+
+
+def lines(trace: Path) -> list[str]:
+    return trace.read_text().splitlines() if trace.exists() else []
+
+
+def split(url: str, first: Process, second: Process, trace: Path, dice: random.Random) -> tuple[str, str]:
+    """Stop the owner in one of its steps, let another finish, let the first go on: how both ended."""
+    first.drive(trace, trace.name)
+    stop_after = dice.randrange(STEPS)
     until(lambda: len(lines(trace)) > stop_after)
-    stop(first, url)
-    second = started(url, trace, key)
+    if stop_after < STEPS - 1:
+        sleep(dice.uniform(0, 1.5 * STEP_S))  # so that it is met in the body, and in what comes between two
+    first.stop(url)
     try:
-        code = second.wait(40)
+        second.drive(trace, trace.name)
+        end = second.ended()
     finally:
-        first.send_signal(signal.SIGCONT)
-    return first.wait(40), code
+        first.go_on()
+    return first.ended(), end
 
 
-def assert_nothing_is_doubled(store: Store, trace: Path, key: str) -> None:
-    stream = store.find(app="split", factory="steps", key=key)
+def play(url: str, folder: Path, rounds: range) -> None:
+    """Rounds of one pair."""
+    with pair(url) as (one, other), closing(App("split", database_url=url)) as judge:
+        judge.include(app)
+        for n in rounds:
+            # Given an owner that is stopped past its lease, and another that finishes the run
+            trace = folder / f"round-{n}"
+            # When the first goes on
+            first, second = (one, other) if n % 2 else (other, one)
+            ends = split(url, first, second, trace, random.Random(n))
+            # Then it ends as fenced, and each step has one outcome
+            assert ends == ("fenced", "SUCCEEDED"), trace.name
+            assert_nothing_is_doubled(judge, trace)
+
+
+def assert_nothing_is_doubled(judge: App, trace: Path) -> None:
+    store: Store = judge.runtime.store
+    stream = store.find(app="split", factory="steps", key=trace.name)
     assert stream is not None
     log = loading.read(store, stream.run_id)
-    plan = app.plan(steps(str(trace)))
+    plan = judge.plan(steps(str(trace)))
     check_complete(plan, check(plan, log))
     outcomes = Counter(e.path for e in log if isinstance(e.event, facts.TaskSucceeded | facts.TaskFailed))
     assert set(outcomes.values()) == {1}
@@ -131,19 +209,18 @@ def assert_nothing_is_doubled(store: Store, trace: Path, key: str) -> None:
 def test_rel_r8_a_stopped_owner_that_goes_on_is_fenced_and_nothing_is_doubled(
     where: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    url = f"sqlite:///{tmp_path}/log.db" if where == "sqlite" else str(request.getfixturevalue("postgres_url"))
-    app.close()
-    app.use(database_url=url)
-    for n in range(ROUNDS):
-        # Given an owner that is stopped past its lease in the middle of a step, and another that finishes the run
-        trace, key = tmp_path / f"trace-{n}", f"round-{n}"
-        # When the first goes on
-        codes = split(url, trace, key, n % STEPS)
-        # Then it ends as fenced, and each step has one outcome
-        assert codes == (FENCED, 0), f"round {n}"
-        assert_nothing_is_doubled(app.runtime.store, trace, key)
-    app.close()
+    shared = "" if where == "sqlite" else str(request.getfixturevalue("postgres_url"))
+    with ThreadPoolExecutor(PAIRS) as pool:
+        each = ROUNDS // PAIRS
+        playing = [
+            pool.submit(
+                play, shared or f"sqlite:///{tmp_path}/log-{pair}.db", tmp_path, range(pair * each, (pair + 1) * each)
+            )
+            for pair in range(PAIRS)
+        ]
+        for one in playing:
+            one.result()
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    main(*sys.argv[1:])
