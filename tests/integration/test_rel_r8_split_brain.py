@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import signal
 import sqlite3
 import subprocess
@@ -99,6 +100,12 @@ class Process:
         self._process.stdin.write(f"{trace} {key}\n")
         self._process.stdin.flush()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has said how the run ended that it was told."""
+        assert self._process.stdout is not None
+        return bool(select.select([self._process.stdout], [], [], 0)[0])
+
     def ended(self) -> str:
         """How the run that it was told ended."""
         assert self._process.stdout is not None
@@ -111,11 +118,16 @@ class Process:
 
     def stop(self, url: str) -> None:
         """SIGSTOP, but not while it has the lock of a file: nobody can write then until it goes on, or is killed."""
-        self._process.send_signal(signal.SIGSTOP)
+        self._stop()
         while is_locked(url):
             self.go_on()
             sleep(0.003)
-            self._process.send_signal(signal.SIGSTOP)
+            self._stop()
+
+    def _stop(self) -> None:
+        """Until it stands still: what it is about when the signal is sent, it still does."""
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def go_on(self) -> None:
         self._process.send_signal(signal.SIGCONT)
@@ -161,38 +173,58 @@ def lines(trace: Path) -> list[str]:
     return trace.read_text().splitlines() if trace.exists() else []
 
 
-def split(url: str, first: Process, second: Process, trace: Path, dice: random.Random) -> tuple[str, str]:
-    """Stop the owner in one of its steps, let another finish, let the first go on: how both ended."""
+def split(url: str, first: Process, second: Process, trace: Path, dice: random.Random) -> str:
+    """Stop the owner in one of its steps, let another finish, let the first go on: how the first ended.
+
+    "" if it ended before it was stopped: on a busy machine no heartbeat may have succeeded in time, or the stop came late.
+    """
     first.drive(trace, trace.name)
     stop_after = dice.randrange(STEPS)
-    until(lambda: len(lines(trace)) > stop_after)
+    until(lambda: len(lines(trace)) > stop_after or first.has_ended)
     if stop_after < STEPS - 1:
         sleep(dice.uniform(0, 1.5 * STEP_S))  # so that it is met in the body, and in what comes between two
     first.stop(url)
+    was_under_way = not first.has_ended
     try:
-        second.drive(trace, trace.name)
-        end = second.ended()
+        finish(second, trace)
     finally:
         first.go_on()
-    return first.ended(), end
+    end = first.ended()
+    return end if was_under_way else ""
 
 
-def play(url: str, folder: Path, rounds: range) -> None:
+def finish(second: Process, trace: Path) -> None:
+    """It may be too slow for its lease, too; then it takes the run up once more."""
+    for _ in range(10):
+        second.drive(trace, trace.name)
+        if (end := second.ended()) != "fenced":
+            break
+    assert end == "SUCCEEDED", trace.name
+
+
+def play(url: str, folder: Path, rounds: int) -> None:
     """Rounds of one pair."""
+    dice, played = random.Random(folder.name), 0
+    folder.mkdir()
     with pair(url) as (one, other), closing(App("split", database_url=url)) as judge:
         judge.include(app)
-        for n in rounds:
+        for n in range(10 * rounds):
             # Given an owner that is stopped past its lease, and another that finishes the run
-            trace = folder / f"round-{n}"
+            trace = folder / f"{folder.name}-{n}"
             # When the first goes on
-            first, second = (one, other) if n % 2 else (other, one)
-            ends = split(url, first, second, trace, random.Random(n))
+            end = split(url, *((one, other) if n % 2 else (other, one)), trace, dice)
             # Then it ends as fenced, and each step has one outcome
-            assert ends == ("fenced", "SUCCEEDED"), trace.name
-            assert_nothing_is_doubled(judge, trace)
+            owners = owners_of_what_is_not_doubled(judge, trace)
+            assert end in ("fenced", "") or (end, owners) == ("SUCCEEDED", 1), trace.name
+            assert end != "fenced" or owners > 1
+            played += end == "fenced"
+            if played == rounds:
+                return
+    raise AssertionError(f"{folder.name}: only {played} of {rounds} rounds could be played")
 
 
-def assert_nothing_is_doubled(judge: App, trace: Path) -> None:
+def owners_of_what_is_not_doubled(judge: App, trace: Path) -> int:
+    """How many owners the run had, each step of which has one outcome."""
     store: Store = judge.runtime.store
     stream = store.find(app="split", factory="steps", key=trace.name)
     assert stream is not None
@@ -202,7 +234,7 @@ def assert_nothing_is_doubled(judge: App, trace: Path) -> None:
     outcomes = Counter(e.path for e in log if isinstance(e.event, facts.TaskSucceeded | facts.TaskFailed))
     assert set(outcomes.values()) == {1}
     assert len(outcomes) == STEPS
-    assert len([e for e in log if isinstance(e.event, facts.RunClaimed)]) == 2
+    return len([e for e in log if isinstance(e.event, facts.RunClaimed)])
 
 
 @pytest.mark.parametrize("where", ["sqlite", "postgres"])
@@ -211,12 +243,10 @@ def test_rel_r8_a_stopped_owner_that_goes_on_is_fenced_and_nothing_is_doubled(
 ) -> None:
     shared = "" if where == "sqlite" else str(request.getfixturevalue("postgres_url"))
     with ThreadPoolExecutor(PAIRS) as pool:
-        each = ROUNDS // PAIRS
+        pairs = [f"pair-{number}" for number in range(PAIRS)]
+        urls = [shared or f"sqlite:///{tmp_path}/{name}.db" for name in pairs]
         playing = [
-            pool.submit(
-                play, shared or f"sqlite:///{tmp_path}/log-{pair}.db", tmp_path, range(pair * each, (pair + 1) * each)
-            )
-            for pair in range(PAIRS)
+            pool.submit(play, url, tmp_path / name, ROUNDS // PAIRS) for name, url in zip(pairs, urls, strict=True)
         ]
         for one in playing:
             one.result()
