@@ -160,6 +160,7 @@ class TaskDefinition:
             retry_on=options.retry_on,
             deadline_s=options.deadline_s,
             on_interrupt=options.on_interrupt,
+            losses=options.losses,
             read_only=options.read_only,
             code_version=digest(self.body),
             config=self.config,

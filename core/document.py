@@ -1,7 +1,7 @@
 """A plan as JSON, for readers that have no code; and its fingerprint (rule E8).
 
 The document is an object: ``factory``, ``on_failure``, ``fingerprint``, ``tasks`` (by name: whether it has a revert or
-is read only) and ``nodes``, by number. Of a node what is left out is empty: see `DocumentNode`. Values bound by hand
+is read only, …) and ``nodes``, by number. Of a node what is left out is empty: see `DocumentNode`. Values bound by hand
 appear as digests only.
 """
 
@@ -17,6 +17,7 @@ from flowledger.events.errors import DefinitionError
 from flowledger.events.facts import OnFailure
 
 from .plan import (
+    LOSSES,
     Binding,
     Condition,
     FromConnection,
@@ -28,6 +29,7 @@ from .plan import (
     FromRound,
     Given,
     Node,
+    TaskSpec,
 )
 from .retry import Retry
 
@@ -70,11 +72,15 @@ class DocumentNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class DocumentTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is the same for all atoms of a task; ``child``: it is a flow, and each of them a run of its own."""
+    """What is the same for all atoms of a task; ``child``: it is a flow, and each of them a run of its own.
+
+    ``losses``: so many processes lost in one try park it (C6).
+    """
 
     revert: bool
     read_only: bool
     child: bool = False
+    losses: int = LOSSES
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,7 +134,7 @@ def _describe(
     for node in described_nodes:
         task = node.task
         if task is not None and task.name not in tasks:
-            tasks[task.name] = DocumentTask(revert=task.revert is not None, read_only=task.read_only, child=task.child)
+            tasks[task.name] = _task(task)
         document = _node(node, nodes, first)
         encode_into(document, described, -1)
         described += b","
@@ -203,6 +209,10 @@ def _lasting(identity: tuple[Any, ...]) -> tuple[Any, ...]:
     while end > _FIRST_RELEASE and not identity[end - 1]:
         end -= 1
     return identity[:end]
+
+
+def _task(task: TaskSpec) -> DocumentTask:
+    return DocumentTask(revert=task.revert is not None, read_only=task.read_only, child=task.child, losses=task.losses)
 
 
 def _node(node: Node, nodes: list[Node], first: int) -> DocumentNode:

@@ -10,14 +10,14 @@ from flowledger.events.errors import DefinitionError
 
 from .backoff import NO_BACKOFF, Backoff, Seconds, backoff, seconds
 from .names import Provides, did_you_mean, part_name, provides_names
-from .plan import EXECUTORS, LANES, OnInterrupt
+from .plan import EXECUTORS, LANES, LOSSES, OnInterrupt
 
 #: Where sync bodies run: "inline", "threads", "processes", "workers", or the name of an executor of the app.
 Executor = str
 
 OPTIONS = (
-    "provides", "name", "label", "attempts", "backoff", "retry_on", "timeout", "deadline", "on_interrupt", "read_only",
-    "executor", "transactional", "priority", "queue",
+    "provides", "name", "label", "attempts", "backoff", "retry_on", "timeout", "deadline", "on_interrupt", "losses",
+    "read_only", "executor", "transactional", "priority", "queue",
 )  # fmt: skip
 #: A transaction keeps others waiting (C8): what its body may take unless it says so, and at most.
 TRANSACTION_S = 10.0
@@ -48,6 +48,7 @@ class TaskOptions:
     retry_on: tuple[type[BaseException], ...] = (Exception,)
     deadline_s: float | None = None
     on_interrupt: OnInterrupt = "rerun"
+    losses: int = LOSSES
     read_only: bool = False
     executor: Executor | None = None
     transactional: bool = False
@@ -78,6 +79,7 @@ def task_options(
     timeout: Seconds | None = None,
     deadline: Seconds | None = None,
     on_interrupt: Literal["rerun", "fail", "hold"] = "rerun",
+    losses: int = LOSSES,
     read_only: bool = False,
     executor: Executor | None = None,
     transactional: bool = False,
@@ -103,6 +105,7 @@ def task_options(
         retry_on=_exceptions(retry_on, where),
         deadline_s=_duration(deadline, "deadline", where),
         on_interrupt=_one_of("on_interrupt", on_interrupt, ("rerun", "fail", "hold"), where),
+        losses=_losses(losses, where),
         read_only=read_only,
         executor=None if executor is None else _executor(executor, where),
         transactional=transactional,
@@ -182,6 +185,15 @@ def _count(attempts: int, where: str) -> int:
             f"{where}: attempts={attempts!r} is not a number from 1", hint="attempts=1 means no retry"
         )
     return attempts
+
+
+def _losses(losses: int, where: str) -> int:
+    if type(losses) is not int or losses < 1:
+        raise DefinitionError(
+            f"{where}: losses={losses!r} is not a number from 1",
+            hint=f"the loss of its process that parks the task; {LOSSES} is the default, losses=1 the first",
+        )
+    return losses
 
 
 def _priority(priority: int, where: str) -> int:

@@ -34,6 +34,8 @@ EXECUTORS = ("inline", "threads", "processes", "workers")
 LANES = (*EXECUTORS, "async", "transaction", "control")
 _HERE = frozenset(LANES) - {"processes", "workers"}
 OnInterrupt = Literal["rerun", "fail", "hold"]
+#: How often a task may lose the process that makes it, in one try, unless it says so: then it is parked (C6).
+LOSSES = 3
 
 
 def is_named(lane: str) -> bool:
@@ -195,6 +197,7 @@ class TaskSpec:
     signal: Listen | None = None
     queue: str = ""  # on which workers are asked for it, where they are
     child: bool = False  # the task is a flow factory, the atom a run of its own (G7); `name` is the factory's
+    losses: int = LOSSES  # so many processes lost in one try park it (C6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -99,16 +99,17 @@ class Registry:
         self, /, *, provides: Provides | None = ..., name: str = ..., label: str = ..., attempts: int = ...,
         backoff: Backoff | Seconds = ..., retry_on: type[Exception] | tuple[type[Exception], ...] = ...,
         timeout: Seconds | None = ..., deadline: Seconds | None = ..., on_interrupt: OnInterruptOption = ...,
-        queue: str | None = ..., transactional: bool = ..., priority: int = ..., read_only: bool = ...,
-        executor: Executor = ...,
+        losses: int = ..., queue: str | None = ..., transactional: bool = ..., priority: int = ...,
+        read_only: bool = ..., executor: Executor = ...,
     ) -> TaskDecorator: ...  # fmt: skip
     def task(self, body: Any = None, /, **options: Any) -> Any:
         """Register a function, an async function or a `Task` class as a task. Bare, or with options.
 
         ``provides`` names the result, or its items; ``attempts`` and ``backoff`` retry the body alone on ``retry_on``;
         ``timeout`` is one attempt, ``deadline`` all of them (and all polls) together; ``on_interrupt`` says what
-        happens to an attempt whose process died; ``read_only`` says there is nothing to undo. ``executor`` says where
-        a sync body runs: "threads" (the default), "processes", "workers", "inline", or on one that the app was given.
+        happens to an attempt whose process died, ``losses`` how many processes may die of it before it is parked (C6);
+        ``read_only`` says there is nothing to undo. ``executor`` says where a sync body runs: "threads" (the default),
+        "processes", "workers", "inline", or on one that the app was given.
         """
 
         def register(given: Any) -> Any:

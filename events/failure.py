@@ -17,7 +17,7 @@ FailureKind = Literal[
     "timeout",  # one attempt took too long
     "deadline",  # all attempts and polls together took too long
     "interrupted",  # its process died and the task says on_interrupt="fail"
-    "poison",  # its process died three times in one try
+    "poison",  # its process died too often in one try (three times, or what the task says)
     "retry",  # the retry's own code raised
     "child",  # the run that the atom is did not succeed, or could not be undone
     "resolved",  # a person said so, of an attempt that was held

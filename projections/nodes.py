@@ -25,13 +25,21 @@ def one_line(failure: Failure) -> str:
     return f"{name}: {first}" if first else name
 
 
+def losses(atom: AtomView) -> str:
+    """How often it has lost the process that made it, of how many times that park it (C6); "" where it matters not."""
+    counts = atom.lost and atom.state in ("INTERRUPTED", "RUNNING", "WAITING", "REVERTING")
+    return f"lost {atom.lost} of {atom.place.losses} times" if counts else ""
+
+
 @dataclass(slots=True)
 class AtomView:
     """One atom. Times are microseconds since the epoch; ``started_us`` is the first start in this try.
 
     ``attempt`` counts the starts in this try, ``attempts`` all of them; ``result`` is JSON where it is short.
-    ``revert_attempt`` counts the revert's starts; ``failure`` is the last one of this try. ``queue`` is where workers
-    were asked for the attempt under way, at ``asked_us``; ``worker`` is who made the last one, where that was a worker.
+    ``revert_attempt`` counts the revert's starts; ``interruptions`` are all there were, ``lost`` those of this try,
+    or of its revert, which is what `Place.losses` bounds; ``failure`` is the last one of this try. ``queue`` is where
+    workers were asked for the attempt under way, at ``asked_us``; ``worker`` is who made the last one, where that was a
+    worker.
     """
 
     place: Place
@@ -46,6 +54,7 @@ class AtomView:
     until_us: int | None = None
     revert_attempt: int = 0
     interruptions: int = 0
+    lost: int = 0
     failure: Failure | None = None
     failed_attempts: list[Failure] = field(default_factory=list[Failure])
     result: bytes | None = None
@@ -83,7 +92,7 @@ class AtomView:
         """Forget this try: a round of its scope is over."""
         if self.attempt or self.failure:
             self.try_ += 1
-        self.attempt = self.polls = self.revert_attempt = 0
+        self.attempt = self.polls = self.revert_attempt = self.lost = 0
         self.started_us = self.ended_us = self.until_us = None
         self.failure = self.result = None
         self.queue = self.worker = ""

@@ -6,13 +6,15 @@ from typing import NamedTuple
 
 import msgspec
 
-from flowledger.core.document import DocumentNode, read_document
+from flowledger.core.document import Document, DocumentNode, read_document
+from flowledger.core.plan import LOSSES
 
 
 class Place(NamedTuple):
     """A node of the plan as its document shows it. ``parent`` and ``waits_for`` are paths; "" is the run itself.
 
-    ``executions`` is how often a `Times` retry runs the flow, None for other retries and for none.
+    ``executions`` is how often a `Times` retry runs the flow, None for other retries and for none. ``losses``: so many
+    processes lost in one try park a task (C6).
     """
 
     path: str
@@ -22,16 +24,17 @@ class Place(NamedTuple):
     waits_for: tuple[str, ...] = ()
     retry: str | None = None
     executions: int | None = None
+    losses: int = LOSSES
 
 
 def outline(document: bytes) -> list[Place]:
     """The nodes of a plan in plan order, without the run's own."""
-    nodes = read_document(document).nodes
-    paths = [node.path for node in nodes]
-    return [_place(node, paths) for node in nodes if node.path]
+    plan = read_document(document)
+    paths = [node.path for node in plan.nodes]
+    return [_place(node, paths, plan) for node in plan.nodes if node.path]
 
 
-def _place(node: DocumentNode, paths: list[str]) -> Place:
+def _place(node: DocumentNode, paths: list[str], plan: Document) -> Place:
     executions = None
     if node.retry is not None:
         executions = msgspec.json.decode(node.retry.arguments).get("executions")
@@ -43,6 +46,7 @@ def _place(node: DocumentNode, paths: list[str]) -> Place:
         waits_for=tuple(paths[number] for number in node.preds),
         retry=node.retry.kind if node.retry else None,
         executions=executions if isinstance(executions, int) else None,
+        losses=plan.tasks[node.task].losses if node.task in plan.tasks else LOSSES,
     )
 
 

@@ -310,6 +310,7 @@ def _task_failed(view: RunView, path: str, event: facts.TaskFailed, time_us: int
 def _task_interrupted(view: RunView, path: str, event: facts.TaskInterrupted, time_us: int) -> None:
     atom = view.move(path, "REVERTING" if event.phase == "revert" else "INTERRUPTED")
     atom.interruptions += 1
+    atom.lost += 1
     if view.resumptions:
         view.resumptions[-1].interrupted.append(path)
 
@@ -323,6 +324,7 @@ def _task_held(view: RunView, path: str, event: facts.TaskHeld, time_us: int) ->
 def _revert_started(view: RunView, path: str, event: facts.RevertStarted, time_us: int) -> None:
     atom = view.move(path, "REVERTING")
     atom.revert_attempt, atom.until_us = event.attempt, None
+    atom.lost = 0 if event.attempt == 1 else atom.lost
     atom.queue, atom.asked_us = event.queue, time_us
 
 

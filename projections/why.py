@@ -8,7 +8,7 @@ from typing import NamedTuple
 from flowledger.events import facts
 from flowledger.events.envelope import Envelope
 
-from .nodes import AtomView, FlowView, one_line
+from .nodes import AtomView, FlowView, losses, one_line
 from .run_view import RunView
 
 #: So many of the same kind are named; then it is said how many more there are.
@@ -239,6 +239,7 @@ def _doing(atom: AtomView, evidence: Evidence) -> str:
 def _counted(atom: AtomView) -> str:
     parts = [f"try {atom.try_}"] if atom.try_ > 1 else []
     parts += [f"attempt {atom.attempt}"] if atom.attempt > 1 else []
+    parts += [losses(atom)] if losses(atom) else []
     return f" ({', '.join(parts)})" if parts else ""
 
 

@@ -132,6 +132,8 @@ def _node(node: AtomView | FlowView) -> dict[str, Any]:
         "attempts": node.attempts,
         "polls": node.polls,
         "interruptions": node.interruptions,
+        "lost": node.lost,
+        "losses": node.place.losses,
         "inherited": node.inherited,
         "queue": node.queue or None,
         "worker": node.worker or None,

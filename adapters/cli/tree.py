@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from flowledger.projections.nodes import AtomView, FlowView, one_line
+from flowledger.projections.nodes import AtomView, FlowView, losses, one_line
 from flowledger.projections.run_view import RunView
 
 from .spans import Line, Span
@@ -187,10 +187,10 @@ def _atom_facts(atom: AtomView, drawing: Drawing) -> Line:
         spans.append(Span("taken over", "dim"))
     if atom.state not in ("SUCCEEDED", "PENDING"):
         spans.append(Span(atom.state.lower().replace("_", " "), look(atom.state).style))
-    if atom.try_ > 1 or atom.attempt > 1:
-        counted = (["try " + str(atom.try_)] if atom.try_ > 1 else []) + (
-            [f"attempt {atom.attempt}"] if atom.attempt > 1 else []
-        )
+    counted = [f"try {atom.try_}"] if atom.try_ > 1 else []
+    counted += [f"attempt {atom.attempt}"] if atom.attempt > 1 else []
+    counted += [losses(atom)] if losses(atom) else []
+    if counted:
         spans.append(Span(", ".join(counted), "yellow"))
     made = f"by {atom.worker.rpartition(' ')[2]}" if atom.worker and atom.state not in ("RUNNING", "REVERTING") else ""
     spans += [Span(text, "dim") for text in (made, drawing.note(atom), drawing.marked(atom.path)) if text]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowledger.core import decide as deciding
 from flowledger.core.flowing import may_start
-from flowledger.core.plan import Node
+from flowledger.core.plan import Node, TaskSpec
 from flowledger.core.undoing import revert_lane
 from flowledger.events import facts
 from flowledger.events.failure import Failure
@@ -15,7 +15,6 @@ from .outcomes import read_outcome
 from .transacting import TransactionalAttempt
 
 POLL_LOG_US = 60_000_000  # a poll is written down when it begins to wait, then at most once a minute (F2)
-MAX_INTERRUPTIONS = 3  # C6, D5
 GRACE_S = 30.0  # what a thread that has seen its flag may still take (C7)
 
 
@@ -75,6 +74,14 @@ def _settle_execute(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
             interrupt(run, attempt, outcome.cause)
         case Unsettled():
             pass  # the run is lost to this process
+
+
+def is_poison(task: TaskSpec, lost: int) -> bool:
+    """Whether a task that has lost so many processes in this try is not made once more (C6, D5).
+
+    What a child run has done is never unknown: whoever looks next finds it (G7).
+    """
+    return lost >= task.losses and not task.child
 
 
 def interrupt(run: ActiveRun, attempt: Attempt, cause: str) -> None:

@@ -11,7 +11,7 @@ from flowledger.events.failure import Failure, FailureKind
 from .active import ActiveRun
 from .attempting import fail_before_body, fit, next_attempt, task_of
 from .hearing import hear
-from .settling import MAX_INTERRUPTIONS, fail
+from .settling import fail, is_poison
 
 
 def start(run: ActiveRun, action: Action) -> bool:
@@ -73,21 +73,21 @@ def _sleep(run: ActiveRun, node: Node, pause: Pause) -> bool:
 
 
 def _is_not_run_again(run: ActiveRun, node: Node, task: TaskSpec) -> bool:
-    """An interrupted atom: a person or the task says what becomes of it, or it has lost three processes (C6, G3)."""
+    """An interrupted atom: a person or the task says what becomes of it, or it has lost too many processes (C6, G3)."""
     number = node.number
     said = run.state.resolved.get(number)
     if said is not None and said.resolution != "rerun":
         _as_said(run, node, said)
         return True
-    # what a child has done is never unknown: whoever looks next finds it (G7)
-    count = 0 if task.child else run.state.interruptions.get(number, 0)
-    if count < MAX_INTERRUPTIONS and (task.on_interrupt == "rerun" or said is not None):
+    count = run.state.interruptions.get(number, 0)
+    parked = is_poison(task, count)
+    if not parked and (task.on_interrupt == "rerun" or said is not None):
         return False
-    if count < MAX_INTERRUPTIONS and task.on_interrupt == "hold":
+    if not parked and task.on_interrupt == "hold":
         lost = f"the process running it was lost {count} time(s) in this try; its effect is unknown"
         run.draft(number, facts.TaskHeld(try_=run.state.tries[number], attempt=run.state.attempts[number], reason=lost))
         return True
-    kind: FailureKind = "poison" if count >= MAX_INTERRUPTIONS else "interrupted"
+    kind: FailureKind = "poison" if parked else "interrupted"
     message = f"the process running it was lost {count} time(s) in this try; its effect is unknown"
     fail(run, node, Failure(path=node.path, type="Interrupted", message=message, kind=kind), final=True)
     return True

@@ -10,7 +10,7 @@ from flowledger.events.failure import Failure
 
 from .active import ActiveRun
 from .attempting import drained_poll_runs, fit, next_attempt, task_of
-from .settling import MAX_INTERRUPTIONS, fail_revert
+from .settling import fail_revert, is_poison
 
 
 def revert(run: ActiveRun, action: Action) -> bool:
@@ -22,8 +22,9 @@ def revert(run: ActiveRun, action: Action) -> bool:
     if call is None:
         run.draft(node.number, facts.TaskReverted(try_=state.tries[node.number], attempt=0))
         return True
-    if state.revert_interruptions.get(node.number, 0) >= MAX_INTERRUPTIONS and not task_of(node).child:
-        message = "the process reverting it was lost three times"
+    lost = state.revert_interruptions.get(node.number, 0)
+    if is_poison(task_of(node), lost):
+        message = f"the process reverting it was lost {lost} time(s)"
         failure = Failure(path=node.path, type="Interrupted", message=message, kind="poison")
         fail_revert(run, node, failure, attempt=state.revert_attempts.get(node.number, 0), final=True)
         return True

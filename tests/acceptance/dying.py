@@ -55,6 +55,25 @@ def careful(ctx: TaskContext) -> None:
     os._exit(9)
 
 
+@app.task(losses=4)
+def hardy(ctx: TaskContext) -> int:
+    calls = note("hardy", ctx)
+    if calls < 4:
+        os._exit(9)
+    return calls
+
+
+@app.task(losses=1)
+def fragile(ctx: TaskContext) -> None:
+    note("fragile", ctx)
+
+
+@fragile.revert
+def unfragile(ctx: TaskContext) -> None:
+    note("unfragile", ctx)
+    os._exit(9)
+
+
 @app.task
 def before(ctx: TaskContext) -> None:
     note("before", ctx)
@@ -102,6 +121,16 @@ def given_up() -> Flow[Any]:
 
 
 @app.flow
+def endured() -> Flow[Any]:
+    return linear(hardy, returns=hardy)
+
+
+@app.flow
+def brittle() -> Flow[Any]:
+    return linear(fragile, fails)
+
+
+@app.flow
 def undone() -> Flow[Any]:
     return linear(before, fails)
 
@@ -111,7 +140,10 @@ def beside() -> Flow[Any]:
     return unordered(polls, dies_beside)
 
 
-FLOWS = {"poison": poison, "once": once, "given_up": given_up, "undone": undone, "beside": beside}
+FLOWS = {
+    "poison": poison, "once": once, "given_up": given_up, "undone": undone, "beside": beside, "endured": endured,
+    "brittle": brittle,
+}  # fmt: skip
 
 
 class Dying:

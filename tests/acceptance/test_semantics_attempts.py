@@ -107,6 +107,30 @@ def test_c6_interruptions_use_up_no_attempts_and_three_park_the_atom(dying: Dyin
     assert len(set(dying.keys("deadly"))) == 1
 
 
+def test_c6_a_task_says_how_many_lost_processes_it_takes_to_park_it(dying: Dying) -> None:
+    # Given a task with losses=4 that takes its process with it three times
+    for _ in range(3):
+        dying.die("endured")
+
+    # When the run is taken up, Then it is made a fourth time
+    run = dead.run("endured")
+    assert (run.state, run.result) == ("SUCCEEDED", 4)
+    assert len(set(dying.keys("hardy"))) == 1
+
+
+def test_c6_the_revert_of_a_task_with_one_loss_is_not_made_again(dying: Dying) -> None:
+    # Given a task with losses=1 whose revert takes its process with it
+    dying.die("brittle")
+
+    # When the run is taken up
+    run = dead.run("brittle")
+
+    # Then its revert is parked at once
+    assert run.state == "FAILED"
+    assert dying.calls() == ["fragile", "unfragile"]
+    assert ("poison", "fragile") in [(f.kind, f.path.rpartition("/")[2]) for f in run.failures]
+
+
 def test_c6_a_task_may_say_that_an_interruption_is_a_failure(dying: Dying) -> None:
     dying.die("given_up")
     run = dead.run("given_up")

@@ -1,7 +1,8 @@
 """The oracle: a model of what may become of a run whatever fails, and what its log and its bodies say became of it.
 
-A run may end in one way only, the one of an undisturbed run; or be parked, if one of its tasks met three losses in a
-row (C6). Each attempt has one start, written before its body begins, and one outcome; a body begins once per attempt.
+A run may end in one way only, the one of an undisturbed run; or be parked, if one of its tasks met as many losses in a
+try as it may have (C6). Each attempt has one start, written before its body begins, and one outcome; a body begins once
+per attempt.
 """
 
 from __future__ import annotations
@@ -20,8 +21,6 @@ from flowledger.events.errors import FlowledgerError
 from flowledger.events.store import FINAL
 
 from .ledger import Body
-
-LOSSES = 3  # in a row, before a task is parked
 
 _Attempt = tuple[str, str, int, int]  # path, phase, try, attempt
 
@@ -164,18 +163,27 @@ def _owners(verdict: Verdict, run_id: str, log: Sequence[Envelope]) -> None:
         verdict.wrong.append(f"{run_id}: its owners came in no order: {epochs}")
 
 
+def is_parked(verdict: Verdict, run_id: str, log: Sequence[Envelope], plan: Plan) -> bool:
+    """Whether a task was parked: one that has lost as many processes in a try as it may, no other, and at once (C6)."""
+    lost = Counter[tuple[str, str, int]](
+        (e.path, e.event.phase, e.event.try_) for e in log if isinstance(e.event, facts.TaskInterrupted)
+    )
+    parked = {
+        (e.path, "execute" if isinstance(e.event, facts.TaskFailed) else "revert", e.event.try_)
+        for e in log
+        if isinstance(e.event, (facts.TaskFailed, facts.RevertFailed)) and e.event.failure.kind == "poison"
+    }
+    for at in {*parked, *lost}:
+        task = plan.nodes[plan.by_path[at[0]]].task
+        assert task is not None
+        if (at in parked and lost[at] < task.losses) or lost[at] > task.losses:
+            verdict.wrong.append(f"{run_id} {at}: {lost[at]} losses of {task.losses}, parked: {at in parked}")
+    return bool(parked)
+
+
 def _end(verdict: Verdict, wanted: Wanted, log: Sequence[Envelope], state: State) -> None:
-    poisoned: list[tuple[str, facts.Phase]] = [
-        (envelope.path, "execute" if isinstance(envelope.event, facts.TaskFailed) else "revert")
-        for envelope in log
-        if isinstance(envelope.event, (facts.TaskFailed, facts.RevertFailed))
-        and envelope.event.failure.kind == "poison"
-    ]
-    if poisoned:
-        losses = Counter((e.path, e.event.phase) for e in log if isinstance(e.event, facts.TaskInterrupted))
+    if is_parked(verdict, wanted.run_id, log, state.plan):
         verdict.parked += 1
-        if any(losses[at] < LOSSES for at in poisoned):
-            verdict.wrong.append(f"{wanted.run_id}: parked without {LOSSES} losses: {poisoned}")
         return
     results = [bytes(e.event.result) for e in log if e.path == wanted.path and isinstance(e.event, facts.TaskSucceeded)]
     if state.status != wanted.status:

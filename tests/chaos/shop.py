@@ -38,7 +38,7 @@ def unmake_near(n: int, ctx: TaskContext) -> None:
     _made(ctx, "revert", 0.05 * (n % 3))
 
 
-@app.task(queue=QUEUE)
+@app.task(queue=QUEUE, losses=5)
 def brick(n: int, ctx: TaskContext) -> int:
     """Made by a worker."""
     _made(ctx, "execute", 0.1 * (n % 6))

@@ -176,7 +176,7 @@ def lines(trace: Path) -> list[str]:
 def split(url: str, first: Process, second: Process, trace: Path, dice: random.Random) -> str:
     """Stop the owner in one of its steps, let another finish, let the first go on: how the first ended.
 
-    "" if it ended before it was stopped: on a busy machine no heartbeat may have succeeded in time, or the stop came late.
+    "" if it ended before it was stopped: on a busy machine no heartbeat may have succeeded in time, or it was late.
     """
     first.drive(trace, trace.name)
     stop_after = dice.randrange(STEPS)

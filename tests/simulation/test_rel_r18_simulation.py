@@ -134,7 +134,7 @@ def test_rel_r18_an_answer_of_a_retry_that_is_not_the_rules_is_found(monkeypatch
 
 
 def test_rel_r18_a_poison_that_comes_too_early_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starting, "MAX_INTERRUPTIONS", 2)
+    monkeypatch.setattr(starting, "is_poison", lambda _task, lost: lost >= 2)
 
     assert "the model expects a body that runs" in failure(crash_at_append=0.2)
 

@@ -13,12 +13,13 @@ from flowledger import App
 from flowledger.core.plan import Plan
 from flowledger.events import facts
 from flowledger.events.envelope import Envelope
+from flowledger.events.failure import Failure
 from tests.acceptance.logs import log_of
 from tests.chaos import shop
 from tests.chaos.chaos import on_again
 from tests.chaos.ledger import Body, Ledger
 from tests.chaos.load import Order
-from tests.chaos.oracle import Verdict, judge
+from tests.chaos.oracle import Verdict, is_parked, judge
 from tests.chaos.world import Death
 
 
@@ -142,6 +143,24 @@ def test_a_body_that_began_twice_for_one_attempt_is_doubled(fan: Made) -> None:
 def test_what_no_history_explains_is_wrong(fan: Made, damage: Callable[[Made], None]) -> None:
     damage(fan)
     assert fan.judged().wrong
+
+
+def test_c6_a_task_is_parked_by_as_many_losses_as_it_may_have_no_fewer_and_no_more(fan: Made) -> None:
+    # Given losses of a task that may have three
+    def judged(losses: int, *, parked: bool) -> list[str]:
+        verdict, log = Verdict(), list[Envelope]()
+        events: list[facts.Event] = [facts.TaskInterrupted(attempt=n, cause="gone") for n in range(losses)]
+        poison = Failure(path="fan/total", type="Interrupted", message="", kind="poison")
+        events += [facts.TaskFailed(failure=poison)] if parked else []
+        log += [fan.log[0]._replace(path="fan/total", event=event) for event in events]
+        assert is_parked(verdict, "run", log, fan.plan) == parked
+        return verdict.wrong
+
+    # Then
+    assert not judged(3, parked=True)
+    assert not judged(2, parked=False)
+    assert judged(2, parked=True)
+    assert judged(4, parked=False)
 
 
 def test_a_run_that_ends_in_another_way_is_wrong(fan: Made) -> None:

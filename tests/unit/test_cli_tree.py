@@ -53,6 +53,11 @@ def test_a_task_says_which_worker_made_it_once_it_is_made() -> None:
     assert "│   └ ✔ second  0.1s  by 7@rack4" in drawn([*BEGUN, (SECOND, made)])
 
 
+def test_c6_a_task_says_how_often_it_lost_its_process_and_how_often_it_may() -> None:
+    lost: Story = [*BEGUN, (SECOND, facts.TaskInterrupted(cause="owner o1 is gone"))]
+    assert "│   └ ! second  interrupted  lost 1 of 5 times" in drawn(lost)
+
+
 def test_failed_rounds_stand_under_their_flow_and_waiting_tasks_say_for_what() -> None:
     again = [(PAIR, facts.RoundStarted(round=2)), (FIRST, facts.TaskStarted(try_=2, key="e"))]
     lines = drawn([*BEGUN, *ROUND_FAILED, *again])

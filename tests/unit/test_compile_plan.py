@@ -220,6 +220,24 @@ def test_the_document_tells_the_plan_to_readers_without_code() -> None:
     assert [n.path for n in read.nodes] == [n.path for n in plan.nodes]
 
 
+def test_c6_losses_stand_in_the_document_where_they_are_not_the_default_and_in_no_fingerprint() -> None:
+    def compiled(**options: Any) -> Plan:
+        registry = Registry("test")
+
+        @registry.task(**options)
+        def build() -> None: ...
+
+        @registry.flow
+        def f() -> Flow[Any]:
+            return linear(build)
+
+        return compile_part(f(), registry)
+
+    assert json.loads(compiled(losses=5).document)["tasks"]["build"]["losses"] == 5
+    assert compiled(losses=3).document == compiled().document
+    assert compiled(losses=5).fingerprint == compiled().fingerprint
+
+
 class Stubborn(Retry[int]):
     def __init__(self, rounds: int) -> None:
         self.rounds = rounds

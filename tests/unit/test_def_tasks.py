@@ -217,6 +217,8 @@ def test_the_context_is_refused_outside_a_body() -> None:
         ({"backoff": -2}, ["backoff=-2"]),
         ({"retry_on": "TimeoutError"}, ["retry_on='TimeoutError'"]),
         ({"on_interrupt": "cry"}, ["on_interrupt='cry'", "'rerun', 'fail'"]),
+        ({"losses": 0}, ["losses=0", "from 1"]),
+        ({"losses": "many"}, ["losses='many'"]),
         ({"provides": ["a"]}, ["provides", "['a']"]),
         ({"provides": "server id"}, ["'server id'", "identifier"]),
         ({"provides": ("a", "a")}, ["twice"]),

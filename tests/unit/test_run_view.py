@@ -18,7 +18,7 @@ def first() -> int:
     return 1
 
 
-@app.task
+@app.task(losses=5)
 def second() -> int:
     return 2
 
@@ -134,6 +134,19 @@ def test_c3_a_crash_is_told_by_who_took_the_run_up(document: bytes) -> None:
     view = seen([*BEGUN, *crash], document)
     assert [(r.kept, r.interrupted) for r in view.resumptions] == [(1, [SECOND])]
     assert view.atoms[SECOND].interruptions == 1
+
+
+def test_c6_lost_processes_are_counted_per_try_and_a_revert_begins_at_none(document: bytes) -> None:
+    lost, again = (SECOND, facts.TaskInterrupted(cause="gone")), (SECOND, facts.TaskStarted(attempt=2, key="b"))
+    atom = seen([*BEGUN, lost, again, lost], document).atoms[SECOND]
+    assert (atom.lost, atom.interruptions, atom.place.losses) == (2, 2, 5)
+    # When it is undone, and that is cut off as well
+    undone = [(SECOND, facts.RevertStarted(key="r")), (SECOND, facts.TaskInterrupted(phase="revert", cause="gone"))]
+    atom = seen([*BEGUN, lost, again, *undone], document).atoms[SECOND]
+    assert (atom.lost, atom.interruptions) == (1, 2)
+    # And when its scope is reset, Then the next try begins at none
+    atom = seen([*BEGUN, lost, again, *ROUND_FAILED], document).atoms[SECOND]
+    assert (atom.lost, atom.interruptions) == (0, 1)
 
 
 def test_g2_suspended_and_resumed(document: bytes) -> None:

@@ -47,6 +47,13 @@ def test_why_a_run_goes_on() -> None:
     ]
 
 
+def test_c6_why_says_how_often_a_task_lost_its_process_and_how_often_it_may() -> None:
+    lost: Events = [*BEGUN, (SECOND, facts.TaskInterrupted(cause="owner o1 is gone"))]
+    assert (f"{SECOND} was cut off (lost 1 of 5 times) and will run again", (8,)) in said(lost)
+    again: Events = [*lost, (SECOND, facts.TaskStarted(attempt=2, key="b2"))]
+    assert (f"{SECOND} runs (attempt 2, lost 1 of 5 times)", (9,)) in said(again)
+
+
 def test_why_a_task_waits() -> None:
     failed = facts.TaskFailed(failure=failure(SECOND), again=True, until=UNTIL)
     [_, waits, *_] = explained([*BEGUN, (SECOND, failed)])
