@@ -195,10 +195,10 @@ def split(url: str, first: Process, second: Process, trace: Path, dice: random.R
 
 def finish(second: Process, trace: Path) -> None:
     """It may be too slow for its lease, too; then it takes the run up once more."""
-    for _ in range(10):
+    end = "fenced"
+    while end == "fenced":
         second.drive(trace, trace.name)
-        if (end := second.ended()) != "fenced":
-            break
+        end = second.ended()
     assert end == "SUCCEEDED", trace.name
 
 
