@@ -115,7 +115,11 @@ class Boarding(Acting):
 
     def conducting(self, *, queues: Sequence[str] = (DEFAULT_QUEUE,)) -> Conducting:
         """A conductor of this app, to be started: it takes jobs of these queues from the board and drives them."""
-        return Conducting(self, self.living_runtime, queues=queues, max_runs=self.settings.max_runs)
+        settings = self.settings
+        return Conducting(
+            self, self.living_runtime, queues=queues, max_runs=settings.max_runs,
+            rules=self.notifications if settings.notices == "auto" else (),
+        )  # fmt: skip
 
     @asynccontextmanager
     async def conductor(self, *, queues: Sequence[str] = (DEFAULT_QUEUE,)) -> AsyncGenerator[None]:

@@ -109,6 +109,7 @@ class Runtime:
                 self.loop, self.publisher, self.store.claims, owner=self.owner, app=registry.name, clock=clock,
                 post=self.mailroom,
             ))  # fmt: skip
+        self._projections = projections
         self._projector = EmbeddedProjector(self.store, projections, lambda: self.appender.events)
         self._thread.start()
         if projections and not self.store.immediate:  # in memory whoever reads is quick enough
@@ -164,6 +165,14 @@ class Runtime:
     def complaints(self) -> list[str]:
         """What keeps workers from making parts of its runs, each in a line. May be called from any thread."""
         return [] if self._remote is None else self._remote.complaints()
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have the views kept up to date also with what others append; ``changed`` is called whenever they moved.
+
+        Not where `Settings.views` leaves them to others.
+        """
+        if self._projections:
+            self._projector.watch(changed)
 
     def raise_children(self, children: Children) -> None:
         """Runs may have child runs from now on (G7)."""

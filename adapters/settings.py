@@ -18,6 +18,7 @@ from flowledger.events.errors import InputError
 Origin = str  # "option", "argument", "default", or the name of the environment variable (of a file: its name too)
 LogFormat = Literal["auto", "console", "json"]
 Views = Literal["auto", "off"]
+Notices = Literal["auto", "off"]
 
 PREFIX: Final = "FLOWLEDGER_"
 #: Variables that are no settings, and prefixes of such.
@@ -48,6 +49,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "log_level": "INFO",
     "log_format": "auto",
     "views": "auto",
+    "notices": "auto",
 }
 
 
@@ -88,6 +90,7 @@ class Settings:
     log_level: str
     log_format: LogFormat
     views: Views
+    notices: Notices
     origins: Mapping[str, Origin] = field(repr=False, compare=False)
 
     def __init__(
@@ -116,6 +119,7 @@ class Settings:
         log_level: str | None = None,
         log_format: LogFormat | None = None,
         views: Views | None = None,
+        notices: Notices | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name in _DEFAULTS and value is not None}
         self._fill({name: (value, "argument") for name, value in given.items()})
@@ -234,7 +238,7 @@ def _format(raw: Any) -> str:
     return value
 
 
-def _views(raw: Any) -> str:
+def _auto(raw: Any) -> str:
     if (value := str(raw).lower()) not in {"auto", "off"}:
         raise ValueError
     return value
@@ -265,7 +269,7 @@ _KINDS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
     "encrypt_values": (_switch, "true or false"),
     "log_level": (_level, "one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
     "log_format": (_format, "one of auto, console, json"),
-    "views": (_views, "one of auto, off"),
+    **dict.fromkeys(("views", "notices"), (_auto, "one of auto, off")),
 }
 
 

@@ -70,7 +70,7 @@ class Viewed(Listened):
 
         ``on`` says of what ("failed", "needs-human", "stuck", "verify-failed"), ``query`` of which runs. A rule that is
         new tells of the last hour too; from then on nothing is missed: what happened while nobody sent is sent later,
-        in order, at least once. `flowledger projector --app …` is who sends.
+        in order, at least once. Conductors of the app send, and `flowledger projector --app …`.
 
         Raises:
             InputError, DefinitionError: the rule does not fit.

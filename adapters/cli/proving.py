@@ -65,7 +65,7 @@ def verify(
 
 
 def _tell(settings: Settings, history: History, done: Verified) -> None:
-    """Queue what was found for those the app wants told; `flowledger projector` sends it."""
+    """Queue what was found for those the app wants told; conductors and `flowledger projector` send it."""
     from contextlib import closing  # noqa: PLC0415
 
     from flowledger.adapters.views import open_views  # noqa: PLC0415

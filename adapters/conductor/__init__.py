@@ -3,7 +3,7 @@
 conductor.py   claims, drives, gives up: on the engine's loop
 refusals.py    which jobs this process could not take up, and when it looks at them again
 health.py      whether the process lives and takes jobs, for who watches it
-process.py     the process around it: signals, and a new name after it has been fenced
+conducting.py  the conductor as a part of a process: a new name after it has been fenced, and notices beside it
 """
 
 from __future__ import annotations

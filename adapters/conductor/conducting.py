@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from threading import Event, Thread
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from flowledger.adapters.runtime import Runtime
 from flowledger.core.registry import Registry
@@ -13,6 +14,10 @@ from flowledger.events.errors import Fenced, FlowledgerError
 
 from .conductor import Conductor
 from .health import Verdict
+
+if TYPE_CHECKING:
+    from flowledger.adapters.notifying.rules import Rule
+    from flowledger.adapters.notifying.telling import Telling
 
 #: A loop that has not turned for so long is reported (B4).
 STUCK_S = 60.0
@@ -32,15 +37,19 @@ class Conducting:
         open_runtime: the process's parts; called again after it has been fenced.
         queues: the queues it takes jobs from.
         max_runs: how many runs it drives at once.
+        rules: who is told of what by this process, as long as it conducts.
     """
 
     def __init__(
-        self, registry: Registry, open_runtime: Callable[[], Runtime], *, queues: Sequence[str], max_runs: int
-    ) -> None:
+        self, registry: Registry, open_runtime: Callable[[], Runtime], *, queues: Sequence[str], max_runs: int,
+        rules: Sequence[Rule] = (),
+    ) -> None:  # fmt: skip
         self._registry = registry
         self._open_runtime = open_runtime
         self._queues = tuple(queues)
         self._max_runs = max_runs
+        self._rules = rules
+        self._telling: Telling | None = None
         self._draining = Event()
         self._runtime: Runtime | None = None
         self._conductor: Conductor | None = None
@@ -102,14 +111,38 @@ class Conducting:
     # -- on the thread --------------------------------------------------------------------------
 
     def _take_part(self) -> None:
+        self._tell_no_more()
         self._runtime = self._open_runtime()
         self._conductor = Conductor(self._runtime, self._registry, queues=self._queues, max_runs=self._max_runs)
         _LOG.info(
             "conductor %s of app %s takes jobs from %s", self._runtime.owner, self._registry.name,
             ", ".join(self._queues),
         )  # fmt: skip
+        self._tell()
+
+    def _tell(self) -> None:
+        """Most apps have nobody told, and need not load what tells."""
+        if self._rules and self._runtime is not None:
+            from flowledger.adapters.notifying.telling import Telling  # noqa: PLC0415
+
+            self._telling = Telling(
+                self._runtime.store, self._registry.name, self._rules, watch=self._runtime.watch
+            )  # fmt: skip
+            self._telling.start()
+            _LOG.info("telling %s", ", ".join(f"{rule.name} ({rule.channel.describe()})" for rule in self._rules))
+
+    def _tell_no_more(self) -> None:
+        telling, self._telling = self._telling, None
+        if telling is not None:
+            telling.close()
 
     def _conduct_on(self) -> None:
+        try:
+            self._conduct_until_drained()
+        finally:
+            self._tell_no_more()
+
+    def _conduct_until_drained(self) -> None:
         while True:
             try:
                 if self._conduct():

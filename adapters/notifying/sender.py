@@ -9,7 +9,7 @@ that cannot be delivered for `GIVE_UP` attempts is given up, and said.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from flowledger.events.envelope import Envelope
@@ -32,6 +32,8 @@ LEASE_S: Final = 60
 #: Pauses after failed attempts, in seconds; the last one again and again.
 PAUSES_S: Final = (1, 5, 30, 120, 600, 3600)
 GIVE_UP: Final = 30
+#: How often it is looked for runs that are stuck, at most.
+STUCK_LOOK_S: Final = 30.0
 #: A rule that is new tells of what has happened in the last hour, not of all history.
 LOOK_BACK_S: Final = 3600
 #: How often it is tried to write down what was sent, each for the time that the database waits for others.
@@ -72,6 +74,7 @@ class Sender:
         self._views = views
         self._app = app
         self._rules = rules
+        self._stuck_looks_us: dict[str, int] = {}  # when the next look is, by rule
         self._slot = views.make(DELIVERIES, number=1, live=True)
 
     def round(self) -> int:
@@ -95,10 +98,12 @@ class Sender:
 
     def _serve(self, rule: Rule) -> bool:
         now_us = self._store.now_us()
+        if self._is_idle(rule, now_us):
+            return False
         progress = self._taken(rule, now_us)
         if progress is None:
             return False
-        found = self._reported(rule) or self._noticed(rule, progress) or self._stuck(rule, now_us)
+        found = self._due(rule, progress, now_us)
         done: list[tuple[Table, Row]] = []
         gone: list[tuple[Table, Key]] = []
         if found is not None:
@@ -108,20 +113,37 @@ class Sender:
         self._settle(progress | {"lease_us": 0}, done, gone)
         return bool(done or gone)
 
+    def _is_idle(self, rule: Rule, now_us: int) -> bool:
+        """Whether there is nothing to write for this rule, found by reading alone: several look, again and again."""
+        rows = self._views.select(DELIVERIES.name, Select(PROGRESS, (IsIn("rule", (rule.name,)),), limit=1))
+        if not rows:
+            return False
+        [progress] = rows
+        if _is_held(progress, now_us):
+            return True
+        upto = progress["upto"]
+        return self._due(rule, progress, now_us) is None and progress["upto"] == upto
+
+    def _due(self, rule: Rule, progress: Row, now_us: int) -> Any:
+        """The next notice of a rule, the rows to write once it is sent, and the keys to delete; None: there is none."""
+        return self._reported(rule) or self._noticed(rule, progress) or self._stuck(rule, now_us)
+
     def _send(self, rule: Rule, notice: dict[str, Any], progress: Row, now_us: int) -> bool:
         """Whether the notice is done with: delivered, or given up."""
         try:
             rule.channel.send(notice, now_s=now_us // _S)
-        except NotDelivered as error:
+        except Exception as error:  # noqa: BLE001 - a channel may be the app's own
             progress["attempts"] += 1
-            progress["error"] = str(error)[:500]
-            if error.again and progress["attempts"] < GIVE_UP:
+            progress["error"] = _said(error)
+            again = error.again if isinstance(error, NotDelivered) else True
+            if again and progress["attempts"] < GIVE_UP:
                 attempts: int = progress["attempts"]
                 pause = PAUSES_S[min(attempts, len(PAUSES_S)) - 1]
                 progress["next_us"] = now_us + pause * _S
-                _LOG.warning("notification %s: %s; again in %d s", rule.name, error, pause)
+                _LOG.warning("notification %s: %s; again in %d s", rule.name, progress["error"], pause)
                 return False
-            _LOG.error("notification %s: %s of run %s is given up: %s", rule.name, notice["kind"], notice["run"], error)
+            said = progress["error"]
+            _LOG.error("notification %s: %s of run %s is given up: %s", rule.name, notice["kind"], notice["run"], said)
         else:
             self.sent += 1
             progress["error"] = None
@@ -158,29 +180,46 @@ class Sender:
                 return None
 
     def _stuck(self, rule: Rule, now_us: int) -> Any:
-        """A live run without an event for too long, that has not been told of at this version and has no timer."""
-        if "stuck" not in rule.on:
+        """A live run without an event for too long, that has not been told of at this version and has no timer.
+
+        Where there is none nobody looks again at once: runs that sleep are asked about one by one.
+        """
+        if "stuck" not in rule.on or now_us < self._stuck_looks_us.get(rule.name, 0):
             return None
-        limit_us = round(rule.stuck_after_s * _S)
-        states = ("PENDING", "RUNNING", "REVERTING", "SUSPENDING")
-        where = (IsIn("state", states), Compares("updated_us", "<", now_us - limit_us), *self._conditions(rule))
-        for row in self._history(Select(RUNS, where, order=("run_id",), limit=_WINDOW)):
-            told = self._views.select(
-                DELIVERIES.name,
-                Select(STUCK, (IsIn("rule", (rule.name,)), IsIn("run_id", (row["run_id"],))), limit=1),
-            )
-            if told and told[0]["version"] == row["version"]:
-                continue
-            stream = self._store.stream(row["run_id"])
-            if stream is None or stream.status not in LIVE or stream.version != row["version"]:
-                continue
-            if stream.wake_at_us is not None and stream.wake_at_us > now_us:
+        for row in self._silent(rule, now_us - round(rule.stuck_after_s * _S)):
+            if not self._is_stuck(row, now_us):
                 continue
             id_ = f"{row['run_id']}-{row['version']}-stuck"
             text = f"no event for {(now_us - row['updated_us']) // _S} s"
             notice = self._notice(id_, "stuck", row["updated_us"], row["run_id"], row["version"], "", text)
             return notice, [(STUCK, STUCK.new((rule.name, row["run_id"])) | {"version": row["version"]})], []
+        self._stuck_looks_us[rule.name] = now_us + round(min(STUCK_LOOK_S, rule.stuck_after_s / 4) * _S)
         return None
+
+    def _silent(self, rule: Rule, since_us: int) -> Iterator[Row]:
+        """Live runs without an event since then that have not been told of as they stand."""
+        states = ("PENDING", "RUNNING", "REVERTING", "SUSPENDING")
+        where = (IsIn("state", states), Compares("updated_us", "<", since_us), *self._conditions(rule))
+        after: Key | None = None
+        while True:
+            rows = self._history(Select(RUNS, where, order=("run_id",), after=after, limit=_WINDOW))
+            told = self._told(rule, [row["run_id"] for row in rows])
+            yield from (row for row in rows if told.get(row["run_id"]) != row["version"])
+            if len(rows) < _WINDOW:
+                return
+            after = (rows[-1]["run_id"],)
+
+    def _told(self, rule: Rule, run_ids: Sequence[str]) -> dict[str, int]:
+        """Which of these runs have been told of, and at which version."""
+        where = (IsIn("rule", (rule.name,)), IsIn("run_id", tuple(run_ids)))
+        rows = self._views.select(DELIVERIES.name, Select(STUCK, where, limit=_WINDOW)) if run_ids else []
+        return {row["run_id"]: row["version"] for row in rows}
+
+    def _is_stuck(self, row: Row, now_us: int) -> bool:
+        stream = self._store.stream(row["run_id"])
+        if stream is None or stream.status not in LIVE or stream.version != row["version"]:
+            return False
+        return stream.wake_at_us is None or stream.wake_at_us <= now_us
 
     def _history(self, select: Select) -> list[Row]:
         """Rows of the views; none where nobody has projected yet."""
@@ -216,7 +255,7 @@ class Sender:
             row = turn.load(PROGRESS, [(rule.name,)]).get((rule.name,))
             if row is None:
                 row = PROGRESS.new((rule.name,)) | {"since_us": now_us - LOOK_BACK_S * _S}
-            if row["lease_us"] > now_us or row["next_us"] > now_us:
+            if _is_held(row, now_us):
                 return None
             row["lease_us"] = now_us + LEASE_S * _S
             turn.write([_change(PROGRESS, [row])])
@@ -250,6 +289,16 @@ class Sender:
     def slot(self) -> Slot:
         """Where deliveries are kept."""
         return self._slot
+
+
+def _is_held(progress: Row, now_us: int) -> bool:
+    """Whether another sender has the rule, or its next attempt is not due."""
+    return bool(progress["lease_us"] > now_us or progress["next_us"] > now_us)
+
+
+def _said(error: Exception) -> str:
+    """An error in one line; of one that no channel ought to raise, its type."""
+    return (str(error) if isinstance(error, NotDelivered) else f"{type(error).__name__}: {error}")[:500]
 
 
 def _change(table: Table, rows: list[Row]) -> Changes:

@@ -4,7 +4,8 @@ Folding is Python, so while it goes on the engine has to wait for its turn again
 
 - a process that lives for less than `FIRST_S` seconds never folds at all, and loads nothing for it;
 - while runs go on, batches are small and take `DUTY` of the time, so that a run is slowed by no more than that;
-- only what this process has appended wakes it: an idle process asks the database nothing;
+- only what this process has appended wakes it: an idle process asks the database nothing. It is otherwise where
+  somebody is to be told of what happens in the log (`watch`): then it looks every second;
 - views are beside the log, so appends wait for no lock of ours, and commits here do not wait for the disk.
 
 What it has not taken in when the process ends is taken in by whoever reads next (`Views.catch_up`), or by a
@@ -54,12 +55,22 @@ class EmbeddedProjector:
         self._store = store
         self._projections = projections
         self._activity = activity
+        self._changed: Callable[[], None] | None = None
         self._stop = Event()
         self._thread = Thread(target=self._run, name="flowledger-projector", daemon=True)
 
     def start(self) -> None:
         """Begin."""
         self._thread.start()
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """From now on take in also what other processes append; ``changed`` is called on the thread when views moved.
+
+        Begins it where it has not begun.
+        """
+        self._changed = changed
+        if not self._thread.ident:
+            self._thread.start()
 
     def close(self) -> None:
         """Stop after the batch under way."""
@@ -73,7 +84,7 @@ class EmbeddedProjector:
         pause_s = FIRST_S
         try:
             while not self._stop.wait(pause_s):
-                if self._activity() == seen:
+                if self._activity() == seen and self._changed is None:
                     continue
                 try:
                     together = together or self._opened()
@@ -102,6 +113,8 @@ class EmbeddedProjector:
             took_s = perf_counter() - began
             if not done.events and not done.waits:
                 return before
+            if self._changed is not None:
+                self._changed()
             busy = self._activity() != before
             limit = SMALL if busy else LARGE
             if self._stop.wait(STAND_BY_S if not done.events else took_s * (1 / DUTY - 1) if busy else 0.0):

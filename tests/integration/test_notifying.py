@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from flowledger.adapters.notifying import sender as sending
 from flowledger.adapters.notifying import web
 from flowledger.adapters.notifying.channels import Command, Email, NotDelivered, Webhook, signature
 from flowledger.adapters.notifying.rules import Rule
@@ -27,7 +28,8 @@ from flowledger.events import facts
 from flowledger.events.errors import DefinitionError, InputError
 from flowledger.events.store import Store
 from flowledger.projections.history import HISTORY
-from flowledger.projections.view_store import ViewStore
+from flowledger.projections.projection import Projection
+from flowledger.projections.view_store import Slot, ViewStore
 from tests.unit.test_run_view import BEGUN, SECOND
 from tests.unit.written_log import RUN_ID, START_US, STEP_US, Story, failure, write
 
@@ -234,6 +236,60 @@ def test_a_run_without_events_for_too_long_is_stuck_once_until_it_moves(world: W
     world.now_us += 61 * 1_000_000
     assert [sender.round(), sender.round()] == [1, 0]
     assert [(n["kind"], n["event"]) for n in channel.got] == [("stuck", 7)]
+
+
+def test_runs_that_were_told_of_do_not_hide_those_behind_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given more stuck runs than one look goes through
+    monkeypatch.setattr(sending, "_WINDOW", 2)
+    channel = Listening()
+    stuck = [f"01J000000000000000000000{n:02}" for n in range(5)]
+    for run_id in stuck:
+        write(world.store, BEGUN, run_id=run_id, status="RUNNING")
+    world.project()
+    world.now_us += 61 * 1_000_000
+    sender = world.sender(Rule("ops", channel, stuck_after_s=60))
+    # When
+    while sender.round():
+        pass
+    # Then
+    assert [notice["run"] for notice in channel.got] == stuck
+
+
+def test_who_looks_in_vain_writes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a rule that has been served
+    sender = world.sender(Rule("ops", Listening()))
+    sender.round()
+    writes: list[Any] = []
+    turn = world.views.turn
+
+    def counted(projection: Projection, slot: Slot) -> Any:
+        writes.append(slot)
+        return turn(projection, slot)
+
+    monkeypatch.setattr(world.views, "turn", counted)
+    # When / Then
+    assert (sender.round(), writes) == (0, [])
+    write(world.store, FAILED, status="FAILED")
+    world.project()
+    writes.clear()
+    assert (sender.round(), len(writes)) == (1, 2)  # taken, then done
+
+
+def test_a_channel_of_ones_own_that_raises_anything_is_tried_again(world: World) -> None:
+    class Breaks(Listening):
+        def send(self, notice: Any, *, now_s: int) -> None:
+            if not world.now_us > SOON_US:
+                raise ZeroDivisionError
+            super().send(notice, now_s=now_s)
+
+    channel, other = Breaks(), Listening()
+    write(world.store, FAILED, status="FAILED")
+    world.project()
+    sender = world.sender(Rule("own", channel), Rule("other", other))
+    assert sender.round() == 1
+    world.now_us += 1_000_000
+    assert sender.round() == 1
+    assert len(channel.got) == len(other.got) == 1
 
 
 def test_a_verification_that_found_something_is_told(world: World) -> None:
