@@ -6,6 +6,7 @@ Part of `evolve`: nothing here is called from anywhere else but the fold.
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Collection, Iterable
 
 from . import growing
 from .agenda import CONTROL, Kind
@@ -182,25 +183,26 @@ def fail_scope(state: State, scope: int) -> None:
 
 def _freeze(state: State, scope: int) -> None:
     """Nothing starts any more in the scope and in the scopes inside; what waits there ends at once."""
-    stack = [scope]
+    stack, waiting = [scope], list[int]()
     while stack:
         scope = stack.pop()
         members = state.members.get(scope)
         if members:
             for number in [n for n in members if state.agenda.kind(n) in _STOPPED]:
                 off_agenda(state, number)
-        for number in state.waiting.pop(scope, ()):
-            end_wait(state, number)
+        waiting.extend(state.waiting.pop(scope, ()))
         for inner in state.live_scopes.get(scope, ()):
             state.due.pop(inner, None)  # a back-off between rounds
             stack.append(inner)
+    end_waits(state, waiting)
 
 
-def end_wait(state: State, number: int) -> None:
-    """A waiting atom whose scope drains."""
-    state.due.pop(number, None)
-    state.states[number] = ATOM["WAITING"]["drained"]
-    unlisten(state, number)
+def end_waits(state: State, numbers: Collection[int]) -> None:
+    """Waiting atoms whose scope drains."""
+    for number in numbers:
+        state.due.pop(number, None)
+        state.states[number] = ATOM["WAITING"]["drained"]
+    unlisten(state, numbers)
 
 
 def busier(state: State, scope: int) -> None:
@@ -248,8 +250,7 @@ def _keeps(state: State) -> bool:
 
 def signal_came(state: State, name: str, signal: Received) -> None:
     """A signal is there (again): whoever has waited longest takes it, or it waits for somebody (F4)."""
-    queue = state.signals.setdefault(name, [])
-    insort(queue, signal, key=lambda received: received.version)
+    _put_back(state, name, signal)
     _offer(state, name)
 
 
@@ -259,20 +260,27 @@ def listen(state: State, number: int, name: str) -> None:
     _offer(state, name)
 
 
-def unlisten(state: State, number: int) -> None:
-    """The atom waits for no signal any more. What it was offered and has not taken is for the next."""
-    task = state.plan.nodes[number].task
-    if task is None or task.signal is None:
-        return
-    name = task.signal.name
-    listening = state.listening.get(name)
-    if listening is not None:
-        listening.pop(number, None)
-        if not listening:
-            del state.listening[name]
-    signal = state.offered.pop(number, None)
-    if signal is not None:
-        signal_came(state, name, signal)
+def unlisten(state: State, numbers: Iterable[int]) -> None:
+    """The atoms wait for no signal any more. What they were offered and have not taken is for others.
+
+    All of it is there before the first is offered: the oldest is for whoever has waited longest (F4).
+    """
+    names = dict[str, None]()
+    for number in numbers:
+        task = state.plan.nodes[number].task
+        if task is None or task.signal is None:
+            continue
+        names[task.signal.name] = None
+        state.listening.get(task.signal.name, {}).pop(number, None)
+        signal = state.offered.pop(number, None)
+        if signal is not None:
+            _put_back(state, task.signal.name, signal)
+    for name in names:
+        _offer(state, name)
+
+
+def _put_back(state: State, name: str, signal: Received) -> None:
+    insort(state.signals.setdefault(name, []), signal, key=lambda received: received.version)
 
 
 def _offer(state: State, name: str) -> None:

@@ -44,7 +44,7 @@ def wait(state: State, number: int) -> None:
     if flowing.may_start(state, scope):
         state.waiting.setdefault(scope, set()).add(number)
     else:  # the scope began to drain while the body ran: what would wait ends at once (D1)
-        flowing.end_wait(state, number)
+        flowing.end_waits(state, [number])
 
 
 def try_again(state: State, number: int, until: int | None) -> None:
@@ -58,4 +58,4 @@ def try_again(state: State, number: int, until: int | None) -> None:
         state.waiting.setdefault(node.scope, set()).add(number)
         flowing.on_agenda(state, number, "Start", node.lane)
     else:
-        flowing.end_wait(state, number)
+        flowing.end_waits(state, [number])

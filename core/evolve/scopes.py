@@ -79,7 +79,7 @@ def _timer_fired(state: State, number: int, event: facts.TimerFired, name: str) 
     elif state.states[number] == "REVERTING":
         undoing.enable_revert(state, number)
     elif number not in state.offered:  # a signal that came in time is taken
-        flowing.unlisten(state, number)
+        flowing.unlisten(state, [number])
         flowing.on_agenda(state, number, "Start", node.lane)
 
 

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any, Literal, NamedTuple
 
 import flowledger
-from flowledger import App, Flow, NotReady, Permanent, TaskContext, Times, constant, sleep, symbol
+from flowledger import App, Flow, NotReady, Permanent, Signal, TaskContext, Times, constant, sleep, symbol
 from tests.properties import spec as specs
 from tests.properties.model import Call
 from tests.properties.spec import Spec, value_of
@@ -145,7 +145,7 @@ class Builder:
 
     def define(self, spec: Spec) -> None:
         for task in specs.tasks(spec.root):
-            if task.sleep_s is not None:
+            if not task.has_body:
                 continue
             execute, revert = _bodies(task, self.recorder)
             options: dict[str, Any] = {"backoff": constant(task.backoff_s)} if task.backoff_s else {}
@@ -193,6 +193,8 @@ class Builder:
     def _task(self, task: specs.Task) -> Any:
         if task.sleep_s is not None:
             return sleep(task.sleep_s).named(task.name)
+        if task.signal:
+            return Signal(task.signal, int).wait(timeout=task.timeout_s).named(task.name)
         arguments = [self._taken(taken) for taken in task.takes]
         return self.definitions[task.name].bind(**dict(zip("ab", arguments, strict=False))).named(task.name)
 

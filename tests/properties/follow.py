@@ -9,7 +9,8 @@ from typing import Any
 from flowledger.events import facts
 from flowledger.events.envelope import Envelope
 from tests.properties.model import ROOT, Kind, Model, Step
-from tests.properties.spec import Flow, Spec
+from tests.properties.signals import Sent
+from tests.properties.spec import Flow, Spec, tasks
 
 END: dict[type[facts.Event], str] = {
     facts.RunSucceeded: "SUCCEEDED", facts.RunReverted: "REVERTED", facts.RunFailed: "FAILED",
@@ -28,6 +29,8 @@ class Follower:
     model: Model
     paths: dict[str, str]
     keys: dict[tuple[object, ...], str] = field(default_factory=dict[tuple[object, ...], str])
+    limits: dict[str, int] = field(default_factory=dict[str, int])  # when waits for a signal are over
+    suspended_us: int = 0  # since when
     at: Envelope | None = None
 
     def take(self, envelope: Envelope) -> None:
@@ -40,6 +43,7 @@ class Follower:
                 self._waiting(name, event)
             case facts.TimerFired():
                 self._expect(self.model.wake(name), "nobody to wait for that time")
+                self._on_time(name, event.due)
             case facts.TaskSucceeded() | facts.TaskFailed():
                 self._ended(name, event)
             case facts.RevertStarted() | facts.TaskReverted() | facts.RevertFailed():
@@ -54,6 +58,8 @@ class Follower:
                 self._interrupted(name, event)
             case facts.RequestAccepted() | facts.RunSuspended() | facts.RunResumed():
                 self._asked(event)
+            case facts.SignalReceived():
+                self._received(event, envelope.version)
             case facts.OutcomeIgnored():
                 self._expect(self.model.atoms[name].state == "POLLING", "a poll whose scope drained under it (D1, C4)")
             case _:  # who owns the run: nothing the model knows
@@ -78,11 +84,11 @@ class Follower:
         self._key((name, atom.try_, "execute", atom.failures), event.key)
 
     def _waiting(self, name: str, event: facts.TaskWaiting) -> None:
-        model, atom = self.model, self.model.atoms[name]
+        atom = self.model.atoms[name]
         if event.attempt == 0:
             self._enabled("start", name)
-            self._expect(model.sleeps(name) and atom.state == "PENDING", "no sleep")
-            model.wait(name)
+            self._expect(event.try_ == atom.try_, f"try {atom.try_}")
+            self._begins_to_wait(name, event)
         else:
             self._expect(atom.state in ("RUNNING", "POLLING"), "a body that runs")
             atom.state = "POLLING"
@@ -96,10 +102,8 @@ class Follower:
             )
             model.poison(name, "execute")
             return
-        if isinstance(event, facts.TaskSucceeded) and event.attempt == 0:
-            self._enabled("start", name)
-            self._expect(atom.state == "SLEPT", f"no sleep that is over: {atom.state}")
-            atom.state = "SUCCEEDED"
+        if not model.task(name).has_body:
+            self._waited(name, event)
             return
         self._expect(atom.state in ("RUNNING", "POLLING"), "a body that runs")
         self._expect((event.try_, event.attempt) == (atom.try_, atom.attempt), f"try {atom.try_}, {atom.attempt}")
@@ -114,6 +118,53 @@ class Follower:
             model.fail(name)  # D1: in a scope that drains there is no further attempt, and the log may say so
         self._expect(event.again == (atom.state == "AGAIN"), f"again={not event.again}")
         self._backs_off(name, event.until)
+
+    # -- sleeps and signals ---------------------------------------------------------------------
+
+    def _begins_to_wait(self, name: str, event: facts.TaskWaiting) -> None:
+        task = self.model.task(name)
+        self._expect(self.model.atoms[name].state == "PENDING" and not task.has_body, "nothing that waits")
+        self._expect(event.signal == task.signal, f"the signal {task.signal!r}")
+        if task.sleep_s is not None:
+            self.model.wait(name)
+            return
+        self.model.listen(name)
+        self._expect((event.until is None) == (task.timeout_s is None), "another time limit")
+        self.limits.pop(name, None)
+        if event.until is not None:
+            self.limits[name] = event.until
+
+    def _received(self, event: facts.SignalReceived, version: int) -> None:
+        """What no wait of this name could take is refused when it comes (F4)."""
+        value = json.loads(bytes(event.payload))
+        wanted = any(task.signal == event.name for task in tasks(self.model.spec.root))
+        self._expect(not wanted or type(value) is int, "that to be refused")
+        self.model.signals.came(event.name, Sent(version, value))
+
+    def _waited(self, name: str, event: facts.TaskSucceeded | facts.TaskFailed) -> None:
+        """A sleep is over, a signal is taken, or none came in time."""
+        self._enabled("start", name)
+        model, atom = self.model, self.model.atoms[name]
+        self._expect((event.try_, event.attempt) == (atom.try_, 0), f"try {atom.try_}, and no attempt")
+        if isinstance(event, facts.TaskFailed):
+            self._expect(atom.state == "OVERDUE" and not event.again, f"no time that is over: {atom.state}")
+            self._expect(event.failure.kind == "timeout", "a timeout")
+            model.fail(name)
+        elif model.task(name).signal:
+            self._expect(atom.state == "LISTENING", f"nobody who listens: {atom.state}")
+            sent = model.hear(name)
+            self._expect(event.signal == sent.version, f"the signal that came with event {sent.version}")
+            self._expect(json.loads(bytes(event.result)) == sent.value, f"what was sent, {sent.value}")
+        else:
+            self._expect(atom.state == "SLEPT", f"no sleep that is over: {atom.state}")
+            atom.state = "SUCCEEDED"
+
+    def _on_time(self, name: str, due: int) -> None:
+        """A time limit does not count suspended time, and nothing is over before its time (F4, G2)."""
+        self._expect(due <= self.now_us, f"nothing before {due}")
+        self._expect(self.limits.get(name, due) == due, f"the time limit {self.limits.get(name)}")
+
+    # -- requests -------------------------------------------------------------------------------
 
     def _asked(self, event: facts.RequestAccepted | facts.RunSuspended | facts.RunResumed) -> None:
         model = self.model
@@ -131,8 +182,12 @@ class Follower:
             case facts.RunSuspended():
                 self._expect(model.suspension == "asked" and model.calm(), "a body that runs, or no request")
                 model.suspension = "suspended"
+                self.suspended_us = self.now_us
             case facts.RunResumed():
                 self._expect(model.suspension != "none", "a run that goes on")
+                if model.suspension == "suspended":
+                    away_us = self.now_us - self.suspended_us
+                    self.limits = {name: until + away_us for name, until in self.limits.items()}
                 model.suspension = "none"
             case _:
                 pass
@@ -213,6 +268,11 @@ class Follower:
     def _enabled(self, kind: Kind, name: str) -> None:
         steps = self.model.enabled()
         self._expect(Step(kind, name) in steps, f"one of {[f'{s.kind} {s.name}' for s in steps]}")
+
+    @property
+    def now_us(self) -> int:
+        assert self.at is not None
+        return self.at.time_us
 
     def _expect(self, holds: bool, expected: str) -> None:
         if not holds:

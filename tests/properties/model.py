@@ -1,4 +1,4 @@
-"""A reference model of a run, from docs/semantics.md alone (C3, C5, C6, C9, D1 to D6, E1, G2, G4), not from the engine.
+"""A reference model of a run, from docs/semantics.md alone (C3, C5, C6, C9, D, E1, F4, G), not from the engine.
 
 It works on the tree of a `Spec`, knows no plan, no log and no time, and asks the tree again at every step. `enabled`
 says which steps are allowed now; the steps are the facts a run may record. Two drivers use it:
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from tests.properties.signals import Sent, Signals
 from tests.properties.spec import Flow, Part, Spec, Task, tasks, value_of, walk
 
 ROOT = ""  # the run's own scope
@@ -25,13 +26,13 @@ Kind = Literal["round", "start", "ask", "revert_scope", "revert", "reset", "end"
 AtomState = Literal[
     "PENDING", "RUNNING", "POLLING", "AGAIN", "SUCCEEDED", "FAILED",
     "REVERTING", "REVERT_AGAIN", "REVERTED", "REVERT_FAILED", "INTERRUPTED",
-    "BACKOFF", "REVERT_BACKOFF", "SLEEPING", "SLEPT",
+    "BACKOFF", "REVERT_BACKOFF", "SLEEPING", "SLEPT", "LISTENING", "OVERDUE", "DRAINED",
 ]  # fmt: skip
 ScopeState = Literal["PENDING", "RUNNING", "FAILING", "DECIDED", "REVERTING", "GAVE_UP", "BACKOFF"]
 
 
-MAY_START = ("PENDING", "AGAIN", "INTERRUPTED", "SLEPT")
-UNTOUCHED = ("PENDING", "REVERTED")  # there is nothing to undo, nor after a sleep
+MAY_START = ("PENDING", "AGAIN", "INTERRUPTED", "SLEPT", "OVERDUE")
+UNTOUCHED = ("PENDING", "REVERTED")  # there is nothing to undo, nor after a sleep or a wait
 NOT_TO_REVERT = (*UNTOUCHED, "RUNNING", "REVERTING", "REVERT_BACKOFF", "REVERT_FAILED")
 
 
@@ -91,6 +92,7 @@ class Model:
     suspension: Literal["none", "asked", "suspended"] = "none"
     unwanted: bool = False  # it was over, and is undone on request (G5)
     cancelled: Literal["", "revert", "keep"] = ""  # somebody has given the run up (G4)
+    signals: Signals = field(default_factory=Signals)
 
     def __post_init__(self) -> None:
         self.parts: dict[str, Part] = {}
@@ -175,7 +177,7 @@ class Model:
 
     def standing(self, part: Part) -> bool:
         """Something in it has been started in this try and is not undone."""
-        return any(self.atoms[t.name].state not in UNTOUCHED and t.sleep_s is None for t in tasks(part))
+        return any(self.atoms[t.name].state not in UNTOUCHED and t.has_body for t in tasks(part))
 
     def failed(self, scope: str) -> list[str]:
         """The tasks that have failed for good in the scope's present round, in plan order (D2)."""
@@ -186,7 +188,7 @@ class Model:
 
     def may_revert(self, task: Task) -> bool:
         """Its scope is being reverted and all that came after it there is undone (D4)."""
-        if self.atoms[task.name].state in NOT_TO_REVERT or task.sleep_s is not None:
+        if self.atoms[task.name].state in NOT_TO_REVERT or not task.has_body:
             return False
         regions = [name for name in self.scopes_around(task) if self.scopes[name].state == "REVERTING"]
         if not regions:
@@ -209,11 +211,14 @@ class Model:
         return self._steps()
 
     def _steps(self) -> list[Step]:
-        steps = [Step("start", n) for n, a in self.atoms.items() if a.state in MAY_START and self._ready(n)]
+        steps = [Step("start", n) for n, a in self.atoms.items() if self._is_due(n, a) and self._ready(n)]
         steps += [Step("revert", t.name) for t in tasks(self.spec.root) if self.may_revert(t)]
         for name, scope in self.scopes.items():
             steps += self._root_steps(scope, steps) if name == ROOT else self._scope_steps(name, scope)
         return sorted(steps, key=lambda step: self.order[step.name])
+
+    def _is_due(self, name: str, atom: Atom) -> bool:
+        return atom.state in MAY_START or (atom.state == "LISTENING" and name in self.signals.offered)
 
     def _ready(self, name: str) -> bool:
         return self.may_start(self.parts[name])
@@ -317,7 +322,8 @@ class Model:
             self.atoms[name].failures += 1
             self.fail(name)
         else:
-            self.atoms[name].state, self.broken = "REVERT_FAILED", True
+            self.atoms[name].state = "REVERT_FAILED"
+            self._break()
 
     def cancel(self, *, keep: bool) -> None:
         """Somebody gives the run up: the root fails, and is not asked; what is being undone goes on (G4)."""
@@ -356,6 +362,7 @@ class Model:
     def _failing(self, name: str) -> None:
         if self.scopes[name].state in ("RUNNING", "PENDING"):
             self.scopes[name].state = "FAILING"
+            self._drain(self.inside(name))
 
     def revert_scope(self, name: str) -> None:
         self.scopes[name].state = "REVERTING"
@@ -381,7 +388,38 @@ class Model:
         elif atom.revert_failures + 1 < task.revert_attempts:
             atom.state, atom.revert_failures = "REVERT_AGAIN", atom.revert_failures + 1
         else:
-            atom.state, self.broken = "REVERT_FAILED", True
+            atom.state = "REVERT_FAILED"
+            self._break()
+
+    def _break(self) -> None:
+        """A revert has failed for good: nothing more is begun, wherever (D5)."""
+        self.broken = True
+        self._drain(self.spec.root)
+
+    # -- waiting --------------------------------------------------------------------------------
+
+    def listen(self, name: str) -> None:
+        """A wait for a signal begins; it may be offered one at once (F4)."""
+        self.atoms[name].state = "LISTENING"
+        self.signals.listen(name, self.task(name).signal)
+
+    @property
+    def listened_for(self) -> Iterator[str]:
+        """The signals for which somebody waits who was not offered one."""
+        return (signal for signal, waiting in self.signals.waiting.items() if waiting)
+
+    def hear(self, name: str) -> Sent:
+        """It takes what it was offered; a signal is taken once, whatever becomes of the round."""
+        atom, sent = self.atoms[name], self.signals.take(name)
+        atom.state, atom.result = "SUCCEEDED", sent.value
+        return sent
+
+    def _drain(self, part: Part) -> None:
+        """Who waits in a scope that fails does so no more (D1)."""
+        ended = [task for task in tasks(part) if self.atoms[task.name].state in ("LISTENING", "OVERDUE", "SLEEPING")]
+        for task in ended:
+            self.atoms[task.name].state = "DRAINED"
+        self.signals.leave({task.name: task.signal for task in ended if task.signal})
 
     def wait(self, name: str) -> None:
         """What comes next, a further attempt or another round, waits for its time; a sleep begins."""
@@ -399,6 +437,10 @@ class Model:
             return waited
         atom = self.atoms[name]
         woken = {"SLEEPING": "SLEPT", "BACKOFF": "AGAIN", "REVERT_BACKOFF": "REVERT_AGAIN"}.get(atom.state)
+        if atom.state == "LISTENING":  # what came in time is taken
+            woken = "LISTENING" if name in self.signals.offered else "OVERDUE"
+            if woken == "OVERDUE":
+                self.signals.leave({name: self.task(name).signal})
         atom.state = woken or atom.state  # type: ignore[assignment]
         return woken is not None
 
@@ -408,7 +450,7 @@ class Model:
         for part in walk(self.parts[name]):
             if isinstance(part, Task):
                 atom = self.atoms[part.name]
-                next_try = atom.try_ + (atom.attempt > 0)
+                next_try = atom.try_ + (atom.state != "PENDING")
                 self.atoms[part.name] = Atom(try_=next_try, attempts=atom.attempts, reverts=atom.reverts)
             elif part.retry is not None and part.name != name:
                 self.scopes[part.name] = Scope()

@@ -48,6 +48,12 @@ class Task(Short):
     takes: tuple[str, ...] = ()
     backoff_s: float = 0.0  # before a further attempt, of execute and of revert
     sleep_s: float | None = None  # it is no task but a sleep
+    signal: str = ""  # it is no task but a wait for this signal
+    timeout_s: float | None = None  # of that wait
+
+    @property
+    def has_body(self) -> bool:
+        return self.sleep_s is None and not self.signal
 
     def attempt(self, n: int) -> Attempt:
         return self.script[n] if n < len(self.script) else OK

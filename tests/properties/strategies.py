@@ -15,6 +15,7 @@ from tests.properties.spec import Attempt, Flow, Part, Pattern, Spec, Task, clos
 
 MOST_TASKS = 25
 MOST_DEPTH = 4
+SIGNALS = ("a", "b")
 
 
 class Leaf(NamedTuple):
@@ -26,6 +27,8 @@ class Leaf(NamedTuple):
     takes: tuple[int, ...]
     backoff_s: float = 0.0
     sleep_s: float | None = None
+    signal: str = ""
+    timeout_s: float | None = None
 
 
 class Branch(NamedTuple):
@@ -43,7 +46,7 @@ def attempts(*, polls: bool) -> st.SearchStrategy[Attempt]:
     return st.builds(Attempt, ends, st.integers(0, 3) if polls else st.just(0))
 
 
-def leaves(*, polls: bool, reverts_fail: bool, waits: bool = False) -> st.SearchStrategy[Leaf]:
+def leaves(*, polls: bool, reverts_fail: bool, waits: bool = False, signals: bool = False) -> st.SearchStrategy[Leaf]:
     seconds = st.sampled_from([0.0, 0.0, 0.5, 20.0]) if waits else st.just(0.0)
     slept = st.sampled_from([None, None, None, None, 1.0, 100.0]) if waits else st.none()
     mostly_ok = st.one_of(st.just(()), st.just(()), st.lists(attempts(polls=polls), max_size=4).map(tuple))
@@ -58,6 +61,8 @@ def leaves(*, polls: bool, reverts_fail: bool, waits: bool = False) -> st.Search
         takes=st.lists(st.integers(0, 6), max_size=2).map(tuple),
         backoff_s=seconds,
         sleep_s=slept,
+        signal=st.sampled_from(["", "", "", "", "", *SIGNALS]) if signals else st.just(""),
+        timeout_s=st.sampled_from([None, None, 5.0, 300.0]),
     )
 
 
@@ -115,6 +120,8 @@ class Namer:
         self.tasks += 1
         if drawn.sleep_s is not None:
             return Task(f"t{self.tasks}", revert=None, sleep_s=drawn.sleep_s)
+        if drawn.signal:
+            return Task(f"t{self.tasks}", revert=None, signal=drawn.signal, timeout_s=drawn.timeout_s)
         chosen = {visible[-n] for n in drawn.takes if 0 < n <= len(visible)}
         return Task(
             f"t{self.tasks}",
@@ -161,11 +168,13 @@ def _size(drawn: Leaf | Branch) -> int:
 
 @st.composite
 def specs(
-    draw: st.DrawFn, *, polls: bool = False, reverts_fail: bool = True, waits: bool = False, late: bool = False
-) -> Spec:
+    draw: st.DrawFn, *, polls: bool = False, reverts_fail: bool = True, waits: bool = False, late: bool = False,
+    signals: bool = False,
+) -> Spec:  # fmt: skip
     """Any flow. ``polls``: bodies may say not ready; ``reverts_fail``: reverts may raise; ``waits``: there are sleeps
-    and back-offs, for a time that nobody has to wait for; ``late``: parts are made while the run is under way (E7)."""
-    leaf = leaves(polls=polls, reverts_fail=reverts_fail, waits=waits)
+    and back-offs, for a time that nobody has to wait for; ``late``: parts are made while the run is under way (E7);
+    ``signals``: some wait for what somebody sends (F4)."""
+    leaf = leaves(polls=polls, reverts_fail=reverts_fail, waits=waits, signals=signals)
     root = draw(branches(leaf, MOST_DEPTH, waits=waits, late=late).filter(lambda drawn: _size(drawn) <= MOST_TASKS))
     flow = Namer().flow(root, ())
     return Spec(_growing(flow, flow), draw(st.sampled_from(["revert", "revert", "revert", "stop"])))

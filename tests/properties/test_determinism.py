@@ -22,7 +22,7 @@ from flowledger.core.state import State
 from flowledger.core.states import ATOM, RUN_SCOPE, SCOPE, Table
 from flowledger.core.states import RUN as RUN_TABLE
 from flowledger.events.envelope import Envelope
-from tests.crash import corpus
+from tests.crash import corpus, seats
 from tests.crash.job import Row
 from tests.golden.record import HERE, History
 from tests.properties.digests import Recorded, digest
@@ -103,8 +103,9 @@ def test_rel_r15_two_versions_of_python_give_one_state_and_one_decision_at_every
 
 
 def golden() -> list[Recorded]:
-    """The logs of all releases."""
-    histories = [msgspec.json.decode(path.read_bytes(), type=History) for path in HISTORIES]
+    """The logs of all releases, but of the flows that need SQLAlchemy, which the other Python does not have."""
+    paths = [path for path in HISTORIES if path.stem not in seats.ENDS]
+    histories = [msgspec.json.decode(path.read_bytes(), type=History) for path in paths]
     return [Recorded(history.flow, history.run_id, history.rows, history.source) for history in histories]
 
 

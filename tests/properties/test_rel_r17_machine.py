@@ -28,7 +28,7 @@ from flowledger.core.engine import run as engine
 from flowledger.events.requests import Cancel, Request, Resume, Signal, Suspend
 from flowledger.events.store import Mail
 from tests.properties.spec import Spec
-from tests.properties.strategies import specs
+from tests.properties.strategies import SIGNALS, specs
 from tests.simulation.faults import Faults
 from tests.simulation.process import Process
 from tests.simulation.world import Told, World
@@ -40,7 +40,7 @@ MOST_PROCESSES = 5
 #: In the chosen moments only; else nothing goes wrong, and everything takes up to a tenth of a second.
 PEACE = {"slow_s": 0.1}
 REQUESTS: list[Request] = [
-    Suspend(reason="a pause"), Resume(), Cancel(reason="enough"), Cancel(reason="enough", keep=True), Signal(name="go"),
+    Suspend(reason="a pause"), Resume(), Cancel(reason="enough"), Cancel(reason="enough", keep=True), Signal(name="c"),
 ]  # fmt: skip
 
 
@@ -64,12 +64,12 @@ class Machine(RuleBasedStateMachine):
 
     # -- calls ----------------------------------------------------------------------------------
 
-    @initialize(target=runs, spec=specs(polls=True, waits=True))
+    @initialize(target=runs, spec=specs(polls=True, waits=True, signals=True))
     def first_call(self, spec: Spec) -> Told:
         return self.world.ask_for(spec, self.a_process(0))
 
     @precondition(lambda self: len(self.world.runs) < MOST_RUNS)
-    @rule(target=runs, spec=specs(polls=True, waits=True), n=st.integers(0, 4))
+    @rule(target=runs, spec=specs(polls=True, waits=True, signals=True), n=st.integers(0, 4))
     def call(self, spec: Spec, n: int) -> Told:
         return self.world.ask_for(spec, self.a_process(n))
 
@@ -98,6 +98,10 @@ class Machine(RuleBasedStateMachine):
     @rule(target=mails, told=runs, request=st.sampled_from(REQUESTS))
     def write(self, told: Told, request: Request) -> Any:
         return multiple() if told.witness is None else self.world.write(told.witness.run_id, request)
+
+    @rule(target=mails, told=runs, name=st.sampled_from(SIGNALS), fits=st.sampled_from([True, True, True, False]))
+    def signal(self, told: Told, name: str, fits: bool) -> Any:
+        return multiple() if told.witness is None else self.world.send_signal(told.witness.run_id, name, fits=fits)
 
     @rule(mail=consumes(mails))
     def the_same_mail_again(self, mail: Mail) -> None:

@@ -18,6 +18,7 @@ class Faults:
     stand_still: float = 0.0  # at a look around
     suspend: float = 0.0  # at a look around
     mail: float = 0.0  # at a look around, somebody asks for something, perhaps twice
+    signal: float = 0.0  # at a look around, somebody sends one, whether it is waited for or not
     again: float = 0.0  # the same call is made again, elsewhere, at a look around
     slow_s: float = 0.001  # an append or a body takes up to this
 
@@ -42,5 +43,6 @@ class Faults:
             suspend=some(0.3),
             again=some(0.3),
             mail=some(0.3),
+            signal=some(0.4),
             slow_s=chance.choice([0.001, 0.1, 2.0, 30.0]),
         )

@@ -6,23 +6,24 @@ from random import Random
 from typing import Any
 
 from tests.properties.spec import Attempt, Ends, Spec
-from tests.properties.strategies import Branch, Leaf, Namer
+from tests.properties.strategies import SIGNALS, Branch, Leaf, Namer
 
 MOST_TASKS = 10
 MOST_DEPTH = 3
 
 
 def random_spec(chance: Random) -> Spec:
-    """A flow of at most ten tasks, with failures, polls, retries and reverts that raise."""
+    """A flow of at most ten tasks, with failures, polls, retries, waits for signals, and reverts that raise."""
+    listens = chance.choice([0.0, 0.1, 0.4])  # how many parts wait for signals
     while True:
-        root = _branch(chance, MOST_DEPTH)
+        root = _branch(chance, MOST_DEPTH, listens)
         if 1 <= _size(root) <= MOST_TASKS:
             on_failure = "stop" if chance.random() < 0.15 else "revert"
             return Spec(Namer().flow(root, ()), on_failure)  # type: ignore[arg-type]
 
 
-def _branch(chance: Random, depth: int) -> Branch:
-    children = tuple(_child(chance, depth) for _ in range(chance.choice([1, 2, 2, 3, 4])))
+def _branch(chance: Random, depth: int, listens: float) -> Branch:
+    children = tuple(_child(chance, depth, listens) for _ in range(chance.choice([1, 2, 2, 3, 4])))
     return Branch(
         pattern=chance.choice(["linear", "linear", "unordered", "graph"]),
         children=children,
@@ -33,11 +34,13 @@ def _branch(chance: Random, depth: int) -> Branch:
     )
 
 
-def _child(chance: Random, depth: int) -> Any:
-    return _branch(chance, depth - 1) if depth > 1 and chance.random() < 0.3 else _leaf(chance)
+def _child(chance: Random, depth: int, listens: float) -> Any:
+    if depth > 1 and chance.random() < 0.3:
+        return _branch(chance, depth - 1, listens)
+    return _leaf(chance, listens)
 
 
-def _leaf(chance: Random) -> Leaf:
+def _leaf(chance: Random, listens: float) -> Leaf:
     fails = chance.random() < 0.35
     script = tuple(_attempt(chance, fails) for _ in range(chance.randrange(1, 4)))
     reverts = tuple(chance.random() < 0.5 for _ in range(2)) if chance.random() < 0.1 else ()
@@ -50,6 +53,8 @@ def _leaf(chance: Random) -> Leaf:
         takes=tuple(chance.randrange(5) for _ in range(chance.randrange(3))),
         backoff_s=chance.choice([0.0, 0.0, 0.5, 20.0]),
         sleep_s=chance.choice([1.0, 100.0]) if chance.random() < 0.1 else None,
+        signal=chance.choice(SIGNALS) if chance.random() < listens else "",
+        timeout_s=chance.choice([None, 5.0, 40.0, 300.0]),
     )
 
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,14 @@ import pytest
 
 from flowledger import Times
 from flowledger.adapters.adrift import Adrift
+from flowledger.core import flowing
 from flowledger.core.engine import run as engine
 from flowledger.core.engine import starting
 from flowledger.core.engine.answering import answer
 from flowledger.core.engine.run import RunDriver
+from flowledger.core.state import State
 from flowledger.events.store import Append, Appended, AppendResult
+from tests.properties.spec import RAISE, Flow, Spec, Task
 from tests.simulation.faults import Faults
 from tests.simulation.judge import Witness
 from tests.simulation.process import Process, Wire
@@ -52,7 +55,7 @@ def test_rel_r18_the_worlds_are_as_bad_as_they_should_be() -> None:
     for trouble in (
         "is killed before an append", "is killed after an append", "stands still for 25 s", "goes on", "is fenced",
         "TaskInterrupted", "RunSuspended", "RunResumed", "RetryDecided", "RevertFailed", "TaskWaiting",
-        "RunSucceeded", "RunReverted", "RunFailed", "RunCancelled", "RequestRefused",
+        "RunSucceeded", "RunReverted", "RunFailed", "RunCancelled", "RequestRefused", "SignalReceived",
     ):  # fmt: skip
         assert trouble in befell
     assert any(line.startswith("hears Fenced") for line in befell)
@@ -74,13 +77,13 @@ def test_rel_r18_a_seed_gives_the_same_world_again_in_any_interpreter() -> None:
 # -- it must be able to find something ------------------------------------------------------------------
 
 
-def failure(**faults: float) -> str:
+def failure(specs: Sequence[Spec] | None = None, **faults: float) -> str:
     """What the first world that fails says, and that it can be seen again."""
     for seed in range(60):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(engine, "TURN_S", float("inf"))
             try:
-                World(seed, faults=Faults(**faults) if faults else None).live()
+                World(seed, faults=Faults(**faults) if faults else None, specs=specs).live()
             except SimulationFailed as error:
                 message = str(error)
                 break
@@ -149,3 +152,28 @@ def test_rel_r18_a_suspension_that_does_not_wait_for_bodies_is_found(monkeypatch
     monkeypatch.setattr(engine, "answer", hasty)
 
     assert "the model expects a body that runs, or no request" in failure(suspend=0.9, slow_s=2.0)
+
+
+def test_rel_r18_f4_a_signal_that_is_lost_with_the_wait_that_had_not_taken_it_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given scopes that fail while others wait for the same signal, and a fold that keeps what it was offered there
+    def scope(n: int) -> Flow:
+        fails = Task(f"fails{n}", script=(RAISE, RAISE))
+        return Flow(f"scope{n}", "unordered", (_wait(f"one{n}"), _wait(f"two{n}"), fails), retry=3)
+
+    unlisten = flowing.unlisten
+
+    def forgetful(state: State, numbers: Collection[int]) -> None:
+        for number in numbers:
+            state.offered.pop(number, None)
+        unlisten(state, numbers)
+
+    monkeypatch.setattr(flowing, "unlisten", forgetful)
+    spec = Spec(Flow("all", "unordered", (scope(1), _wait("three"), scope(2), _wait("four"))))
+
+    assert "the model expects" in failure([spec], suspend=0.5, signal=0.8, mail=0.3, slow_s=30.0)
+
+
+def _wait(name: str) -> Task:
+    return Task(name, revert=None, signal="a")

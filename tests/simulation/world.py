@@ -17,11 +17,12 @@ from flowledger import App
 from flowledger.adapters.stores.memory import MemoryStore
 from flowledger.core.engine import run as engine
 from flowledger.events import requests
-from flowledger.events.facts import OnFailure
+from flowledger.events.facts import OnFailure, Raw
 from flowledger.events.requests import Cancel, Request, Resume, Signal, Suspend
 from flowledger.events.store import FINAL, Append, Appended, AppendResult, Mail
 from tests.properties.build import Recorder, build
 from tests.properties.spec import Spec
+from tests.properties.strategies import SIGNALS
 
 from .faults import Faults
 from .flows import random_spec
@@ -150,6 +151,8 @@ class World:
             process.suspend(run_id)
         if chance.random() < faults.mail:
             self._write(chance)
+        if chance.random() < faults.signal:
+            self._signal(chance)
         if chance.random() < faults.again:
             told = self.runs[chance.choice(sorted(self.runs))]
             self.note(f"the call of {told.key} is made again in {process.name}")
@@ -176,7 +179,19 @@ class World:
             Suspend(reason="simulated"), Resume(), Suspend(reason="simulated"), Resume(),
             Cancel(reason="simulated", keep=chance.random() < 0.3), Signal(name="nobody waits"),
         ]  # fmt: skip
-        mail = self.write(chance.choice(self.store.witnesses).run_id, chance.choice(requests))
+        self._perhaps_twice(self.write(chance.choice(self.store.witnesses).run_id, chance.choice(requests)), chance)
+
+    def _signal(self, chance: Random) -> None:
+        """Signals, to any run; now and then one that does not fit who waits for it (F4)."""
+        for _ in range(chance.choice([1, 1, 2, 4]) if self.store.witnesses else 0):
+            run_id, name = chance.choice(self.store.witnesses).run_id, chance.choice(SIGNALS)
+            self._perhaps_twice(self.send_signal(run_id, name, fits=chance.random() < 0.9), chance)
+
+    def send_signal(self, run_id: str, name: str, *, fits: bool = True) -> Mail:
+        value = str(self.number()) if fits else '"odd"'
+        return self.write(run_id, Signal(name=name, payload=Raw(value.encode())))
+
+    def _perhaps_twice(self, mail: Mail, chance: Random) -> None:
         if chance.random() < 0.5:
             self.loop.call_later(chance.random() * 30, self.store.send, [mail])
 
@@ -255,21 +270,27 @@ class World:
         until_us = self.now_us() + round(86_400 * 1e6)
         while not self.all_ended:
             for told in self.runs.values():
-                self._resume_if_suspended(told)
+                self._see_to(told)
             if self.now_us() > until_us or not self.step():
                 raise Unsafe(f"no end a day after the faults have stopped: {[t.standing for t in self.runs.values()]}")
         for told in self.runs.values():
             assert told.witness is not None
             told.witness.over()
 
-    def _resume_if_suspended(self, told: Told) -> None:
-        """A person does: again if it was suspended once more, as one who stood still may have asked."""
+    def _see_to(self, told: Told) -> None:
+        """A person does what a run waits for: resumes it, again if one who stood still had it suspended once more;
+        sends what is listened for."""
         witness = told.witness
-        if witness is None or witness.state.status != "SUSPENDED" or self.now_us() < told.look_again_us:
+        if witness is None or self.now_us() < told.look_again_us:
+            return
+        if witness.state.status == "SUSPENDED":
+            self.alive[-1].resume(self.app, witness.run_id)
+        elif witness.model.suspension == "none" and (signal := next(witness.model.listened_for, "")):
+            self.send_signal(witness.run_id, signal)
+        else:
             return
         told.look_again_us = self.now_us() + PATIENCE_US
         self.loop.call_later(PATIENCE_US / 1e6, int)
-        self.alive[-1].resume(self.app, witness.run_id)
 
     @property
     def all_ended(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowledger import App, Flow, Times, graph, linear, link, unordered
+from flowledger import App, Flow, Signal, Times, graph, linear, link, unordered
 from flowledger.core.compiler import compile as compile_part
 from flowledger.core.decide import decide, waits
 from flowledger.core.evolve import evolve
@@ -72,6 +72,15 @@ def diamond() -> Flow[None]:
     return graph(a, b, c, d, link(a, b), link(a, c), link(b, d), link(c, d))
 
 
+go = Signal("go", int)
+
+
+@app.flow
+def listeners() -> Flow[list[object]]:
+    late, early, *outside = (go.wait().named(name) for name in ("late", "early", "third", "fourth"))
+    return unordered(unordered(late, early, a, name="in", retry=Times(2)), *outside)
+
+
 class Story:
     """A run without an engine: events are told, decisions are read."""
 
@@ -108,6 +117,12 @@ class Story:
             f"{kind} {path.removeprefix(self.root).lstrip('/')}".strip()
             for kind, path in decisions(self.plan, self.state)
         ]
+
+    @property
+    def offered(self) -> dict[str, str]:
+        """By path: the signal that a wait may take."""
+        offered = self.state.offered.items()
+        return {self.plan.nodes[n].path.removeprefix(f"{self.root}/"): signal.request for n, signal in offered}
 
     def state_of(self, path: str) -> str:
         return self.state.states[self.plan.by_path[f"{self.root}/{path}"]]
@@ -160,6 +175,20 @@ def test_d1_scopes_that_are_not_failing_go_on() -> None:
     story = Story(two_scopes()).tell("one", facts.RoundStarted(round=1)).tell("two", facts.RoundStarted(round=1))
     story.start("one/a").fail("one/a")
     assert story.enabled == ["AskRetry one", "Start two/b"]
+
+
+def test_f4_what_a_failing_scope_gives_back_goes_the_oldest_to_whoever_has_waited_longest() -> None:
+    # Given two waits in a scope that were offered signals and have not taken them, and two that wait outside
+    story = Story(listeners()).tell("in", facts.RoundStarted(round=1)).start("in/a")
+    for name in ("in/early", "in/late", "third", "fourth"):
+        story.tell(name, facts.TaskWaiting(attempt=0, polls=0, signal="go"))
+    for request in ("one", "two"):
+        story.tell("", facts.SignalReceived(request=request, name="go"))
+    assert story.offered == {"in/early": "one", "in/late": "two"}
+    # When the scope fails
+    story.fail("in/a")
+    # Then the oldest is for the one that has waited longest, in whatever order the waits in the scope have ended
+    assert story.offered == {"third": "one", "fourth": "two"}
 
 
 def test_d2_a_retry_reverts_resets_and_starts_the_next_round() -> None:
