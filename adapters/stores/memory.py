@@ -33,10 +33,10 @@ from flowledger.events.store import (
 from flowledger.events.transactions import OutcomeKey
 
 from .batch import check, has_unseen, makes_job, no_such_run, position_of, refusal
-from .kept_keys import MemoryRunKeys
 from .mailbox import Mailbox, newer
 from .memory_board import MemoryBoard
 from .memory_claims import MemoryClaims
+from .memory_keys import MemoryRunKeys
 from .memory_progress import MemoryProgress
 from .memory_seals import MemorySeals
 
