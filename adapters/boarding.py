@@ -185,7 +185,7 @@ class Boarding(Acting):
         _check_key(key)
         plan = compile_part(part, self, executor=executor)
         check_executors(plan, self)
-        if plan.executors or any(node.lane == "processes" for node in plan.nodes):
+        if plan.executors or "processes" in plan.lanes:
             name_of(self)  # refused now, and not by the first child
         root = entry(part, self)
         return Wish(

@@ -64,7 +64,7 @@ async def read_under(
 
 def check_workers(runtime: Runtime, plan: Plan, state: State | None = None) -> None:
     """Raise `InputError` if workers make a part of the run, and this process has no way to ask them."""
-    if (plan.asks_workers or (state is not None and state.remote)) and "workers" not in runtime.services.lanes:
+    if ("workers" in plan.lanes or (state is not None and state.remote)) and "workers" not in runtime.services.lanes:
         raise InputError(
             f"a part of {plan.factory} is made by workers, and no broker is set to ask them through",
             field="broker_url", expected="the URL of a broker", given="none",

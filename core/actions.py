@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from .agenda import Kind
+import msgspec
+
+Kind = Literal[
+    "Start", "StartRound", "AskRetry", "RevertScope", "Revert", "ResetScope", "AskBranch", "Skip", "Expand", "End"
+]  # fmt: skip
+
+CONTROL = "control"
 
 
-class Action(NamedTuple):
+class Action(msgspec.Struct, frozen=True, gc=False):
     """One enabled action on one node of the plan.
 
     ========== ============================ =======================================================
@@ -29,6 +35,7 @@ class Action(NamedTuple):
 
     kind: Kind
     node: int
+    lane: str = CONTROL  # the kind of executor it needs, or "control" where it needs none
 
 
 class Wait(NamedTuple):

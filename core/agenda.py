@@ -8,55 +8,63 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
-from typing import Any, Literal
+from typing import Any
 
-Kind = Literal[
-    "Start", "StartRound", "AskRetry", "RevertScope", "Revert", "ResetScope", "AskBranch", "Skip", "Expand", "End"
-]  # fmt: skip
-
-CONTROL = "control"
+from .actions import CONTROL, Action, Kind
 
 
 class Agenda:
-    """At most one enabled action per node. Adding and dropping are O(log n); the first k come in O(k log k)."""
+    """At most one enabled action per node. Adding and dropping are O(log n); the first k come in O(k log k).
 
-    __slots__ = ("_entries", "_heaps")
+    ``entries`` are the actions by node; only this class changes them.
+    """
+
+    __slots__ = ("_heaps", "entries")
 
     def __init__(self) -> None:
-        self._entries: dict[int, tuple[Kind, str]] = {}
+        self.entries: dict[int, Action] = {}
         self._heaps: dict[str, list[int]] = {}  # may hold stale numbers; dropped when they come to the top
 
     def add(self, number: int, kind: Kind, lane: str = CONTROL) -> None:
         """Enable ``kind`` for a node, in place of whatever was enabled for it."""
-        self._entries[number] = (kind, lane)
-        heappush(self._heaps.setdefault(lane, []), number)
+        self._put(number, Action(kind, number, lane), lane)
+
+    def _put(self, rank: Any, action: Action, lane: str) -> None:
+        self.entries[rank] = action
+        heap = self._heaps.get(lane)
+        if heap is None:
+            heap = self._heaps[lane] = []
+        heappush(heap, rank)
 
     def drop(self, number: int) -> None:
         """Nothing is enabled for this node any more."""
-        self._entries.pop(number, None)
+        self.entries.pop(number, None)
+        if not self.entries:  # so that a line, where never more than one is enabled, leaves nothing behind
+            for heap in self._heaps.values():
+                heap.clear()
 
     def clear(self) -> None:
         """Nothing is enabled any more."""
-        self._entries.clear()
+        self.entries.clear()
         self._heaps.clear()
 
     def kind(self, number: int) -> Kind | None:
         """What is enabled for this node."""
-        entry = self._entries.get(number)
-        return None if entry is None else entry[0]
+        action = self.entries.get(number)
+        return None if action is None else action.kind
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.entries)
 
-    def __iter__(self) -> Iterator[tuple[int, Kind]]:
-        """All entries in plan order."""
-        in_order: list[tuple[int, Kind]] = [(number, self._entries[number][0]) for number in sorted(self._entries)]
-        return iter(in_order)
+    def __iter__(self) -> Iterator[Action]:
+        """All of them in plan order."""
+        return iter([self.entries[rank] for rank in sorted(self.entries)])
 
-    def first(self, room: Callable[[str], int]) -> list[tuple[int, Kind]]:
-        """The first entries in plan order, at most ``room(lane)`` of each lane."""
-        if not self._entries:
-            return []
+    def first(self, room: Callable[[str], int]) -> list[Action]:
+        """The first in plan order, at most ``room(lane)`` of each lane."""
+        entries = self.entries
+        if len(entries) < 2:  # of a line it is never more
+            return [action for action in entries.values() if room(action.lane)]
         found: list[int] = []
         for lane in self._heaps:
             limit = room(lane)
@@ -64,15 +72,15 @@ class Agenda:
                 found += self._smallest(lane, limit)
         if len(found) > 1:
             found.sort()
-        return [(number, self._entries[number][0]) for number in found]
+        return [entries[rank] for rank in found]
 
     def has(self, lane: str) -> bool:
         """Whether something waits for room in this lane."""
         return lane in self._heaps and bool(self._smallest(lane, 1))
 
     def _smallest(self, lane: str, count: int) -> list[int]:
-        heap, entries = self._heaps[lane], self._entries
-        while heap and ((entry := entries.get(heap[0])) is None or entry[1] != lane):
+        heap, entries = self._heaps[lane], self.entries
+        while heap and ((entry := entries.get(heap[0])) is None or entry.lane != lane):
             heappop(heap)
         if not heap:
             return []
@@ -86,8 +94,8 @@ class Agenda:
         frontier = [(heap[0], 0)]
         while frontier and len(found) < count:
             number, at = heappop(frontier)
-            entry = self._entries.get(number)
-            if entry is not None and entry[1] == lane and (not found or found[-1] != number):
+            entry = self.entries.get(number)
+            if entry is not None and entry.lane == lane and (not found or found[-1] != number):
                 found.append(number)
             for child in (2 * at + 1, 2 * at + 2):
                 if child < len(heap):
@@ -101,28 +109,17 @@ class OrderedAgenda(Agenda):
     Inside, an entry stands under the rank of its node instead of its number.
     """
 
-    __slots__ = ("_numbers", "_rank")
+    __slots__ = ("_rank",)
 
     def __init__(self, rank: Callable[[int], Any]) -> None:
         super().__init__()
         self._rank = rank
-        self._numbers: dict[Any, int] = {}  # of the nodes that have an entry, by rank
 
     def add(self, number: int, kind: Kind, lane: str = CONTROL) -> None:
-        rank = self._rank(number)
-        self._numbers[rank] = number
-        super().add(rank, kind, lane)
+        self._put(self._rank(number), Action(kind, number, lane), lane)
 
     def drop(self, number: int) -> None:
-        rank = self._rank(number)
-        if self._numbers.pop(rank, None) is not None:
-            super().drop(rank)
+        super().drop(self._rank(number))
 
     def kind(self, number: int) -> Kind | None:
         return super().kind(self._rank(number))
-
-    def __iter__(self) -> Iterator[tuple[int, Kind]]:
-        return ((self._numbers[rank], kind) for rank, kind in super().__iter__())
-
-    def first(self, room: Callable[[str], int]) -> list[tuple[int, Kind]]:
-        return [(self._numbers[rank], kind) for rank, kind in super().first(room)]

@@ -27,8 +27,7 @@ def decide(plan: Plan, state: State, room: Callable[[str], int] | None = None) -
     if state.status != "RUNNING":
         ends = state.status == "SUSPENDING" and state.agenda.kind(RUN) == "End"
         return [Action("End", RUN)] if ends else []
-    entries = state.agenda if room is None else state.agenda.first(room)
-    return [Action(kind, number) for number, kind in entries]
+    return list(state.agenda) if room is None else state.agenda.first(room)
 
 
 def waits(state: State) -> list[Wait]:

@@ -223,6 +223,11 @@ def _node(node: Node, nodes: list[Node], first: int) -> DocumentNode:
         number, parent, scope = (max(0, n - first + 1) for n in (number, parent, scope))
         preds = [n - first + 1 for n in preds]
         returns = None if returns is None else returns - first + 1
+    if task is not None and not (node.arguments or node.revert_arguments or task.config or node.conditions):
+        return DocumentNode(
+            number=number, path=node.path, name=node.name, pattern="task", parent=parent, scope=scope, preds=preds,
+            task=task.name, provides=node.provides,
+        )  # fmt: skip
     return DocumentNode(
         number=number,
         path=node.path,

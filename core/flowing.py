@@ -9,7 +9,7 @@ from bisect import insort
 from collections.abc import Collection, Iterable
 
 from . import growing
-from .agenda import CONTROL, Kind
+from .actions import CONTROL, Kind
 from .plan import RUN
 from .state import Received, State
 from .states import ATOM, RUN_SCOPE, SCOPE
@@ -29,7 +29,10 @@ def on_agenda(state: State, number: int, kind: Kind, lane: str = CONTROL) -> Non
     if number == RUN or may_start(state, scope):
         state.agenda.add(number, kind, lane)
         if number != RUN:
-            state.members.setdefault(scope, set()).add(number)
+            members = state.members.get(scope)
+            if members is None:
+                members = state.members[scope] = set()
+            members.add(number)
 
 
 def off_agenda(state: State, number: int) -> None:
@@ -222,7 +225,8 @@ def calmer(state: State, scope: int) -> None:
         busy[scope] -= 1
         if busy[scope]:
             return
-        settle(state, scope)
+        if state.states[scope] == "DRAINING":
+            settle(state, scope)
         if scope == RUN:
             return
         scope = nodes[scope].scope

@@ -17,9 +17,14 @@ LONGEST = 100
 _FORBIDDEN = re.compile("[/\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
+def can_be_part_name(name: object) -> bool:
+    """Whether a part may be called so (rule E5)."""
+    return isinstance(name, str) and 0 < len(name) <= LONGEST and not _FORBIDDEN.search(name)
+
+
 def part_name(name: object, where: str) -> str:
     """``name`` if a part may be called so (rule E5); ``where`` says whose name it is, for the error."""
-    if not isinstance(name, str) or not name or len(name) > LONGEST or _FORBIDDEN.search(name):
+    if not isinstance(name, str) or not can_be_part_name(name):
         raise DefinitionError(
             f"{where}: {name!r} cannot be a name",
             hint=f"a name has 1 to {LONGEST} characters, no '/' and no control characters",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import copy
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, cast
 
-from .names import Provides, part_name, provides_names
+from .names import Provides, can_be_part_name, part_name, provides_names
 from .source import Place, caller, shown
 from .symbols import Symbol, T_co
 
@@ -32,7 +32,9 @@ class Part(Symbol[T_co]):
 
     def named(self, name: str) -> Self:
         """A copy of this part with this name among its siblings."""
-        return self._copy("given_name", part_name(name, f".named() at {shown(caller())}"))
+        if not can_be_part_name(name):
+            part_name(name, f".named() at {shown(caller())}")
+        return self._copy("given_name", name)
 
     def as_(self, provides: Provides) -> Self:
         """A copy whose result the scope sees under this name (or its items under these names)."""
@@ -67,6 +69,11 @@ class Atom(Part[T_co]):
         copied: Atom[T_co] = Atom(self.definition, self.bound, self.place, self.label)
         copied.given_name, copied.given_provides = self.given_name, self.given_provides
         return copied
+
+    def _copy(self, attribute: str, value: object) -> Self:
+        copied = self.__copy__()  # what `copy` would find, after a search
+        setattr(copied, attribute, value)
+        return cast("Self", copied)
 
     def atom(self) -> Atom[T_co]:
         return self

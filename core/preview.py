@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from flowledger.events import facts
 from flowledger.events.facts import Event
 
-from .actions import Action
-from .agenda import Kind
+from .actions import Action, Kind
 from .decide import decide
 from .evolve import evolve
 from .plan import RUN

@@ -16,7 +16,7 @@ from flowledger.events.facts import Event
 from flowledger.events.failure import Failure
 from flowledger.events.store import FINAL
 
-from .agenda import Kind
+from .actions import Kind
 from .decide import decide, ending, held_paths, round_failures, suspended
 from .evolve import evolve
 from .inheriting import Had
@@ -96,14 +96,14 @@ def _step(plan: Plan, state: State, envelope: Envelope, values: Values, in_force
 
 def _due(state: State) -> tuple[str, ...]:
     """What is enabled, the first few, for people."""
-    shown = [f"{kind} {state.plan.nodes[number].path or 'the run'}" for number, kind in state.agenda]
+    shown = [f"{action.kind} {state.plan.nodes[action.node].path or 'the run'}" for action in state.agenda]
     return (*shown[:_SHOWN], "…") if len(shown) > _SHOWN else tuple(shown)
 
 
 def check_complete(plan: Plan, state: State) -> None:
     """Raise `Nondeterminism` if a run that is final left something enabled undone, or a body running."""
     if state.status in FINAL and (state.running or len(state.agenda)):
-        left = [(kind, state.plan.nodes[number].path) for number, kind in state.agenda]
+        left = [(action.kind, state.plan.nodes[action.node].path) for action in state.agenda]
         raise Nondeterminism(
             f"the log ends, but there is more to do: {left or sorted(state.running)}", version=state.version
         )
@@ -165,7 +165,7 @@ def _check_given(state: State, number: int, envelope: Envelope, event: facts.Tas
 def _is_done_but_for_new_parts(state: State) -> bool:
     """Whether all that is left to do is what has never had a turn: a plan accepted later may have more in it (E8)."""
     touched = {child for children in state.touched.values() for child in children}
-    left = {number for number, _ in state.agenda}
+    left = {action.node for action in state.agenda}
     return state.states[RUN] == "RUNNING" and not (state.running or state.due or left & touched)
 
 

@@ -268,7 +268,7 @@ class State:
             if name in ("plan", "agenda", "moved", "taken", "vault"):
                 continue
             plain[name] = _sorted(value)
-        plain["agenda"] = list(self.agenda)
+        plain["agenda"] = [(action.node, action.kind) for action in self.agenda]
         return plain
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -13,13 +13,12 @@ from .facts import EVENTS, Event
 from .upcast import UPCASTERS
 
 _ENCODER = msgspec.json.Encoder()
+
+encode: Callable[[Event], bytes] = _ENCODER.encode
+"""The event's payload: JSON, fields in declaration order, defaults left out. Same event, same bytes."""
+
 _CLASSES: dict[str, type[Event]] = {cls.__name__: cls for cls in EVENTS}
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {name: msgspec.json.Decoder(cls) for name, cls in _CLASSES.items()}
-
-
-def encode(event: Event) -> bytes:
-    """The event's payload: JSON, fields in declaration order, defaults left out. Same event, same bytes."""
-    return _ENCODER.encode(event)
 
 
 def decode(type_: str, schema_version: int, payload: bytes) -> Event:

@@ -82,14 +82,15 @@ class MemoryStore:
     def __init__(self, name: str = "") -> None:
         self.commits = 0
         self._name = name
-        lock = RLock()
+        self._lock = lock = RLock()
         self._changed = Condition(lock)
         self._mailed = Condition(lock)
         self.lock = self._changed  # for the board: what it does is one step with what happens here
         self.board = MemoryBoard(self, lock)
         self._runs: dict[str, MemoryRun] = {}
         self._mailboxes: dict[str, Mailbox] = {}  # made with a run's first mail
-        self._log: list[tuple[str, StoredEvent]] = []
+        self._log: list[StoredEvent] = []
+        self._run_ids: list[str] = []  # of the events in the log
         self._keys: dict[tuple[str, str, str], str] = {}
         self._payloads: dict[tuple[str, str], bytes] = {}
         self._plans: dict[str, bytes] = {}
@@ -107,7 +108,7 @@ class MemoryStore:
 
     def append(self, batch: Sequence[Append]) -> list[AppendResult]:
         check(batch)
-        with self._changed:
+        with self._lock:
             before = len(self._log)
             results = [self._append_one(request) for request in batch]
             self.commits += len(self._log) > before
@@ -127,12 +128,16 @@ class MemoryStore:
             if isinstance(created, KeyTaken):
                 return created
             run = created
-        elif len(run.events) != request.expected or run.epoch != request.epoch or has_unseen(request, run.requests):
+        elif (
+            len(run.events) != request.expected
+            or run.epoch != request.epoch
+            or (request.seen is not None and has_unseen(request, run.requests))
+        ):
             return _refused(run, request)
         events = request.events
         run.events.extend(events)
-        for event in events:
-            self._log.append((run_id, event))
+        self._log.extend(events)
+        self._run_ids.extend([run_id] * len(events))
         run.status = request.status
         run.direction = request.direction
         run.wake_at_us = request.wake_at_us
@@ -164,7 +169,7 @@ class MemoryStore:
     def read_all(self, after: Cursor, *, limit: int = 1000) -> list[Followed]:
         start = position_of(after)
         with self._changed:
-            rows = self._log[start : start + limit]
+            rows = zip(self._run_ids[start : start + limit], self._log[start : start + limit], strict=True)
         return [Followed(Cursor(position), run_id, event) for position, (run_id, event) in enumerate(rows, start + 1)]
 
     def wait(self, after: Cursor, *, timeout_s: float) -> bool:

@@ -58,6 +58,8 @@ def _compile(part: Part[Any], registry: Registry, executor: str | None, on_failu
     gather_symbols(draft, draft.nodes)
     binder = Binder(draft, root.inputs)
     binder.bind_all()
+    lanes = frozenset({node.lane for node in draft.nodes if node.task is not None})
+    expanding = [node for node in draft.nodes if node.expansion is not None]
     mode = on_failure or root.on_failure
     fingerprint, document = describe(draft.nodes, root.factory, mode)
     return Plan(
@@ -70,19 +72,25 @@ def _compile(part: Part[Any], registry: Registry, executor: str | None, on_failu
         on_failure=mode,
         fingerprint=fingerprint,
         document=document,
-        prioritised=any(node.priority for node in draft.nodes),
-        asks_workers=any(node.lane == "workers" for node in draft.nodes),
-        executors=executors_of(draft),
+        prioritised={node.priority for node in draft.nodes} != {0},
+        lanes=lanes,
+        executors=executors_of(draft, lanes),
         without_revert=tuple(_without_revert(draft)),
-        growth=Expander(binder, draft.nodes) if any(node.expansion is not None for node in draft.nodes) else None,
+        growth=Expander(binder, draft.nodes) if expanding else None,
     )
 
 
 def _without_revert(draft: Draft) -> Iterator[str]:
     """Of tasks that will be placed once per item, the path stands for all of them; what factories make is not known."""
     for node in draft.nodes:
-        definition = draft.definition_of(node.number)
-        if isinstance(definition, TaskDefinition) and definition.lacks_revert:
+        if node.task is not None:
+            lacks = node.task.revert is None and not node.task.read_only
+        elif node.expansion is not None:
+            definition = draft.definition_of(node.number)
+            lacks = isinstance(definition, TaskDefinition) and definition.lacks_revert
+        else:
+            continue
+        if lacks:
             yield node.path
 
 

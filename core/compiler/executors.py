@@ -13,21 +13,23 @@ from flowledger.events.errors import UnknownExecutor
 from .draft import Draft
 
 
-def executors_of(draft: Draft) -> dict[str, str]:
-    """By name the path of the first part that asks for it; "" where the whole run does."""
+def executors_of(draft: Draft, lanes: frozenset[str]) -> dict[str, str]:
+    """By name the path of the first part that asks for it; "" where the whole run does. ``lanes`` are all there are."""
     found: dict[str, str] = {}
-    for name, path in _asked(draft):
+    named = {lane for lane in lanes if is_named(lane)}
+    for name, path in _asked(draft, named):
         if is_named(name):
             found.setdefault(name, path)
     return found
 
 
-def _asked(draft: Draft) -> Iterator[tuple[str, str]]:
+def _asked(draft: Draft, named: set[str]) -> Iterator[tuple[str, str]]:
     """Also by tasks that will be placed once per item; what factories make later is looked at then."""
     if draft.executor is not None:
         yield draft.executor, ""
     for node in draft.nodes:
-        yield node.lane, node.path
+        if node.lane in named:
+            yield node.lane, node.path
         if node.expansion is not None and draft.executor is None:
             definition = draft.definition_of(node.number)
             if isinstance(definition, TaskDefinition) and definition.options.executor is not None:

@@ -165,14 +165,14 @@ class Expander:
         definition, nodes, first = late.of, self._nodes, len(self._nodes)
         assert isinstance(definition, TaskDefinition)
         items, atoms = atoms_of(definition, late, known, flow.place)
-        spec, lane = Specs(self._own_binder().draft).of(Atom(definition, {}, flow.place))
+        spec = Specs(self._own_binder().draft).of(Atom(definition, {}, flow.place))
         arguments, reverting = ByItem(node.arguments, late.items), ByItem(node.revert_arguments, late.items)
         called = names(atoms, atoms, node.path, flow.place)
         for number, (item, name) in enumerate(zip(items, called, strict=True), first):
             nodes.append(Node(
                 number=number, path=f"{node.path}/{name}", name=name, pattern="task", parent=node.number,
-                scope=node.scope, lane=lane, priority=node.priority, preds=_NONE, succs=_NONE, children=_NONE,
-                task=spec, arguments=arguments.of(item), revert_arguments=reverting.of(item),
+                scope=node.scope, lane=spec.lane, priority=node.priority, preds=_NONE, succs=_NONE, children=_NONE,
+                task=spec.task, arguments=arguments.of(item), revert_arguments=reverting.of(item),
                 provides=definition.provides,
             ))  # fmt: skip
         return replace(node, children=list(range(first, len(nodes))), expanded=True)

@@ -67,6 +67,8 @@ def exports_of(draft: Draft, number: int) -> Iterable[tuple[str, Provider]]:
     part = draft.parts[number]
     provides = part.given_provides if part is not None else None
     exports = atom.definition.exports if provides is None else atom.definition.exports_as(provides)
+    if not exports:
+        return ()
     return [(e.name, _provider(number, e)) for e in exports]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowledger.core.options import TaskOptions
 from flowledger.core.parts import Atom, Flow, Part
@@ -90,13 +90,14 @@ def _place(draft: Draft, level: _Level, part: Part[Any], atom: Atom[Any] | None,
         draft.nodes[before].succs.append(number)
     path = level.prefix + name
     if atom is not None:
-        spec, lane = specs.of(atom)
+        spec = specs.of(atom)
         node = Node(
-            number=number, path=path, name=name, pattern="task", parent=parent.number, scope=level.scope, lane=lane,
-            priority=atom.definition.options.priority, preds=preds, children=_NONE, task=spec,
-            provides=part.given_provides or atom.definition.provides,
+            number=number, path=path, name=name, pattern="task", parent=parent.number, scope=level.scope,
+            lane=spec.lane, priority=spec.priority, preds=preds, children=_NONE, task=spec.task,
+            provides=part.given_provides or spec.provides,
         )  # fmt: skip
-        draft.wanted.update([id(value) for value in atom.bound.values()] if atom.bound else ())
+        if atom.bound:
+            draft.wanted.update([id(value) for value in atom.bound.values()])
     else:
         assert isinstance(part, Flow)
         node = Node(
@@ -113,17 +114,26 @@ def _place(draft: Draft, level: _Level, part: Part[Any], atom: Atom[Any] | None,
     return node
 
 
+class Spec(NamedTuple):
+    """What is the same for all atoms of a definition."""
+
+    task: TaskSpec
+    lane: str
+    priority: int
+    provides: str | tuple[str, ...] | None
+
+
 class Specs:
-    """The `TaskSpec` and lane of each definition, looked up once per plan."""
+    """The `Spec` of each definition, looked up once per plan."""
 
     __slots__ = ("_draft", "_known")
 
     def __init__(self, draft: Draft) -> None:
         self._draft = draft
-        self._known: dict[int, tuple[TaskSpec, str]] = {}
+        self._known: dict[int, Spec] = {}
 
-    def of(self, atom: Atom[Any]) -> tuple[TaskSpec, str]:
-        """The spec of an atom's definition, and where its bodies run."""
+    def of(self, atom: Atom[Any]) -> Spec:
+        """The spec of an atom's definition."""
         definition = atom.definition
         found = self._known.get(id(definition))
         if found is None:
@@ -135,7 +145,9 @@ class Specs:
                 )
             spec = definition.spec(name or definition.name)
             _ = definition.exports  # refused here, though nobody may ask for them
-            found = self._known[id(definition)] = (spec, self._lane(spec, definition.options))
+            options = definition.options
+            found = Spec(spec, self._lane(spec, options), options.priority, definition.provides)
+            self._known[id(definition)] = found
         return found
 
     def _lane(self, spec: TaskSpec, options: TaskOptions) -> str:

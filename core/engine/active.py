@@ -13,8 +13,7 @@ from typing import Any, Protocol
 
 from msgspec.structs import replace as replaced
 
-from flowledger.core.actions import Wait
-from flowledger.core.agenda import CONTROL
+from flowledger.core.actions import CONTROL, Wait
 from flowledger.core.evolve import ended
 from flowledger.core.flowing import may_start
 from flowledger.core.plan import Node, Plan
@@ -23,7 +22,7 @@ from flowledger.core.state import Ended, State
 from flowledger.core.values import Values
 from flowledger.events.envelope import Envelope
 from flowledger.events.errors import FlowledgerError, StoreError
-from flowledger.events.facts import Event, OutcomeIgnored, Phase, Progress, Raw
+from flowledger.events.facts import OutcomeIgnored, Phase, Progress, Raw
 from flowledger.events.failure import Failure
 from flowledger.events.transactions import Transactions
 
@@ -94,6 +93,7 @@ class ActiveRun(ABC):
     __slots__ = (
         "__weakref__",
         "acquiring",
+        "draft",
         "drafts",
         "exceptions",
         "giving_up",
@@ -143,6 +143,7 @@ class ActiveRun(ABC):
             run_id, state, services.clock, actor=services.actor, head=head, epoch=epoch, vault=vault, moved=moved,
             inline_bytes=services.inline_bytes,
         )  # fmt: skip
+        self.draft = self.drafts.add  # fold one event and let it ride in the next append
         self.moved = moved
         self.values = Values(state, moved=moved, resource=self._resource, vault=vault)
         self.exceptions: dict[str, BaseException] = {}  # by path, for __cause__ in this process
@@ -217,10 +218,6 @@ class ActiveRun(ABC):
 
     # -- events and slots
 
-    def draft(self, number: int, event: Event, *, actor: str | None = None) -> None:
-        """Fold one event and let it ride in the next append."""
-        self.drafts.add(number, event, actor=actor)
-
     def slots(self, lane: str) -> Slots:
         """The slots of a lane, shared with other runs; the inline lane's are its own: one body at a time (D8)."""
         return self.inline if lane == "inline" else self.services.lanes[lane].slots
@@ -239,9 +236,11 @@ class ActiveRun(ABC):
             return 1
         if self.giving_up is not None:
             return 0
-        if lane != "inline" and lane not in self.services.lanes:
+        if lane == "inline":
+            return self.inline.free
+        if lane not in self.services.lanes:
             return 1  # that this process has none is said when a body is to start there
-        return self.slots(lane).free
+        return self.services.lanes[lane].slots.free
 
     def start_when_durable(self, attempt: Attempt) -> None:
         """Start this body once what has been drafted is acknowledged."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import traceback as tracebacks
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from logging import getLogger
@@ -19,6 +19,7 @@ from flowledger.core.context import RUNNING, OtherOutcome, TaskContext
 from flowledger.core.plan import Call, Node
 from flowledger.core.secret import masked
 from flowledger.core.state import Ended
+from flowledger.core.undoing import revert_lane
 from flowledger.events.errors import (
     Hold,
     NotReady,
@@ -40,6 +41,7 @@ LONGEST_CHARS = 1_000_000  # of a text that is looked through at all
 CAUSES = 5
 
 _LOG = getLogger("flowledger.task")
+_NONE: Mapping[str, Any] = {}
 
 
 class Returned(NamedTuple):
@@ -141,8 +143,8 @@ class Attempt:
     """What an executor is given."""
 
     __slots__ = (
-        "_context", "_host", "arguments", "attempt", "call", "deadline_us", "key", "limit", "node", "packed", "phase",
-        "poll_us", "timed_out", "took_s", "try_",
+        "_context", "_host", "arguments", "attempt", "call", "deadline_us", "key", "lane", "limit", "node", "packed",
+        "phase", "poll_us", "timed_out", "took_s", "try_",
     )  # fmt: skip
 
     def __init__(self, host: Host, node: Node, phase: Phase, call: Call, try_: int, attempt: int, key: str) -> None:
@@ -153,9 +155,11 @@ class Attempt:
         self.try_ = try_
         self.attempt = attempt
         self.key = key
-        self.arguments: dict[str, Any] = {}
-        self.packed: dict[str, bytes] = {}  # the same as JSON, where the body runs in another process
-        self.deadline_us = host.deadline_us(node) if phase == "execute" else None
+        self.lane = node.lane if phase == "execute" else revert_lane(node)
+        self.arguments: Mapping[str, Any] = _NONE
+        self.packed: Mapping[str, bytes] = _NONE  # the same as JSON, where the body runs in another process
+        limited = phase == "execute" and node.task is not None and node.task.deadline_s is not None
+        self.deadline_us = host.deadline_us(node) if limited else None
         self.poll_us = 0  # of a poll: when it was due, which tells it from the ones before (`events.claims.Ask`)
         self.timed_out = False
         self.took_s: float | None = None  # how long the body had its place, where an executor says so
@@ -241,11 +245,16 @@ class Attempt:
         return self.called(self.arguments)
 
     @property
+    def is_limited(self) -> bool:
+        """Whether its time is."""
+        return self.timeout_s is not None or self.deadline_us is not None
+
+    @property
     def timeout_s(self) -> float | None:
         """How long it may take at most, in seconds."""
         return self.call.timeout_s
 
-    def called(self, arguments: dict[str, Any]) -> Outcome:
+    def called(self, arguments: Mapping[str, Any]) -> Outcome:
         """How the body ends with these arguments."""
         token = RUNNING.set(self._current)
         try:

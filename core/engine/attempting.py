@@ -10,7 +10,6 @@ from flowledger.core.values import key_of
 from flowledger.events.facts import Phase
 from flowledger.events.failure import Failure
 
-from . import settling
 from .active import ActiveRun
 from .attempt import Attempt, failure_of
 from .begetting import ChildAttempt
@@ -35,7 +34,7 @@ def fit(run: ActiveRun, node: Node, bindings: Sequence[Binding], lane: str) -> b
         if node.number not in run.unfit:
             run.acquire(node, found.made)
         return False
-    if crosses(lane):
+    if not bindings or crosses(lane):
         return True  # resources are made where the body runs
     names = [binding.name for binding in bindings if isinstance(binding, FromResource)]
     if not names or run.services.resources.has(names, run.run_id):
@@ -70,20 +69,18 @@ def next_attempt(
     key = key_of(run.run_id, state, node, phase)
     try_, count = state.tries[number], count if goes_on else count + 1
     attempt: Attempt
-    if task_of(node).child:
+    if node.task is not None and node.task.child:
         executor = None if state.submitted is None else state.submitted.executor
         attempt = ChildAttempt(run, node, phase, call, try_, count, key, run.services.children, executor)
     elif call.connection is None:
         attempt = Attempt(run, node, phase, call, try_, count, key)
     else:
         attempt = TransactionalAttempt(run, node, phase, call, try_, count, key, run.services.transactions, run.vault)
-    return attempt if _has_arguments(run, attempt, bindings) else None
+    return attempt if not bindings or _has_arguments(run, attempt, bindings) else None
 
 
 def _has_arguments(run: ActiveRun, attempt: Attempt, bindings: tuple[Binding, ...]) -> bool:
     node = attempt.node
-    if not bindings:
-        return True
     try:
         _give_arguments(run, attempt, bindings)
     except Exception as error:  # noqa: BLE001 - any user type's validator (D7)
@@ -104,7 +101,7 @@ def _give_arguments(run: ActiveRun, attempt: Attempt, bindings: tuple[Binding, .
     def failures() -> tuple[Failure, ...]:
         return deciding.round_failures(run.state, scope)
 
-    if crosses(settling.lane_of(attempt)):
+    if crosses(attempt.lane):
         attempt.packed = values.packed(bindings, values.packed_outcome_of(node, failures) if reverts else None)
     else:
         outcome = values.outcome_of(node, failures) if reverts else None

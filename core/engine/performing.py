@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flowledger.core import decide as deciding
-from flowledger.core.actions import Action
-from flowledger.core.agenda import CONTROL
+from flowledger.core.actions import CONTROL, Action
 
 from .active import ActiveRun
 from .branches import ask_branch, skip
@@ -25,7 +24,7 @@ def perform_all(run: ActiveRun) -> None:
     if run.polls_due and run.state.status == "RUNNING" and run.giving_up is None:
         poll(run)
     agenda = run.state.agenda
-    while len(agenda) and run.inline.free and (_perform(run, run.room) or _perform(run, _room_for_all(run))):
+    while agenda.entries and run.inline.free and (_perform(run, run.room) or _perform(run, _room_for_all(run))):
         pass
 
 

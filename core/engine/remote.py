@@ -79,11 +79,11 @@ def dismiss(run: ActiveRun, attempt: Attempt, *, wanted: bool) -> None:
     """Its outcome is here, or (not ``wanted`` any more) that of another attempt."""
     attempt.no_limit()
     if not wanted:
-        run.services.lanes[settling.lane_of(attempt)].executor.cancel(attempt)
+        run.services.lanes[attempt.lane].executor.cancel(attempt)
     del run.live[attempt.node.number]
     if attempt in run.starting:
         run.starting.remove(attempt)
-    run.slots(settling.lane_of(attempt)).give()
+    run.slots(attempt.lane).give()
 
 
 def _is_open(run: ActiveRun, node: Node, told: Told, outcome: Outcome) -> bool:

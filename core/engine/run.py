@@ -10,8 +10,8 @@ Everything here runs on the engine's event loop; bodies run elsewhere and report
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 
 from flowledger.core import decide as deciding
@@ -153,7 +153,7 @@ class RunDriver(ActiveRun):
     @property
     def _local(self) -> bool:
         """Whether a body runs here. What workers make goes on, whoever drives the run (C3)."""
-        return any(settling.lane_of(attempt) != "workers" for attempt in self.live.values())
+        return any(attempt.lane != "workers" for attempt in self.live.values())
 
     @property
     def head(self) -> bytes:
@@ -195,7 +195,7 @@ class RunDriver(ActiveRun):
         until = monotonic() + TURN_S
         try:
             self._again = True
-            while self._again and not self.is_over:
+            while self._again and not (self.lost or self._finished):
                 self._again = False
                 self._turn()
                 if monotonic() > until:
@@ -212,22 +212,33 @@ class RunDriver(ActiveRun):
         self._take_in()
         self.refused.clear()
         performing.perform_all(self)
+        if self.state.status == "SUSPENDING" or self.giving_up is not None:
+            self._let_go()
+        if self.drafts.events:
+            self._append()
+        elif self.starting:
+            self._start()
+        if not self._in_flight and (self.refused or self._in_line or self.state.agenda.entries):
+            self._share_slots()
+
+    def _let_go(self) -> None:
+        """Suspend the run, or give it up, once nothing of it runs here any more (G2, B4)."""
         if deciding.suspended(self.state) and not self.live:
             self.draft(RUN, facts.RunSuspended(held=deciding.held_paths(self.state)))
         elif self.giving_up is not None and not self._local and self.state.status in LIVE and not self.drafts.release:
             self.draft(0, facts.RunReleased(reason=self.giving_up))
             self.drafts.release = True
-        if len(self.drafts):
-            self._append()
-        elif self.starting:
-            self._start()
-        if not self._in_flight and (self.refused or self._in_line or len(self.state.agenda)):
-            self._share_slots()
 
     def _take_in(self) -> None:
-        outcomes, self._outcomes = self._outcomes, []
-        for attempt, outcome in outcomes:
-            settling.settle(self, attempt, outcome)
+        if self._outcomes:
+            outcomes, self._outcomes = self._outcomes, []
+            for attempt, outcome in outcomes:
+                settling.settle(self, attempt, outcome)
+        if self._fired or self._asked:
+            self._take_in_mail()
+
+    def _take_in_mail(self) -> None:
+        """What timers and people say."""
         for wait in self._fired:
             if self.state.due.get(wait.node) == wait:
                 self.draft(wait.node, facts.TimerFired(due=wait.until_us))
@@ -247,7 +258,8 @@ class RunDriver(ActiveRun):
 
     def _append(self) -> None:
         append = self.drafts.take(answers=self._answered, seen=self._seen)
-        self._answered = []
+        if self._answered:
+            self._answered = []
         for row in append.payloads:
             self.moved[row.digest] = row.content
         self._in_flight = append
@@ -258,11 +270,11 @@ class RunDriver(ActiveRun):
         self._in_flight = None
         if self.lost or append is None:
             return
-        if isinstance(result, InboxNotEmpty):
-            self._read_mail_first(append)
-            return
         if isinstance(result, StoreError):
-            self.lose(result)
+            if isinstance(result, InboxNotEmpty):
+                self._read_mail_first(append)
+            else:
+                self.lose(result)
             return
         self.begun(append)
         if append.release:
@@ -297,19 +309,17 @@ class RunDriver(ActiveRun):
     def _start(self) -> None:
         starting, self.starting = self.starting, []
         for attempt in starting:
-            executor = self.services.lanes[settling.lane_of(attempt)].executor
-            if settling.lane_of(attempt) != "workers":  # they keep its time themselves, and it begins when they do
+            executor = self.services.lanes[attempt.lane].executor
+            if attempt.lane != "workers" and attempt.is_limited:  # workers keep its time, and it begins when they do
                 settling.watch(self, attempt, executor)
-            executor.submit(attempt, self._reporter(attempt))
+            executor.submit(attempt, partial(self._report, attempt))
 
-    def _reporter(self, attempt: Attempt) -> Callable[[Outcome], None]:
-        def report(outcome: Outcome) -> None:
+    def _report(self, attempt: Attempt, outcome: Outcome) -> None:
+        if attempt.limit is not None:
             attempt.no_limit()
-            self.slots(settling.lane_of(attempt)).give(took_s=attempt.took_s)
-            if not self.is_over:
-                self.outcome(attempt, outcome)
-
-        return report
+        self.slots(attempt.lane).give(took_s=attempt.took_s)
+        if not (self.lost or self._finished):
+            self.outcome(attempt, outcome)
 
     def _share_slots(self) -> None:
         """Stand in line for slots this run could use, and pass on what it cannot."""
@@ -374,15 +384,15 @@ class RunDriver(ActiveRun):
         self._timers.clear()
         for attempt in list(self.live.values()):
             attempt.no_limit()
-            if settling.lane_of(attempt) == "workers":  # it goes on, and its outcome is for whoever drives the run then
+            if attempt.lane == "workers":  # it goes on, and its outcome is for whoever drives the run then
                 del self.live[attempt.node.number]
                 self.slots("workers").give()
         for lane in self.services.lanes.values():
             lane.slots.forget(self)
             lane.slots.pass_on()
         for attempt in self.starting:  # taken, never started
-            if settling.lane_of(attempt) != "workers":
-                self.slots(settling.lane_of(attempt)).give()
+            if attempt.lane != "workers":
+                self.slots(attempt.lane).give()
         self.starting.clear()
         if self.noted:
             self.services.notes.forget(self.run_id)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from flowledger.core import decide as deciding
 from flowledger.core.flowing import may_start
 from flowledger.core.plan import Node, TaskSpec
-from flowledger.core.undoing import revert_lane
 from flowledger.events import facts
 from flowledger.events.failure import Failure
 
@@ -16,11 +15,6 @@ from .transacting import TransactionalAttempt
 
 POLL_LOG_US = 60_000_000  # a poll is written down when it begins to wait, then at most once a minute (F2)
 GRACE_S = 30.0  # what a thread that has seen its flag may still take (C7)
-
-
-def lane_of(attempt: Attempt) -> str:
-    """The lane an attempt runs in: a revert may be async where its execute is not."""
-    return attempt.node.lane if attempt.phase == "execute" else revert_lane(attempt.node)
 
 
 def settle(run: ActiveRun, attempt: Attempt, outcome: Outcome) -> None:
@@ -116,9 +110,9 @@ def succeed(run: ActiveRun, number: int, content: bytes, *, try_: int, attempt: 
     event = facts.TaskSucceeded(
         try_=try_,
         attempt=attempt,
-        result=facts.Raw(content),
-        polls=_polls(run, number),
-        progress=run.said.pop(number, None),
+        result=facts.NULL if content == b"null" else facts.Raw(content),
+        polls=_polls(run, number) if run.poll_counts or run.state.polls else 0,
+        progress=run.said.pop(number, None) if run.said else None,
         worker=run.worker,
     )
     run.draft(number, event)

@@ -48,7 +48,10 @@ class Slots:
         elif not self.free:
             return False
         self._taken += 1
-        self._recount()
+        if self._may_be_ahead:
+            self._recount()
+        else:
+            self.free -= 1
         return True
 
     def give(self, *, took_s: float | None = None) -> None:
@@ -58,7 +61,8 @@ class Slots:
             self._body_s += (took_s - self._body_s) * _WEIGHT
             self._ahead = round(min(AHEAD_BODIES, self._capacity * AHEAD_S / max(self._body_s, 1e-9)))
         self._recount()
-        self.pass_on()
+        if self._waiting:
+            self.pass_on()
 
     def pass_on(self) -> None:
         """Wake the next in line, if there is a slot for it. One woken who needs none must pass on."""

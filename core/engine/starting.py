@@ -26,7 +26,8 @@ def start(run: ActiveRun, action: Action) -> bool:
         return True
     if not fit(run, node, node.arguments, node.lane):
         return node.number in run.unfit and fail_before_body(run, node, run.unfit.pop(node.number))
-    if not run.take_slot(node.lane, in_hand=not may_stand_in_line(run, node, task)):
+    in_hand = node.lane != "inline" and not may_stand_in_line(run, node, task)
+    if not run.take_slot(node.lane, in_hand=in_hand):
         return False
     attempt = next_attempt(run, node, "execute", task.execute, node.arguments)
     if attempt is None:
@@ -37,7 +38,7 @@ def start(run: ActiveRun, action: Action) -> bool:
         attempt=attempt.attempt,
         key=attempt.key,
         code=task.code_version,
-        inputs=run.values.digest(node),
+        inputs=run.values.digest(node) if node.arguments else "",
         queue=task.queue if node.lane == "workers" else "",
     )
     run.draft(node.number, event)

@@ -24,10 +24,12 @@ from .stepping import Evolver
 
 __all__ = ["apply", "ended", "evolve", "fold"]
 
-_EVOLVERS: dict[type[Event], Evolver] = {
+_ALL: dict[type[Event], Evolver] = {
     **run.EVOLVERS, **forks.EVOLVERS, **requests.EVOLVERS, **scopes.EVOLVERS, **branches.EVOLVERS,
     **expansions.EVOLVERS, **attempts.EVOLVERS, **reverts.EVOLVERS,
 }  # fmt: skip
+#: With the trigger, where the class alone tells it.
+_EVOLVERS = {cls: (evolver, PLAIN.get(cls)) for cls, evolver in _ALL.items()}
 
 
 def fold(
@@ -65,5 +67,5 @@ def evolve(state: State, number: int, event: Event, time_us: int) -> None:
     """
     state.version += 1
     state.time_us = time_us
-    cls = type(event)
-    _EVOLVERS[cls](state, number, event, PLAIN.get(cls) or trigger(event))
+    evolver, name = _EVOLVERS[type(event)]
+    evolver(state, number, event, name or trigger(event))

@@ -19,7 +19,8 @@ def _task_started(state: State, number: int, event: facts.TaskStarted, name: str
     flowing.off_agenda(state, number)
     if first:
         flowing.touch(state, number)
-    state.resolved.pop(number, None)
+    if state.resolved:
+        state.resolved.pop(number, None)
     state.attempts[number] = event.attempt
     if state.standing[number] == 0:
         undoing.stand(state, number)

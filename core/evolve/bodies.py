@@ -20,7 +20,8 @@ def body_ended(state: State, number: int) -> bool:
     if number not in state.running:
         return False
     state.running.discard(number)
-    state.remote.pop(number, None)
+    if state.remote:
+        state.remote.pop(number, None)
     return True
 
 

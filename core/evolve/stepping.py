@@ -17,11 +17,11 @@ Evolvers = Mapping[type[Event], Evolver]
 
 def step(state: State, number: int, table: Table, name: str) -> None:
     """Move a node along its table."""
-    now = state.states[number]
-    after = table[now].get(name) if now in table else None
-    if after is None:
-        raise illegal(state, state.plan.nodes[number].path or "the run", now, name)
-    state.states[number] = after
+    states = state.states
+    try:
+        states[number] = table[states[number]][name]
+    except KeyError:
+        raise illegal(state, state.plan.nodes[number].path or "the run", states[number], name) from None
 
 
 def step_run(state: State, name: str) -> None:

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-from flowledger.core.agenda import Kind
+from flowledger.core.actions import Kind
 from flowledger.core.decide import decide
 from flowledger.core.evolve import apply, fold
 from flowledger.core.plan import RUN, Plan
@@ -137,7 +137,8 @@ def test_d8_decide_never_offers_what_the_tables_forbid(spec: Spec) -> None:
 
 def forbidden(plan: Plan, state: State) -> Iterator[str]:
     """Actions that `decide` offers against the tables."""
-    for kind, number in decide(plan, state):
+    for action in decide(plan, state):
+        kind, number = action.kind, action.node
         where = state.plan.nodes[number].path
         if kind == "End":
             if not {"RunSucceeded", "RunReverted", "RunFailed"} & set(RUN_TABLE[state.status]):

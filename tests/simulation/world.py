@@ -302,7 +302,7 @@ class World:
 
     def digest(self) -> str:
         total = sha256()
-        for _, event in self.store._log:
+        for event in self.store._log:
             total.update(event.hash)
         return total.hexdigest()
 

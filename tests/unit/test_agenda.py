@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger.core.agenda import CONTROL, Agenda, Kind
+from flowledger.core.actions import CONTROL, Action, Kind
+from flowledger.core.agenda import Agenda
 
 LANES = ("threads", "async", CONTROL)
 STEPS = st.lists(
@@ -46,9 +47,9 @@ def test_the_agenda_answers_like_one_that_sorts_everything(steps: list[tuple[str
             room = {lane: number}
             by_lane = {name: sorted(n for n, at in model.items() if at == name) for name in LANES}
             expected = sorted(n for name, found in by_lane.items() for n in found[: room.get(name, 0)])
-            assert [n for n, _ in agenda.first(Room(room))] == expected
+            assert [action.node for action in agenda.first(Room(room))] == expected
             assert agenda.has(lane) == bool(by_lane[lane])
-    assert list(agenda) == [(n, kind_of(model[n])) for n in sorted(model)]
+    assert list(agenda) == [Action(kind_of(model[n]), n, model[n]) for n in sorted(model)]
 
 
 def test_a_full_lane_does_not_hide_another() -> None:
@@ -60,4 +61,4 @@ def test_a_full_lane_does_not_hide_another() -> None:
     # When only the loop has room
     first = agenda.first(lambda lane: 1 if lane == "async" else 0)
     # Then its atom is the answer
-    assert first == [(5_000, "Start")]
+    assert first == [Action("Start", 5_000, "async")]

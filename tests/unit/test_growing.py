@@ -229,13 +229,13 @@ def test_an_agenda_by_place_answers_by_number() -> None:
     agenda = OrderedAgenda(places.__getitem__)
     for number in (2, 3, 4, 1):
         agenda.add(number, "Start", "threads")
-    assert [number for number, _ in agenda] == [1, 4, 3, 2]
+    assert [action.node for action in agenda] == [1, 4, 3, 2]
     places.append((1, 1, 1))
     agenda.add(5, "Start", "threads")
     agenda.drop(1)
     agenda.drop(1)
     assert (agenda.kind(1), agenda.kind(5), len(agenda)) == (None, "Start", 4)
-    assert [number for number, _ in agenda.first(lambda lane: 2)] == [4, 5]
+    assert [action.node for action in agenda.first(lambda lane: 2)] == [4, 5]
     assert agenda.has("threads")
 
 
