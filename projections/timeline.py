@@ -15,13 +15,13 @@ from flowledger.events.envelope import Envelope
 
 SpanKind = Literal[
     "queued",  # from being submitted to being started
-    "run",  # from the start to the end, and again from a revert that a person asked for
+    "run",  # from the start to the end, and again from a revert or rerun that a person asked for
     "suspended",  # from suspension until it goes on
     "round",  # one pass of a retry's scope
     "reverting",  # a scope, or the run, is being undone
     "execute",  # one attempt of a task
     "revert",  # one attempt of a revert
-    "poll",  # the attempt waits until the next poll
+    "poll",  # the attempt waits until the next poll, a pause is over, or a signal comes
     "back-off",  # between two attempts, or two rounds
     "nobody",  # the process that drove the run was gone
 ]
@@ -136,8 +136,8 @@ def _resumed(line: Timeline, envelope: Envelope, event: facts.RunResumed) -> Non
 
 
 def _accepted(line: Timeline, envelope: Envelope, event: facts.RequestAccepted) -> None:
-    if event.kind == "revert":
-        line.begin("run", envelope, note=f"revert: {event.reason}")
+    if event.kind in ("revert", "rerun"):
+        line.begin("run", envelope, note=f"{event.kind}: {event.reason}")
 
 
 def _round(line: Timeline, envelope: Envelope, event: facts.RoundStarted) -> None:
@@ -165,7 +165,8 @@ def _task_started(line: Timeline, envelope: Envelope, event: facts.TaskStarted) 
 
 
 def _task_waiting(line: Timeline, envelope: Envelope, event: facts.TaskWaiting) -> None:
-    line.begin("poll", envelope, number=event.try_, attempt=event.attempt, note=event.message)
+    note = f"for signal {event.signal}" if event.signal else event.message
+    line.begin("poll", envelope, number=event.try_, attempt=event.attempt, note=note)
 
 
 def _outcome(state: str) -> Callable[[Timeline, Envelope, Any], None]:
@@ -215,6 +216,7 @@ _FOLDS: Final[dict[type[facts.Event], Callable[[Timeline, Envelope, Any], None]]
     facts.RunSucceeded: _ended("SUCCEEDED"),
     facts.RunReverted: _ended("REVERTED"),
     facts.RunFailed: _ended("FAILED"),
+    facts.RunCancelled: _ended("CANCELLED"),
     facts.RequestAccepted: _accepted,
     facts.RoundStarted: _round,
     facts.RetryDecided: _decided,

@@ -68,6 +68,25 @@ def forget_skipped(run: Row, scope: str) -> None:
     _keep(run, "skipped", kept)
 
 
+# -- pauses and signals -------------------------------------------------------------------------
+
+
+def note_waited(run: Row, path: str, try_: int) -> None:
+    """An atom without a body is done: nothing will revert it, so nothing but a reset says that it stands no more."""
+    _keep(run, "waited", {**_kept(run, "waited"), path: try_})
+
+
+def forget_waited(rows: Rows, run: Row, scope: str) -> None:
+    """A scope was reset: what was waited for in it is waited for again."""
+    waited = _kept(run, "waited")
+    for path, try_ in waited.items():
+        if is_in(path, scope):
+            row = rows.at(ATTEMPTS, run["run_id"], path, try_, "execute", 0)
+            run["done"] -= row["stands"]
+            row["stands"] = 0
+    _keep(run, "waited", {path: try_ for path, try_ in waited.items() if not is_in(path, scope)})
+
+
 # -- forks --------------------------------------------------------------------------------------
 
 

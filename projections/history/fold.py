@@ -22,9 +22,11 @@ from .counting import (
     forget_grown,
     forget_inherited,
     forget_skipped,
+    forget_waited,
     grow,
     is_in,
     make_anew,
+    note_waited,
     recount,
     skip,
     start_over,
@@ -37,7 +39,7 @@ Step = Callable[[Rows, Row, Envelope, Any], None]
 
 _JSON: Final = msgspec.json.Encoder(order="deterministic")
 #: Raised with every change of a fold or a table here.
-VERSION: Final = 3
+VERSION: Final = 4
 
 
 def fold(rows: Rows, envelope: Envelope) -> None:
@@ -149,6 +151,7 @@ def _scope_reset(rows: Rows, run: Row, envelope: Envelope, event: facts.ScopeRes
         start_over(rows, run)
         return
     forget_inherited(rows, run, envelope.path)
+    forget_waited(rows, run, envelope.path)
     forget_grown(rows, run, envelope.path)
     forget_skipped(run, envelope.path)
 
@@ -207,6 +210,8 @@ def _task_succeeded(rows: Rows, run: Row, envelope: Envelope, event: facts.TaskS
     if not row["stands"]:
         row["stands"] = 1
         run["done"] += 1
+    if not event.attempt:
+        note_waited(run, envelope.path, event.try_)
     _count(rows, run, _name(envelope.path), envelope.time_us, "succeeded", since_us=row["started_us"])
 
 

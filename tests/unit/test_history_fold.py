@@ -17,7 +17,7 @@ from flowledger.projections.history.tables import ATTEMPTS, AUDIT, FAILURES, RUN
 from flowledger.projections.rows import Rows
 from flowledger.projections.run_view import RunView
 from flowledger.projections.tables import Row, Table
-from tests.crash import corpus
+from tests.crash import corpus, seats
 from tests.crash.compare import envelopes as opened
 from tests.crash.deeds import DEEDS, RELEASE
 from tests.golden.record import HERE, History
@@ -67,7 +67,7 @@ def test_h1_runs_say_what_the_run_view_says_at_every_version(path: Path, monkeyp
     # Given
     history = msgspec.json.decode(path.read_bytes(), type=History)
     monkeypatch.setitem(RELEASE, "now", 2)
-    build = DEEDS[history.flow][1] if history.flow in DEEDS else getattr(corpus, history.flow)
+    build = DEEDS[history.flow][1] if history.flow in DEEDS else seats.factory(history.flow)
     plan = corpus.app.plan(build(), executor="inline")
     document, log = plan.document, opened(history.run_id, history.rows)
     parts = documents(plan, log)
