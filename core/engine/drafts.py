@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 from msgspec.structs import replace
 
@@ -29,7 +29,8 @@ from flowledger.events.store import FINAL, Append, NewStream, PayloadRow, PlanRo
 
 _NOTHING = (b"null", b"{}")
 #: What the class itself would do, which takes twice as long.
-_stored: Callable[[type[StoredEvent], tuple[Any, ...]], StoredEvent] = tuple.__new__  # pyright: ignore[reportUnknownMemberType]
+_Make = Callable[[type[StoredEvent], tuple[Any, ...]], StoredEvent]
+_stored = cast("_Make", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
 #: What stands in the place of a value that was moved out.
 _EMPTY: dict[str, Any] = {
     "inputs": facts.Raw(b"{}"),
