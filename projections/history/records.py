@@ -169,7 +169,7 @@ def run_record(row: Row) -> RunRecord:
     """A row of `RUNS`."""
     values: dict[str, Any] = dict(row)
     tags = values.pop("tags")
-    del values["skipped"], values["grown"], values["asked"]
+    del values["skipped"], values["waited"], values["grown"], values["asked"]
     return RunRecord(
         id=values.pop("run_id"), events=values.pop("version"),
         tags=msgspec.json.decode(tags, type=dict[str, str]) if tags else {}, **values,
