@@ -126,11 +126,6 @@ chaos-%: setup brokers ## one row, short: R4 R5 R6 R7 R8 R9 R11 R12 joins takeov
 completeness: setup ## half a million events, eight writers: the views miss nothing and count nothing twice (R14)
 	@FLOWLEDGER_TEST_R14_EVENTS=500000 $(BIN)/pytest -n0 -q --timeout 7200 tests/integration/test_rel_r14_projection_completeness.py
 
-.PHONY: bench-views
-bench-views: setup ## the figures of the views: projecting, lists of 100,000 runs, rebuilding, size
-	@rm -f /tmp/flowledger-views.db*
-	@PYTHONPATH=. $(BIN)/python benchmarks/views_figures.py sqlite:////tmp/flowledger-views.db --runs 100000
-
 .PHONY: coverage
 coverage: setup ## which lines no test has run
 	@$(BIN)/coverage run -m pytest -p no:xdist
@@ -162,7 +157,7 @@ bench-short: setup ## the main figures beside the floor, taskflow, dbos, absurd,
 bench: setup ## all figures, in full, and docs/benchmarks.md anew
 	@$(BIN)/python benchmarks/run.py --record
 
-bench-%: setup ## one of: flat taskflow sqlite postgres idle fanout workers conductor jobs memory starting prefect pgbench
+bench-%: setup ## one of: flat taskflow sqlite postgres idle fanout workers conductor jobs views size memory starting prefect pgbench
 	@$(BIN)/python benchmarks/run.py $*
 
 profile-%: setup ## where the time goes in one of: memory sqlite postgres many (a flame graph, and time by layer)

@@ -1,15 +1,15 @@
 """Going through runs, the newest first, in looks that are bounded whatever the log and the query are like.
 
 An index that has the ids of runs in their order *leads*: those in one state, of one flow, with one tag and its value.
-It is read alone, some ids at a time, and then only the rows of these ids are held against the query. Left to itself a
-database expects matches to be spread evenly, walks through all runs in order because a page should soon be full, and
-meets none for a million rows.
+It is read alone, some ids at a time, and then only the rows of these ids are held against the query; where a second
+index has not many more of them, only the ids that both have. Left to itself a database expects matches to be spread
+evenly, walks through all runs in order because a page should soon be full, and meets none for a million rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from flowledger.projections import query as language
@@ -19,9 +19,13 @@ from flowledger.projections.tables import Row, Table, Value
 
 Read = Callable[[Select], list[Row]]
 
-#: Ids that are held against the query at once: at first, and at most. Each time it is four times as many.
+#: Ids that are held against the query at once: at first, and then.
 _FIRST: Final = 200
-_MOST: Final = 2_000
+_THEN: Final = 2_000
+#: A run whose row has to be fetched counts for so many.
+_FETCHED: Final = 2
+#: Reading so many ids from another index costs less than looking at one row.
+_CHEAPER: Final = 5
 #: So many values a leading condition has at most; each is an index to read.
 _VALUES: Final = 8
 #: Comes after every id.
@@ -57,6 +61,11 @@ class Lead:
         far = [read(self._next(value, after, limit=1, skip=window)) for value in self.values]
         return max((row["run_id"] for rows in far for row in rows), default="")
 
+    def between(self, upto: str, after: str | None) -> Select:
+        """Its runs from ``upto`` on that are older than ``after``, all of them; for one value."""
+        older = (Compares("run_id", ">=", upto), Compares("run_id", "<", after or _LAST))
+        return Select(self.table, (*self.fixed, IsIn(self.column, self.values), *older), columns=("run_id",))
+
     def _next(self, value: Value, after: str | None, *, limit: int, skip: int = 0) -> Select:
         # Not as `column = value`: then the order by it would be dropped, and any index by run_id would do.
         return Select(
@@ -72,8 +81,9 @@ def look(read: Read, conditions: Sequence[Condition], *, after: str | None, limi
     leads = [lead for condition in conditions if (lead := _lead(condition)) is not None]
     if not leads:
         return _through_all(read, conditions, after=after, limit=limit, window=window)
-    lead = leads[0] if len(leads) == 1 else _sparsest(leads, read, after, window)
-    return _led(read, lead, conditions, after=after, limit=limit, window=window)
+    if len(leads) > 1:
+        leads = _sparsest_first(leads, read, after, window)
+    return _led(read, leads, conditions, after=after, limit=limit, window=window)
 
 
 def _through_all(
@@ -86,20 +96,43 @@ def _through_all(
 
 
 def _led(
-    read: Read, lead: Lead, conditions: Sequence[Condition], *, after: str | None, limit: int, window: int
+    read: Read, leads: Sequence[Lead], conditions: Sequence[Condition], *, after: str | None, limit: int, window: int
 ) -> Look:  # fmt: skip
     # A run may leave its state between the two reads; a tag it keeps.
-    rest = tuple(c for c in conditions if c is not lead.condition or lead.table is RUNS)
+    rest = tuple(c for c in conditions if c is not leads[0].condition or leads[0].table is RUNS)
     rows: list[Row] = []
     chunk = _FIRST
     while window and len(rows) < limit:
-        ids = lead.ids(read, after, min(chunk, window))
+        chunk = min(chunk, window)
+        common = _common(read, leads, after, chunk)
+        ids, upto = common or _alone(read, leads[0], after, chunk)
         if ids:
             rows += read(_newest((IsIn("run_id", tuple(ids)), *rest), None, limit - len(rows)))
-        if len(ids) < min(chunk, window):
+        if upto is None:
             return Look(rows, None)
-        after, window, chunk = ids[-1], window - len(ids), min(4 * chunk, _MOST)
+        window = max(0, window - chunk * (1 if common else _FETCHED))
+        after, chunk = upto, _THEN
     return Look(rows, after)
+
+
+def _alone(read: Read, lead: Lead, after: str | None, many: int) -> tuple[list[str], str | None]:
+    """The next runs of a lead, and the last of them; None: there are no more."""
+    ids = lead.ids(read, after, many)
+    return ids, ids[-1] if len(ids) == many else None
+
+
+def _common(read: Read, leads: Sequence[Lead], after: str | None, many: int) -> tuple[list[str], str | None] | None:
+    """Of the next runs of the first lead those that others have, too; None: these have far more there."""
+    singles = [lead for lead in leads if len(lead.values) == 1]
+    if len(singles) < 2 or singles[0] is not leads[0]:
+        return None
+    upto = leads[0].reach(read, after, many - 1)
+    others = [lead for lead in singles[1:] if lead.reach(read, after, _CHEAPER * many) <= upto]
+    if not others:
+        return None
+    first, *more = (lead.between(upto, after) for lead in (leads[0], *others))
+    found = read(replace(first, order=("run_id",), descending=True, limit=many, also=tuple(more)))
+    return [row["run_id"] for row in found], upto or None
 
 
 def _newest(where: tuple[Condition, ...], after: str | None, limit: int) -> Select:
@@ -125,13 +158,13 @@ def _lead(condition: Condition) -> Lead | None:
     return None
 
 
-def _sparsest(leads: Sequence[Lead], read: Read, after: str | None, window: int) -> Lead:
-    """The one whose runs go back the furthest, or are over first: it has the fewest to go through."""
-    best = leads[0]
-    for many in (_FIRST, _MOST, window):
-        reaches = [(lead.reach(read, after, many), _ORDER.index(lead.column), n) for n, lead in enumerate(leads)]
-        reach, _, place = min(reaches)
-        best = leads[place]
-        if not reach:
+def _sparsest_first(leads: Sequence[Lead], read: Read, after: str | None, window: int) -> list[Lead]:
+    """First the one whose runs go back the furthest, or are over first: it has the fewest to go through."""
+    ranked: list[tuple[str, int, int]] = []
+    for many in (_FIRST, window):
+        ranked = sorted(
+            (lead.reach(read, after, many), _ORDER.index(lead.column), n) for n, lead in enumerate(leads)
+        )  # fmt: skip
+        if not ranked[0][0]:
             break
-    return best
+    return [leads[n] for _, _, n in ranked]

@@ -44,7 +44,7 @@ from .stores.views import views_of
 #: How long reading may take in what is missing.
 CATCH_UP_S: Final = 2.0
 #: So many runs one look goes through at most: all there are, or those to which an index leads.
-WINDOW: Final = 10_000
+WINDOW: Final = 5_000
 #: The most that one page holds.
 LONGEST_PAGE: Final = 10_000
 #: Figures are summed from at most so many rows.

@@ -17,8 +17,8 @@ import psycopg
 
 #: A database for each, so that none meets the other's rows, nor folds them into views. Those that end in _slow emulate
 #: a disk that takes 2 ms.
-LOGS = ("flow", "many", "resume", "idle", "conductor", "more", "flow_slow")
-DATABASES = (*LOGS, "floor", "dbos", "absurd", "procrastinate", "floor_slow")
+LOGS = ("flow", "many", "resume", "idle", "conductor", "more", "views", "size", "flow_slow")
+DATABASES = (*LOGS, "floor", "dbos", "absurd", "procrastinate", "taskflow", "floor_slow")
 _STATISTICS = "/usr/share/postgresql/{}/extension/pg_stat_statements.control"
 #: No checkpoint comes in between: it would make one of the measured pay for the pages of another.
 _SETTINGS = ("shared_buffers=256MB", "max_wal_size=8GB", "checkpoint_timeout=1h", "fsync=on", "max_connections=100")

@@ -10,6 +10,8 @@
     workers   tasks made by other processes through RabbitMQ, beside taskflow and Celery
     conductor one conductor with 1,000 runs under way: memory, events per second, fairness
     jobs      submitting, claiming, from submission to start, projecting
+    views     lists of 1,000,000 runs in Postgres: first, filtered and deep pages
+    size      bytes on disk per task: log and views beside the rows of taskflow and DBOS
     memory    per atom, per waiting run, of a process
     starting  importing, `flowledger --help`
     prefect   one flow of Prefect
@@ -36,6 +38,7 @@ from benchmarks import peers, report
 from benchmarks.measuring import HERE, Figure, in_fresh_process, machine, table
 from benchmarks.more_figures import fanout, jobs, memory, pgbench, prefect, starting
 from benchmarks.postgres_figures import idle, postgres
+from benchmarks.stored_figures import size, views
 from benchmarks.turns import judged
 from benchmarks.workers_figures import conductor, workers
 
@@ -117,8 +120,8 @@ def expansion(*, short: bool) -> Iterator[Figure]:
 
 BENCHMARKS: dict[str, Callable[..., Iterator[Figure]]] = {
     "flat": flat, "taskflow": taskflow, "sqlite": sqlite, "expansion": expansion, "postgres": postgres,
-    "idle": idle, "fanout": fanout, "workers": workers, "conductor": conductor, "jobs": jobs, "memory": memory,
-    "starting": starting, "prefect": prefect, "pgbench": pgbench,
+    "idle": idle, "fanout": fanout, "workers": workers, "conductor": conductor, "jobs": jobs, "views": views,
+    "size": size, "memory": memory, "starting": starting, "prefect": prefect, "pgbench": pgbench,
 }  # fmt: skip
 #: What `--short` runs: the main rows.
 SHORT = ("flat", "taskflow", "sqlite", "postgres", "idle", "fanout", "starting")

@@ -1,24 +1,30 @@
-"""Figures of the views: projecting, lag, lists of many runs, rebuilding, size.
+"""Figures of the views of one log: projecting, lag, lists of many runs, rebuilding, size.
 
     python benchmarks/views_figures.py sqlite:////tmp/views.db --runs 1000000 --parts generate,project,list,rebuild,size
     python benchmarks/views_figures.py postgresql+psycopg://…  --runs 100000 --parts generate,project,lag,list,size
 
-Runs are written through the real store, 500 to an append: one of a plan of three tasks in ten fails. ``lag`` writes at
-half the rate at which ``project`` took events in, and measures from an event's append to its commit in the views.
+`benchmarks/run.py views` (make bench-views) does it on a Postgres of its own, with a million runs, and on SQLite.
+
+Runs are written through the real store, 500 to an append: one of a plan of three tasks in ten fails. ``list`` asks for
+pages of 50 runs, each time of another flow, tag, key and place. ``lag`` writes at half the rate at which ``project``
+took events in, and measures from an event's append to its commit in the views.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import statistics
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
+from dataclasses import asdict
 from threading import Event, Thread
 
 from benchmarks.measuring import Figure, table
+from benchmarks.size_counting import sizes_of
 from flowledger import App, Flow, linear
 from flowledger.adapters.ids import new_ulid
 from flowledger.adapters.projecting.projector import Projector, rebuild
@@ -30,12 +36,20 @@ from flowledger.events.envelope import StoredEvent
 from flowledger.events.failure import Failure
 from flowledger.events.store import Append, Appended, NewStream, PlanRow, Store
 from flowledger.projections.history import HISTORY
+from flowledger.projections.history.tables import RUNS
+from flowledger.projections.selecting import Select
 
 RUNS_PER_APPEND = 500
-QUERIES = (
-    "", "state:failed", "state:failed flow:flow_7", "flow:flow_3 tag:tenant=t9", "tag:tenant=t42", "-state:succeeded",
-    'error~"quota"', "started:<1d state:failed", "took:>1h", "key:k123456",
-)  # fmt: skip
+ROUNDS, TIMES, PLACES = 3, 20, 10
+#: What people ask for: by what it is called, with places for a flow, a tag's value, a key. Some find nothing, and go
+#: through as many runs as one look may.
+QUERIES = {
+    "all": "", "one state": "state:failed", "one flow": "flow:flow_{flow}", "one tag": "tag:tenant=t{tenant}",
+    "one key": "key:k{key}", "state and flow": "state:failed flow:flow_{flow}",
+    "flow and tag": "flow:flow_{flow} tag:tenant=t{tenant}", "tag, and words in the error":
+    "tag:tenant=t{tenant} error~node-{key}", "words in the error, which nothing has": "error~nothing-{key}",
+    "without a tag, since yesterday": "-tag:tenant=t{tenant} started:<1d", "longer than an hour": "took:>1h",
+}  # fmt: skip
 
 app = App("bench", database_url="memory://")
 
@@ -118,7 +132,7 @@ def project(store: Store) -> list[Figure]:
         took_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu
     rate = projector.events / took_s
     return [
-        Figure("views", "projector", "events/s", [rate], ">= 10,000", rate >= 10_000, {"events": projector.events}),
+        Figure("views", "projector", "events/s", [rate], "≥ 10,000", rate >= 10_000, {"events": projector.events}),
         Figure("views", "projector, CPU of this process", "us/event", [cpu_s / max(1, projector.events) * 1e6]),
     ]
 
@@ -171,28 +185,45 @@ def lag(url: str, rate: float, seconds: float) -> Figure:
     )  # fmt: skip
 
 
-def percentile(action: Callable[[], object], times: int) -> tuple[float, float]:
-    """The median and the 95th percentile, in milliseconds."""
-    took = []
-    for _ in range(times):
-        began = time.perf_counter()
-        action()
-        took.append((time.perf_counter() - began) * 1000)
-    took.sort()
-    return statistics.median(took), took[int(0.95 * (len(took) - 1))]
-
-
 def lists(store: Store) -> Iterator[Figure]:
+    """The first page of each query, and one from deep inside the list; all by turns."""
     with Views(store) as views:
         views.catch_up(within_s=3600)
-        newest = views.runs(limit=1).items[0].id
-        middle = sorted(random.sample(range(10), 3))
-        for query in QUERIES:
-            p50, p95 = percentile(lambda query=query: views.runs(query, limit=50), 20)
-            yield Figure("views", f"first page of [{query}]", "ms, p95", [p95], "<= 200", p95 <= 200, {"p50_ms": p50})
-        after = newest[:-4] + "0" * 4
-        p50, p95 = percentile(lambda: views.runs("state:failed", limit=50, after=after), 20)
-        yield Figure("views", f"a later page {middle}", "ms, p95", [p95], "<= 200", p95 <= 200, {"p50_ms": p50})
+        places = _places(store)
+        chance = random.Random(7)
+        took: dict[tuple[str, str], list[list[float]]] = {}
+        for _ in range(ROUNDS):
+            for name, query in QUERIES.items():
+                for where, afters in (("first page", [None]), ("deep page", places)):
+                    asked = [(_asked(query, chance), chance.choice(afters)) for _ in range(TIMES)]
+                    took.setdefault((name, where), []).append([_page_ms(views, *each) for each in asked])
+    for (name, where), rounds in took.items():
+        yield Figure("views", f"{name}, {where}: p50", "ms", [statistics.median(each) for each in rounds])
+        p95 = [sorted(each)[int(0.95 * (len(each) - 1))] for each in rounds]
+        yield Figure("views", f"{name}, {where}: p95", "ms", p95, "≤ 200", statistics.median(p95) <= 200)
+
+
+def _asked(query: str, chance: random.Random) -> str:
+    return query.format(flow=chance.randrange(20), tenant=chance.randrange(100), key=chance.randrange(100_000))
+
+
+def _page_ms(views: Views, query: str, after: str | None) -> float:
+    began = time.perf_counter()
+    views.runs(query, limit=50, after=after)
+    return (time.perf_counter() - began) * 1000
+
+
+def _places(store: Store) -> list[str]:
+    """Runs from all over the list."""
+    with closing(views_of(store)) as views:
+        slot = next(slot for slot in views.slots() if slot.live and slot.projection == HISTORY.name)
+        whole = views.count(slot, RUNS)
+        return [
+            views.select(HISTORY.name, Select(
+                RUNS, order=("run_id",), descending=True, columns=("run_id",), limit=1, skip=whole * n // (PLACES + 1)
+            ))[0]["run_id"]
+            for n in range(1, PLACES + 1)
+        ]  # fmt: skip
 
 
 def rebuilt(store: Store) -> Figure:
@@ -205,27 +236,9 @@ def rebuilt(store: Store) -> Figure:
 
 def sizes(url: str, store: Store, tasks: int) -> Iterator[Figure]:
     if url.startswith("sqlite:///"):
-        path = Path(url.removeprefix("sqlite:///").partition("?")[0])
         store.close()  # what is in the write-ahead log comes into the file
-        for name, file in (("log", path), ("views", path.with_name(path.name + "-views"))):
-            size = file.stat().st_size + sum(f.stat().st_size for f in path.parent.glob(f"{file.name}-wal"))
-            yield Figure("views", f"{name} on disk, per task", "bytes", [size / tasks])
-        return
-    from sqlalchemy import create_engine, text  # noqa: PLC0415
-
-    engine = create_engine(url.partition("?")[0])
-    schema = "flowledger" if "schema=" not in url else url.partition("schema=")[2].partition("&")[0]
-    with engine.connect() as connection:
-        for name, where in (("log", schema), ("views", f"{schema}_views")):
-            found = connection.scalar(
-                text(
-                    "SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c JOIN pg_namespace n ON "
-                    "n.oid = c.relnamespace WHERE n.nspname = :s AND c.relkind = 'r'"
-                ),
-                {"s": where},
-            )
-            yield Figure("views", f"{name} on disk, per task", "bytes", [float(found or 0) / tasks])
-    engine.dispose()
+    for name, size in zip(("log", "views"), sizes_of(url), strict=True):
+        yield Figure("views", f"{name} on disk, per task", "B", [size / tasks])
 
 
 def main() -> None:
@@ -235,6 +248,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=3)
     parser.add_argument("--rate", type=float, default=5_000, help="events per second of `lag`")
     parser.add_argument("--parts", default="generate,project,list,rebuild,size")
+    parser.add_argument("--json", action="store_true", help="all figures as one line of JSON, at the end")
     arguments = parser.parse_args()
     store = open_store(arguments.url)
     figures: list[Figure] = []
@@ -252,9 +266,14 @@ def main() -> None:
                 figures.append(rebuilt(store))
             case "size":
                 figures += sizes(arguments.url, store, arguments.runs * arguments.tasks)
-        print(f"{part}: {figures[-1].as_json()}", flush=True)
+            case _:
+                parser.error(f"no part {part}")
+        print(f"{part}: {figures[-1].as_json()}", file=sys.stderr, flush=True)
     store.close()
-    print(table(figures))
+    if arguments.json:
+        print(json.dumps({"figures": [asdict(figure) for figure in figures]}))
+    else:
+        print(table(figures))
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ class Select:
     """Rows of a table that fulfil all conditions, in the order of some columns, a page of them (keyset).
 
     ``after`` are the values of the ``order`` columns in the last row of the page before; ``skip`` rows are left out.
+    ``also``: only rows that these select, too; all of them have the same columns, and only the first has an order.
     """
 
     table: Table
@@ -107,3 +108,4 @@ class Select:
     limit: int = 50
     skip: int = 0
     columns: tuple[str, ...] = field(default=())
+    also: tuple[Select, ...] = ()

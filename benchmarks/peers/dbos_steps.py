@@ -1,6 +1,7 @@
 """DBOS on Postgres: the shapes of `postgres_flowledger.py`, sequential steps in one workflow, no-op. Prints JSON.
 
     linear URL N | many URL WORKFLOWS N | fanout URL N | crash URL N KEY | resume URL N KEY | idle URL SECONDS
+    size URL RUNS N     bytes per step that RUNS workflows of N steps leave on disk (also on SQLite)
 
 Runs in the environment of the peers, which has no flowledger. Set up as its documentation says: a Postgres system
 database, defaults, `DBOS.start_workflow` for what runs side by side.
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from dbos import DBOS, SetWorkflowID  # type: ignore[import-not-found]  # pyright: ignore[reportMissingImports]
 
+from benchmarks.peers.size_kept import measured
 from benchmarks.postgres_counting import counting, idle
 
 began_at: dict[int, float] = {}
@@ -110,6 +112,19 @@ def run_idle(url: str, seconds: int) -> dict[str, Any]:
     return figures
 
 
+def size(url: str, workflows: int, n: int) -> dict[str, Any]:
+    launch(url)
+    straight(n)
+
+    def work() -> None:
+        for _ in range(workflows):
+            straight(n)
+
+    figures = measured(url, workflows * n, work)
+    DBOS.destroy()
+    return figures
+
+
 if __name__ == "__main__":
     what, where, *rest = sys.argv[1:]
     numbers = [int(argument) if argument.isdigit() else argument for argument in rest]
@@ -120,5 +135,6 @@ if __name__ == "__main__":
         "resume": resume,
         "idle": run_idle,
         "fanout": fanout,
+        "size": size,
     }
     print(json.dumps(measure[what](where, *numbers)))

@@ -107,6 +107,7 @@ class PostgresViews:
         self._link = Link(self._database, _take_packed)
         self._writing = RLock()
         self._role = ""
+        self._live: dict[str, int] = {}
         self._dialect = Dialect(
             bound="%s", place=f"{self._schema}.", fits="{column} LIKE {bound} ESCAPE '\\'",
             holds="{column} ILIKE {bound} ESCAPE '\\'", glob=like_glob, value=_bound,
@@ -192,22 +193,29 @@ class PostgresViews:
         columns.sort(key=lambda column: (select.columns or table.names).index(column.name))
 
         def read(connection: GuardedConnection) -> list[tuple[Any, ...]]:
-            live = connection.execute(_LIVE.format(v=self._schema), (projection,)).fetchone()  # pyright: ignore[reportArgumentType]
-            if live is None:
-                raise ViewsMissing(f"{self.describe()}: there are no tables of the projection {projection} yet")
-            compiler = Compiler(self._dialect, projection, live[0])
+            compiler = Compiler(self._dialect, projection, self._live_slot(connection, projection))
             statement = compiler.select(select)
             return connection.execute(statement, compiler.values).fetchall()  # pyright: ignore[reportArgumentType]
 
-        return [_row(columns, row) for row in self._again_if_swapped(read)]
+        return [_row(columns, row) for row in self._again_if_swapped(projection, read)]
 
-    def _again_if_swapped(self, read: Callable[[GuardedConnection], T]) -> T:
-        """A rebuild may take the tables away between looking which are read and reading them."""
+    def _live_slot(self, connection: GuardedConnection, projection: str) -> int:
+        """Which tables are read. As long as they are there they are the ones: those that come after take them away."""
+        if projection not in self._live:
+            live = connection.execute(_LIVE.format(v=self._schema), (projection,)).fetchone()  # pyright: ignore[reportArgumentType]
+            if live is None:
+                raise ViewsMissing(f"{self.describe()}: there are no tables of the projection {projection} yet")
+            self._live[projection] = live[0]
+        return self._live[projection]
+
+    def _again_if_swapped(self, projection: str, read: Callable[[GuardedConnection], T]) -> T:
+        """A rebuild may have taken the tables away since somebody looked which are read."""
 
         def attempt(connection: GuardedConnection) -> T:
             try:
                 return read(connection)
             except psycopg.errors.UndefinedTable:
+                self._live.pop(projection, None)
                 return read(connection)
 
         return self._database.reading(attempt)

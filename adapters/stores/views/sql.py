@@ -85,6 +85,14 @@ class Compiler:
 
     def select(self, select: Select) -> str:
         """The statement for a page of rows."""
+        text = " INTERSECT ".join(map(self._rows, (select, *select.also)))
+        if select.order:
+            way = " DESC" if select.descending else ""
+            text += " ORDER BY " + ", ".join(self._name(select.table, name) + way for name in select.order)
+        text += f" LIMIT {self._bind(select.limit)}"
+        return text + (f" OFFSET {self._bind(select.skip)}" if select.skip else "")
+
+    def _rows(self, select: Select) -> str:
         table = select.table
         columns = ", ".join(self._name(table, name) for name in select.columns or table.names)
         text = f"SELECT {columns} FROM {self.table(table)}"  # noqa: S608 - quoted names of the table
@@ -93,11 +101,7 @@ class Compiler:
             parts.append(self._beyond(select, select.after))
         if parts:
             text += " WHERE " + " AND ".join(parts)
-        if select.order:
-            way = " DESC" if select.descending else ""
-            text += " ORDER BY " + ", ".join(self._name(table, name) + way for name in select.order)
-        text += f" LIMIT {self._bind(select.limit)}"
-        return text + (f" OFFSET {self._bind(select.skip)}" if select.skip else "")
+        return text
 
     def table(self, table: Table) -> str:
         """A table of the slot, with where it is."""
