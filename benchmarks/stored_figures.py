@@ -37,7 +37,7 @@ def _of_views(where: str, url: str, runs: int) -> Iterator[Figure]:
 
 def size(*, short: bool) -> Iterator[Figure]:
     """Bytes on disk per no-op task, of flows of ten tasks in a line, indexes included: our log and our views beside the rows of taskflow's persistence (sqlalchemy) and of DBOS, by turns. As it lies there, and packed: after VACUUM (FULL)."""  # noqa: E501
-    rounds, runs, n = 2, 30 if short else 60, 10
+    rounds, runs, n = 2 if short else 3, 30, 10
     with server() as on, tempfile.TemporaryDirectory() as folder:
         got = by_turns(rounds, {
             "ours": partial(in_fresh_process, OURS, _ours(on.url("size")), runs, n),
