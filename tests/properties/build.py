@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any, Literal, NamedTuple
 
 import flowledger
-from flowledger import App, Flow, NotReady, Permanent, Signal, TaskContext, Times, constant, sleep, symbol
+from flowledger import App, Flow, Hold, NotReady, Permanent, Signal, TaskContext, Times, constant, sleep, symbol
 from tests.properties import spec as specs
 from tests.properties.model import Call
 from tests.properties.spec import Spec, value_of
@@ -84,7 +84,7 @@ def _execute(task: specs.Task, recorder: Recorder, arguments: tuple[Any, ...], k
     recorder.end(task.name, "execute", "ok" if wanted.ends == "ok" else "raise")
     if wanted.ends == "ok":
         return value_of(task.name, n, arguments)
-    raise Permanent(task.name) if wanted.ends == "permanent" else Boom(task.name)
+    raise {"raise": Boom, "permanent": Permanent, "hold": Hold}[wanted.ends](task.name)
 
 
 def _revert(task: specs.Task, recorder: Recorder, arguments: tuple[Any, ...], key: str) -> None:
@@ -149,7 +149,10 @@ class Builder:
                 continue
             execute, revert = _bodies(task, self.recorder)
             options: dict[str, Any] = {"backoff": constant(task.backoff_s)} if task.backoff_s else {}
-            made = self.app.task(name=task.name, attempts=task.attempts, read_only=task.read_only, **options)(execute)
+            made = self.app.task(
+                name=task.name, attempts=task.attempts, read_only=task.read_only, on_interrupt=task.on_interrupt,
+                **options,
+            )(execute)  # fmt: skip
             if task.revert is not None and not task.read_only:
                 made.revert(attempts=task.revert_attempts, **options)(revert)
             self.definitions[task.name] = made

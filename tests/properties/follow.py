@@ -8,7 +8,7 @@ from typing import Any
 
 from flowledger.events import facts
 from flowledger.events.envelope import Envelope
-from tests.properties.model import ROOT, Kind, Model, Step
+from tests.properties.model import ROOT, Kind, Model, Said, Step
 from tests.properties.signals import Sent
 from tests.properties.spec import Flow, Spec, tasks
 
@@ -31,11 +31,13 @@ class Follower:
     keys: dict[tuple[object, ...], str] = field(default_factory=dict[tuple[object, ...], str])
     limits: dict[str, int] = field(default_factory=dict[str, int])  # when waits for a signal are over
     suspended_us: int = 0  # since when
+    goes_on: bool = False  # all that was held is resolved: the next event says so
     at: Envelope | None = None
 
     def take(self, envelope: Envelope) -> None:
         self.at = envelope
         event, name = envelope.event, self.paths.get(envelope.path, "?")
+        self._expect(not self.goes_on or isinstance(event, facts.RunResumed), "the run to go on")
         match event:
             case facts.TaskStarted():
                 self._started(name, event)
@@ -56,13 +58,23 @@ class Follower:
                 self._expect(self.model.status == END[type(event)], f"the run to end {self.model.status}")
             case facts.TaskInterrupted():
                 self._interrupted(name, event)
+            case facts.OutcomeIgnored():
+                self._expect(self.model.atoms[name].state == "POLLING", "a poll whose scope drained under it (D1, C4)")
+            case _:
+                self._people(name, event)
+
+    def _people(self, name: str, event: facts.Event) -> None:
+        """What people ask, and what is left to them; who owns the run is nothing the model knows."""
+        match event:
+            case facts.TaskHeld():
+                self._held(name, event)
+            case facts.RequestAccepted(kind="resolve"):
+                self._resolved(name, event)
             case facts.RequestAccepted() | facts.RunSuspended() | facts.RunResumed():
                 self._asked(event)
             case facts.SignalReceived():
-                self._received(event, envelope.version)
-            case facts.OutcomeIgnored():
-                self._expect(self.model.atoms[name].state == "POLLING", "a poll whose scope drained under it (D1, C4)")
-            case _:  # who owns the run: nothing the model knows
+                self._received(event, self.version)
+            case _:
                 pass
 
     def ended(self) -> None:
@@ -78,6 +90,8 @@ class Follower:
 
     def _started(self, name: str, event: facts.TaskStarted) -> None:
         self._enabled("start", name)
+        if self.model.atoms[name].state == "INTERRUPTED":
+            self._expect(self.model.may_be_called_again(name), "that not to be called again")
         self.model.start(name)
         atom = self.model.atoms[name]
         self._expect((event.try_, event.attempt) == (atom.try_, atom.attempt), f"try {atom.try_}, {atom.attempt}")
@@ -95,19 +109,16 @@ class Follower:
 
     def _ended(self, name: str, event: facts.TaskSucceeded | facts.TaskFailed) -> None:
         model, atom = self.model, self.model.atoms[name]
-        if isinstance(event, facts.TaskFailed) and model.poisoned(name, "execute"):
-            self._enabled("start", name)
-            self._expect(
-                (event.try_, event.again, event.failure.kind) == (atom.try_, False, "poison"), "a poisoned task"
-            )
-            model.poison(name, "execute")
+        if atom.state == "INTERRUPTED":
+            self._not_called(name, event)
             return
         if not model.task(name).has_body:
             self._waited(name, event)
             return
         self._expect(atom.state in ("RUNNING", "POLLING"), "a body that runs")
         self._expect((event.try_, event.attempt) == (atom.try_, atom.attempt), f"try {atom.try_}, {atom.attempt}")
-        draining = model.broken or model.failing_around(model.parts[name])
+        draining = self._drains(name)
+        self._expect(draining or model.ends(name) != "hold", "a person to be asked")
         model.finish(name)
         if isinstance(event, facts.TaskSucceeded):
             self._expect(atom.state == "SUCCEEDED", f"the body to fail: {atom.state}")
@@ -118,6 +129,44 @@ class Follower:
             model.fail(name)  # D1: in a scope that drains there is no further attempt, and the log may say so
         self._expect(event.again == (atom.state == "AGAIN"), f"again={not event.again}")
         self._backs_off(name, event.until)
+
+    def _drains(self, name: str) -> bool:
+        return self.model.broken or self.model.failing_around(self.model.parts[name])
+
+    # -- what nobody knows ----------------------------------------------------------------------
+
+    def _held(self, name: str, event: facts.TaskHeld) -> None:
+        """The task leaves it to a person: after its process was lost, or by its body (G3)."""
+        model, atom = self.model, self.model.atoms[name]
+        if atom.state == "INTERRUPTED":
+            self._enabled("start", name)
+            asks = model.task(name).on_interrupt == "hold" and model.given_up_as(name) == "" and name not in model.said
+            self._expect(asks, "nobody to be asked")
+        else:
+            self._expect(atom.state in ("RUNNING", "POLLING"), f"a body that runs: {atom.state}")
+            self._expect(model.ends(name) == "hold" and not self._drains(name), "another end")
+        self._expect((event.try_, event.attempt) == (atom.try_, atom.attempt), f"try {atom.try_}, {atom.attempt}")
+        model.hold(name)
+
+    def _resolved(self, name: str, event: facts.RequestAccepted) -> None:
+        self._expect(name in self.model.held, f"no word on it, but on {self.model.held}")
+        assert event.resolution is not None
+        self.model.resolve(name, Said(event.resolution, json.loads(bytes(event.result))))
+        self.goes_on = not self.model.held
+
+    def _not_called(self, name: str, event: facts.TaskSucceeded | facts.TaskFailed) -> None:
+        """What was lost is not tried again: the rules say so, the task, or a person."""
+        self._enabled("start", name)
+        model, atom = self.model, self.model.atoms[name]
+        kind = model.given_up_as(name)
+        self._expect(event.try_ == atom.try_, f"try {atom.try_}")
+        if isinstance(event, facts.TaskSucceeded):
+            self._expect(kind == "no failure", f"no success: {kind}")
+            self._expect(json.loads(bytes(event.result)) == atom.result, f"the result {atom.result!r}")
+            model.succeed_as_said(name)
+        else:
+            self._expect((event.failure.kind, event.again) == (kind, False), f"a failure: {kind or 'none'}")
+            model.give_up(name)
 
     # -- sleeps and signals ---------------------------------------------------------------------
 
@@ -173,7 +222,7 @@ class Follower:
                 self._expect(model.suspension == "none", "no second request to suspend")
                 model.suspension = "asked"
             case facts.RequestAccepted(kind="cancel"):
-                self._expect(not model.cancelled, "no second request to cancel")
+                self._expect(not model.cancelled and not model.held, "no request to cancel")
                 model.cancel(keep=event.keep)
             case facts.RequestAccepted(kind="revert"):
                 over = ("SUCCEEDED", "FAILED", "CANCELLED")  # cancelled, and what it did was kept
@@ -181,10 +230,13 @@ class Follower:
                 model.reopen()
             case facts.RunSuspended():
                 self._expect(model.suspension == "asked" and model.calm(), "a body that runs, or no request")
+                held = {self.paths[path] for path in event.held}
+                self._expect(held == model.held, f"to be held at {model.held}")
                 model.suspension = "suspended"
                 self.suspended_us = self.now_us
             case facts.RunResumed():
-                self._expect(model.suspension != "none", "a run that goes on")
+                self._expect(model.suspension != "none" and not model.held, "a run that may go on")
+                self.goes_on = False
                 if model.suspension == "suspended":
                     away_us = self.now_us - self.suspended_us
                     self.limits = {name: until + away_us for name, until in self.limits.items()}
@@ -268,6 +320,11 @@ class Follower:
     def _enabled(self, kind: Kind, name: str) -> None:
         steps = self.model.enabled()
         self._expect(Step(kind, name) in steps, f"one of {[f'{s.kind} {s.name}' for s in steps]}")
+
+    @property
+    def version(self) -> int:
+        assert self.at is not None
+        return self.at.version
 
     @property
     def now_us(self) -> int:

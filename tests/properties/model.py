@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from tests.properties.signals import Sent, Signals
-from tests.properties.spec import Flow, Part, Spec, Task, tasks, value_of, walk
+from tests.properties.spec import Ends, Flow, Part, Spec, Task, tasks, value_of, walk
 
 ROOT = ""  # the run's own scope
 MOST_INTERRUPTIONS = 3  # in one try (C6, D5)
@@ -41,6 +41,13 @@ class Step(NamedTuple):
 
     kind: Kind
     name: str
+
+
+class Said(NamedTuple):
+    """A person's word on an attempt that was held (G3)."""
+
+    resolution: Literal["rerun", "failed", "succeeded"]
+    value: Any = None
 
 
 class Call(NamedTuple):
@@ -93,6 +100,8 @@ class Model:
     unwanted: bool = False  # it was over, and is undone on request (G5)
     cancelled: Literal["", "revert", "keep"] = ""  # somebody has given the run up (G4)
     signals: Signals = field(default_factory=Signals)
+    held: set[str] = field(default_factory=set[str])  # tasks of which a person must say what became of them (G3)
+    said: dict[str, Said] = field(default_factory=dict[str, "Said"])  # what one has said
 
     def __post_init__(self) -> None:
         self.parts: dict[str, Part] = {}
@@ -274,6 +283,7 @@ class Model:
     def start(self, name: str) -> None:
         task, atom = self.task(name), self.atoms[name]
         again = atom.state == "INTERRUPTED"  # with the same key: to the world it is the same call (C5)
+        self.said.pop(name, None)
         atom.state, atom.attempt, atom.attempts = "RUNNING", atom.attempt + 1, atom.attempts + (not again)
         atom.arguments = tuple(self.value(taken) for taken in task.takes)
         if not again:
@@ -282,7 +292,7 @@ class Model:
     def finish(self, name: str) -> None:
         """The running body ends as its script says (no more polls)."""
         task, atom = self.task(name), self.atoms[name]
-        ends = task.attempt(atom.attempts - 1).ends
+        ends = self.ends(name)
         if ends == "ok":
             atom.state, atom.result = "SUCCEEDED", value_of(name, atom.attempts - 1, atom.arguments)
             return
@@ -291,6 +301,10 @@ class Model:
             atom.state = "AGAIN"
         else:
             self.fail(name)
+
+    def ends(self, name: str) -> Ends:
+        """How the body that runs will end."""
+        return self.task(name).attempt(self.atoms[name].attempts - 1).ends
 
     def fail(self, name: str) -> None:
         """The task has failed for good: its nearest retry scope fails (D1)."""
@@ -315,6 +329,44 @@ class Model:
         if phase == "execute":
             return atom.state == "INTERRUPTED" and atom.interruptions >= MOST_INTERRUPTIONS
         return atom.revert_interruptions >= MOST_INTERRUPTIONS
+
+    # -- what nobody knows (C6, G3) -------------------------------------------------------------
+
+    def may_be_called_again(self, name: str) -> bool:
+        """Whether an attempt that was lost, or left to a person, is made once more."""
+        rerun = name in self.said or self.task(name).on_interrupt == "rerun"
+        return self.given_up_as(name) == "" and rerun and name not in self.held
+
+    def given_up_as(self, name: str) -> str:
+        """As what kind of failure it is given up instead."""
+        said = self.said.get(name)
+        if said is not None and said.resolution != "rerun":
+            return "resolved" if said.resolution == "failed" else "no failure"
+        if self.poisoned(name, "execute"):
+            return "poison"
+        return "interrupted" if said is None and self.task(name).on_interrupt == "fail" else ""
+
+    def hold(self, name: str) -> None:
+        """A person must say what became of it; the run is suspended as soon as nothing runs."""
+        self.atoms[name].state = "INTERRUPTED"
+        self.held.add(name)
+        if self.suspension == "none":
+            self.suspension = "asked"
+
+    def resolve(self, name: str, said: Said) -> None:
+        """One has: it goes on with that when the run does, or is undone as what it was said to be."""
+        self.held.remove(name)
+        self.said[name] = said
+        if said.resolution == "succeeded":
+            self.atoms[name].result = said.value
+
+    def succeed_as_said(self, name: str) -> None:
+        self.atoms[name].state = "SUCCEEDED"
+        del self.said[name]
+
+    def give_up(self, name: str) -> None:
+        self.said.pop(name, None)
+        self.poison(name, "execute")
 
     def poison(self, name: str, phase: Literal["execute", "revert"]) -> None:
         """Fail it instead of calling it."""
@@ -452,10 +504,12 @@ class Model:
                 atom = self.atoms[part.name]
                 next_try = atom.try_ + (atom.state != "PENDING")
                 self.atoms[part.name] = Atom(try_=next_try, attempts=atom.attempts, reverts=atom.reverts)
+                self.said.pop(part.name, None)
             elif part.retry is not None and part.name != name:
                 self.scopes[part.name] = Scope()
 
     def end(self) -> None:
+        self.held.clear()  # nobody has to say anything of a run that is over
         if self.broken:
             self.status = "FAILED"
         elif self.cancelled:

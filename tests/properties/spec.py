@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 Pattern = Literal["linear", "unordered", "graph"]
-Ends = Literal["ok", "raise", "permanent"]
+Ends = Literal["ok", "raise", "permanent", "hold"]
 
 
 class Short:
@@ -50,6 +50,7 @@ class Task(Short):
     sleep_s: float | None = None  # it is no task but a sleep
     signal: str = ""  # it is no task but a wait for this signal
     timeout_s: float | None = None  # of that wait
+    on_interrupt: Literal["rerun", "fail", "hold"] = "rerun"
 
     @property
     def has_body(self) -> bool:

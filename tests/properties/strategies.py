@@ -15,6 +15,7 @@ from tests.properties.spec import Attempt, Flow, Part, Pattern, Spec, Task, clos
 
 MOST_TASKS = 25
 MOST_DEPTH = 4
+OnInterrupt = Literal["rerun", "fail", "hold"]
 SIGNALS = ("a", "b")
 
 
@@ -29,6 +30,7 @@ class Leaf(NamedTuple):
     sleep_s: float | None = None
     signal: str = ""
     timeout_s: float | None = None
+    on_interrupt: OnInterrupt = "rerun"
 
 
 class Branch(NamedTuple):
@@ -41,15 +43,17 @@ class Branch(NamedTuple):
     late: bool = False
 
 
-def attempts(*, polls: bool) -> st.SearchStrategy[Attempt]:
-    ends = st.sampled_from(["ok", "ok", "raise", "raise", "permanent"])
+def attempts(*, polls: bool, holds: bool = False) -> st.SearchStrategy[Attempt]:
+    ends = st.sampled_from(["ok", "ok", "raise", "raise", "permanent", *(["hold"] if holds else [])])
     return st.builds(Attempt, ends, st.integers(0, 3) if polls else st.just(0))
 
 
-def leaves(*, polls: bool, reverts_fail: bool, waits: bool = False, signals: bool = False) -> st.SearchStrategy[Leaf]:
+def leaves(*, polls: bool, reverts_fail: bool, waits: bool = False, people: bool = False) -> st.SearchStrategy[Leaf]:
     seconds = st.sampled_from([0.0, 0.0, 0.5, 20.0]) if waits else st.just(0.0)
     slept = st.sampled_from([None, None, None, None, 1.0, 100.0]) if waits else st.none()
-    mostly_ok = st.one_of(st.just(()), st.just(()), st.lists(attempts(polls=polls), max_size=4).map(tuple))
+    mostly_ok = st.one_of(
+        st.just(()), st.just(()), st.lists(attempts(polls=polls, holds=people), max_size=4).map(tuple)
+    )
     sometimes = st.one_of(st.just(()), st.just(()), st.just(()), st.lists(st.booleans(), max_size=3).map(tuple))
     return st.builds(
         Leaf,
@@ -61,8 +65,9 @@ def leaves(*, polls: bool, reverts_fail: bool, waits: bool = False, signals: boo
         takes=st.lists(st.integers(0, 6), max_size=2).map(tuple),
         backoff_s=seconds,
         sleep_s=slept,
-        signal=st.sampled_from(["", "", "", "", "", *SIGNALS]) if signals else st.just(""),
+        signal=st.sampled_from(["", "", "", "", "", *SIGNALS]) if people else st.just(""),
         timeout_s=st.sampled_from([None, None, 5.0, 300.0]),
+        on_interrupt=st.sampled_from(["rerun", "rerun", "hold", "fail"]) if people else st.just("rerun"),
     )
 
 
@@ -132,6 +137,7 @@ class Namer:
             drawn.undo == "read_only",
             tuple(sorted(chosen)),
             drawn.backoff_s,
+            on_interrupt=drawn.on_interrupt,
         )
 
 
@@ -169,12 +175,12 @@ def _size(drawn: Leaf | Branch) -> int:
 @st.composite
 def specs(
     draw: st.DrawFn, *, polls: bool = False, reverts_fail: bool = True, waits: bool = False, late: bool = False,
-    signals: bool = False,
+    people: bool = False,
 ) -> Spec:  # fmt: skip
     """Any flow. ``polls``: bodies may say not ready; ``reverts_fail``: reverts may raise; ``waits``: there are sleeps
     and back-offs, for a time that nobody has to wait for; ``late``: parts are made while the run is under way (E7);
-    ``signals``: some wait for what somebody sends (F4)."""
-    leaf = leaves(polls=polls, reverts_fail=reverts_fail, waits=waits, signals=signals)
+    ``people``: some wait for what somebody sends (F4), or leave to somebody what became of them (G3)."""
+    leaf = leaves(polls=polls, reverts_fail=reverts_fail, waits=waits, people=people)
     root = draw(branches(leaf, MOST_DEPTH, waits=waits, late=late).filter(lambda drawn: _size(drawn) <= MOST_TASKS))
     flow = Namer().flow(root, ())
     return Spec(_growing(flow, flow), draw(st.sampled_from(["revert", "revert", "revert", "stop"])))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
@@ -64,12 +65,12 @@ class Machine(RuleBasedStateMachine):
 
     # -- calls ----------------------------------------------------------------------------------
 
-    @initialize(target=runs, spec=specs(polls=True, waits=True, signals=True))
+    @initialize(target=runs, spec=specs(polls=True, waits=True, people=True))
     def first_call(self, spec: Spec) -> Told:
         return self.world.ask_for(spec, self.a_process(0))
 
     @precondition(lambda self: len(self.world.runs) < MOST_RUNS)
-    @rule(target=runs, spec=specs(polls=True, waits=True, signals=True), n=st.integers(0, 4))
+    @rule(target=runs, spec=specs(polls=True, waits=True, people=True), n=st.integers(0, 4))
     def call(self, spec: Spec, n: int) -> Told:
         return self.world.ask_for(spec, self.a_process(n))
 
@@ -102,6 +103,16 @@ class Machine(RuleBasedStateMachine):
     @rule(target=mails, told=runs, name=st.sampled_from(SIGNALS), fits=st.sampled_from([True, True, True, False]))
     def signal(self, told: Told, name: str, fits: bool) -> Any:
         return multiple() if told.witness is None else self.world.send_signal(told.witness.run_id, name, fits=fits)
+
+    @rule(
+        target=mails, told=runs, seed=st.integers(0, 50), fits=st.sampled_from([True, True, False]), n=st.integers(0, 4)
+    )
+    def resolve(self, told: Told, seed: int, fits: bool, n: int) -> Any:
+        if told.witness is None:
+            return multiple()
+        mail = self.world.resolve(told.witness, Random(seed), fits=fits)
+        self.a_process(n).attend(self.world.app, told.witness.run_id)
+        return mail
 
     @rule(mail=consumes(mails))
     def the_same_mail_again(self, mail: Mail) -> None:

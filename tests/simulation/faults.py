@@ -19,6 +19,7 @@ class Faults:
     suspend: float = 0.0  # at a look around
     mail: float = 0.0  # at a look around, somebody asks for something, perhaps twice
     signal: float = 0.0  # at a look around, somebody sends one, whether it is waited for or not
+    resolve: float = 0.0  # at a look around, somebody says what became of an attempt, whether it is held or not
     again: float = 0.0  # the same call is made again, elsewhere, at a look around
     slow_s: float = 0.001  # an append or a body takes up to this
 
@@ -44,5 +45,6 @@ class Faults:
             again=some(0.3),
             mail=some(0.3),
             signal=some(0.4),
+            resolve=some(0.15),
             slow_s=chance.choice([0.001, 0.1, 2.0, 30.0]),
         )

@@ -13,7 +13,8 @@ MOST_DEPTH = 3
 
 
 def random_spec(chance: Random) -> Spec:
-    """A flow of at most ten tasks, with failures, polls, retries, waits for signals, and reverts that raise."""
+    """A flow of at most ten tasks, with failures, polls, retries, waits for signals, reverts that raise, and bodies
+    that leave it to a person."""
     listens = chance.choice([0.0, 0.1, 0.4])  # how many parts wait for signals
     while True:
         root = _branch(chance, MOST_DEPTH, listens)
@@ -55,11 +56,12 @@ def _leaf(chance: Random, listens: float) -> Leaf:
         sleep_s=chance.choice([1.0, 100.0]) if chance.random() < 0.1 else None,
         signal=chance.choice(SIGNALS) if chance.random() < listens else "",
         timeout_s=chance.choice([None, 5.0, 40.0, 300.0]),
+        on_interrupt=chance.choice(["rerun", "rerun", "rerun", "hold", "fail"]),
     )
 
 
 def _attempt(chance: Random, fails: bool) -> Attempt:
-    ends: Ends = chance.choice(["ok", "raise", "raise", "permanent"]) if fails else "ok"
+    ends: Ends = chance.choice(["ok", "raise", "raise", "permanent", "hold"]) if fails else "ok"
     return Attempt(ends, chance.choice([0, 0, 0, 1, 2]))
 
 

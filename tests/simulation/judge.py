@@ -43,6 +43,16 @@ class Witness:
     def model(self) -> Model:
         return self._follower.model
 
+    @property
+    def held(self) -> list[str]:
+        """The paths at which a person must say what became of an attempt."""
+        return [path for path, name in self._follower.paths.items() if name in self.model.held]
+
+    @property
+    def tasks(self) -> list[str]:
+        """The paths of all tasks."""
+        return [path for path, name in self._follower.paths.items() if name in self.model.atoms]
+
     def stored(self, request: Append) -> None:
         """The store took these events."""
         if self.state.status in FINAL and not _answers(request):

@@ -99,6 +99,12 @@ class Process(Runtime):
         if stream is not None:
             self._attend(lambda: driving.resume(self, app, stream))
 
+    def attend(self, app: App, run_id: str) -> None:
+        """What whoever has asked something does, where nobody drives the run."""
+        stream = self.world.store.stream(run_id)
+        if stream is not None and stream.status not in FINAL:
+            self._attend(lambda: driving.attend(self, app, stream))
+
     def revert(self, app: App, run_id: str) -> None:
         """What `Run.revert` does."""
         stream = self.world.store.stream(run_id)

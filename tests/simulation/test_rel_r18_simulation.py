@@ -20,9 +20,11 @@ from flowledger.adapters.adrift import Adrift
 from flowledger.core import flowing
 from flowledger.core.engine import run as engine
 from flowledger.core.engine import starting
+from flowledger.core.engine.active import ActiveRun
 from flowledger.core.engine.answering import answer
 from flowledger.core.engine.run import RunDriver
-from flowledger.core.state import State
+from flowledger.core.plan import Node
+from flowledger.core.state import Resolved, State
 from flowledger.events.store import Append, Appended, AppendResult
 from tests.properties.spec import RAISE, Flow, Spec, Task
 from tests.simulation.faults import Faults
@@ -55,7 +57,7 @@ def test_rel_r18_the_worlds_are_as_bad_as_they_should_be() -> None:
     for trouble in (
         "is killed before an append", "is killed after an append", "stands still for 25 s", "goes on", "is fenced",
         "TaskInterrupted", "RunSuspended", "RunResumed", "RetryDecided", "RevertFailed", "TaskWaiting",
-        "RunSucceeded", "RunReverted", "RunFailed", "RunCancelled", "RequestRefused", "SignalReceived",
+        "RunSucceeded", "RunReverted", "RunFailed", "RunCancelled", "RequestRefused", "SignalReceived", "TaskHeld",
     ):  # fmt: skip
         assert trouble in befell
     assert any(line.startswith("hears Fenced") for line in befell)
@@ -100,7 +102,7 @@ def test_rel_r18_a_body_that_runs_before_its_start_is_durable_is_found(monkeypat
 
     monkeypatch.setattr(Wire, "append", append)
 
-    assert "its run is not in the log (C1)" in failure()
+    assert "its run is not in the log (C1)" in failure([Spec(Flow("all", "linear", (Task("one"),)))])
 
 
 def test_rel_r18_an_answer_that_is_not_true_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +141,9 @@ def test_rel_r18_an_answer_of_a_retry_that_is_not_the_rules_is_found(monkeypatch
 def test_rel_r18_a_poison_that_comes_too_early_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starting, "is_poison", lambda _task, lost: lost >= 2)
 
-    assert "the model expects a body that runs" in failure(crash_at_append=0.2)
+    assert "TaskFailed 'all/one': the model expects a failure: none" in failure(
+        [Spec(Flow("all", "linear", (Task("one"),)))], crash_at_append=0.5
+    )
 
 
 def test_rel_r18_a_suspension_that_does_not_wait_for_bodies_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,3 +181,14 @@ def test_rel_r18_f4_a_signal_that_is_lost_with_the_wait_that_had_not_taken_it_is
 
 def _wait(name: str) -> Task:
     return Task(name, revert=None, signal="a")
+
+
+def test_rel_r18_g3_a_word_on_what_is_held_that_is_not_kept_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = starting._as_said
+
+    def as_failed(run: ActiveRun, node: Node, word: Resolved) -> None:
+        said(run, node, word._replace(resolution="failed"))
+
+    monkeypatch.setattr(starting, "_as_said", as_failed)
+
+    assert "the model expects a failure: no failure" in failure(crash_at_append=0.1, resolve=0.3)

@@ -17,8 +17,8 @@ from flowledger import App
 from flowledger.adapters.stores.memory import MemoryStore
 from flowledger.core.engine import run as engine
 from flowledger.events import requests
-from flowledger.events.facts import OnFailure, Raw
-from flowledger.events.requests import Cancel, Request, Resume, Signal, Suspend
+from flowledger.events.facts import OnFailure, Raw, Resolution
+from flowledger.events.requests import Cancel, Request, Resolve, Resume, Signal, Suspend
 from flowledger.events.store import FINAL, Append, Appended, AppendResult, Mail
 from tests.properties.build import Recorder, build
 from tests.properties.spec import Spec
@@ -153,6 +153,10 @@ class World:
             self._write(chance)
         if chance.random() < faults.signal:
             self._signal(chance)
+        if chance.random() < faults.resolve and self.store.witnesses:
+            witness = chance.choice(self.store.witnesses)
+            self._perhaps_twice(self.resolve(witness, chance, fits=chance.random() < 0.8), chance)
+            process.attend(self.app, witness.run_id)
         if chance.random() < faults.again:
             told = self.runs[chance.choice(sorted(self.runs))]
             self.note(f"the call of {told.key} is made again in {process.name}")
@@ -190,6 +194,17 @@ class World:
     def send_signal(self, run_id: str, name: str, *, fits: bool = True) -> Mail:
         value = str(self.number()) if fits else '"odd"'
         return self.write(run_id, Signal(name=name, payload=Raw(value.encode())))
+
+    def resolve(self, witness: Witness, chance: Random, *, fits: bool = True) -> Mail:
+        """Somebody says what became of an attempt: of one that is held, where there is one and it ``fits`` (G3)."""
+        held, tasks = sorted(witness.held), sorted(witness.tasks) or ["nowhere"]
+        path = chance.choice(held if held and fits else tasks)
+        resolution: Resolution = chance.choice(["rerun", "failed", "succeeded"])
+        value = "null" if resolution != "succeeded" else str(self.number()) if fits else '"odd"'
+        result = Raw(value.encode())
+        return self.write(
+            witness.run_id, Resolve(path=path, resolution=resolution, result=result, reason="simulated")
+        )  # fmt: skip
 
     def _perhaps_twice(self, mail: Mail, chance: Random) -> None:
         if chance.random() < 0.5:
@@ -279,11 +294,14 @@ class World:
 
     def _see_to(self, told: Told) -> None:
         """A person does what a run waits for: resumes it, again if one who stood still had it suspended once more;
-        sends what is listened for."""
+        says what became of what is held; sends what is listened for."""
         witness = told.witness
         if witness is None or self.now_us() < told.look_again_us:
             return
-        if witness.state.status == "SUSPENDED":
+        if witness.held:  # also where whoever drove it is gone before it was suspended
+            self.resolve(witness, self.chance)
+            self.alive[-1].attend(self.app, witness.run_id)
+        elif witness.state.status == "SUSPENDED":
             self.alive[-1].resume(self.app, witness.run_id)
         elif witness.model.suspension == "none" and (signal := next(witness.model.listened_for, "")):
             self.send_signal(witness.run_id, signal)
