@@ -374,6 +374,6 @@ def reset_atom(state: State, number: int) -> None:
         state.results, state.failures, state.failure_counts, state.known_failures, state.interruptions, state.polls,
         state.late, state.first_started_us, state.ended, state.revert_attempts, state.revert_errors,
         state.revert_failures, state.revert_interruptions, state.revert_scope, state.due, state.held, state.resolved,
-        state.failed_before,
+        state.known_revert_failures,
     ):  # fmt: skip
         per_atom.pop(number, None)

@@ -94,7 +94,6 @@ class State:
         "ended",
         "epoch",
         "failed",
-        "failed_before",
         "failure_counts",
         "failures",
         "first_started_us",
@@ -104,6 +103,7 @@ class State:
         "interruptions",
         "kept",
         "known_failures",
+        "known_revert_failures",
         "late",
         "listening",
         "live_scopes",
@@ -245,7 +245,7 @@ class State:
 
     def _first_time(self) -> None:
         """What is kept of runs that begin once more, or where another left off."""
-        self.failed_before: dict[int, int] = {}  # failures of a revert that a person has asked for again since (D5)
+        self.known_revert_failures: dict[int, int] = {}  # in this try, of those whose effect is known (C5)
         self.taken: Had | None = None  # what the source of a fork had: given with the log, not by it (G6)
         self.adopted_by = ""  # the fork that has to undo what this run did (G6)
         self.again: set[int] | None = None  # in a rerun, until it goes forward: what will be reset (G5)

@@ -129,7 +129,8 @@ RUN_SCOPE: Table = {
     "RUNNING": {"failing": "DRAINING", "done": "DONE"},
     "DRAINING": {"ScopeReverting": "REVERTING", "reopened": "ASKED"},
     "DONE": {"reopened": "ASKED"},
-    "ASKED": {"ScopeReverting": "REVERTING", "ScopeReset": "RUNNING"},  # reset: a rerun with nothing to undo
+    # reset: a rerun with nothing to undo; reopened: what was given up, all of it kept, before such a rerun went forward
+    "ASKED": {"ScopeReverting": "REVERTING", "ScopeReset": "RUNNING", "reopened": "ASKED"},
     "REVERTING": {"reopened": "ASKED", "ScopeReset": "RUNNING"},  # reset: a rerun goes forward
 }
 

@@ -93,8 +93,7 @@ def _enable(state: State, number: int, scope: int) -> None:
     if number in state.revert_scope or (state.undo is not None and number not in state.undo):
         return
     if state.states[number] == "REVERT_FAILED":  # a person asked again: its attempts count afresh
-        failed_before = state.revert_failures.get(number, 0)  # its key does not (C5)
-        state.failed_before[number] = state.failed_before.get(number, 0) + failed_before
+        # its key does not (C5): what is known of them stays counted
         for per_atom in (state.revert_attempts, state.revert_failures, state.revert_interruptions):
             per_atom.pop(number, None)
     state.revert_scope[number] = scope

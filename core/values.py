@@ -293,8 +293,5 @@ def _item(value: Any, item: int | str) -> Any:
 def key_of(run_id: str, state: State, node: Node, phase: Phase) -> str:
     """The idempotency key of the next attempt (C5)."""
     number = node.number
-    if phase == "execute":
-        failures = state.known_failures.get(number, 0)
-    else:
-        failures = state.revert_failures.get(number, 0) + state.failed_before.get(number, 0)
-    return idempotency_key(run_id, node.path, state.tries[number], phase, failures)
+    known = state.known_failures if phase == "execute" else state.known_revert_failures
+    return idempotency_key(run_id, node.path, state.tries[number], phase, known.get(number, 0))

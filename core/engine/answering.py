@@ -89,7 +89,7 @@ def _resume(run: ActiveRun, asked: Asked, request: requests.Resume) -> str | Non
 def _cancel(run: ActiveRun, asked: Asked, request: requests.Cancel) -> str | None:
     state = run.state
     why = _final(run) or held(run) or ("the run is being cancelled already" if state.cancelled else None)
-    if why is None and request.keep and state.states[RUN] == "REVERTING":
+    if why is None and request.keep and (state.states[RUN] == "REVERTING" or state.direction == "BACK"):
         why = "what the run did is being undone already: nothing can be kept"
     if why is None:
         _accept(run, asked, request, keep=request.keep)

@@ -54,8 +54,8 @@ def _cancel(state: State, number: int, event: facts.RequestAccepted) -> None:
     elif now == "DONE" and not event.keep:
         step(state, RUN, RUN_SCOPE, "reopened")
         state.agenda.add(RUN, "RevertScope")
-    elif now == "ASKED":
-        state.agenda.add(RUN, "RevertScope")
+    elif now == "ASKED":  # a rerun, or a revert, of which nothing has come yet
+        state.agenda.add(RUN, "End" if event.keep else "RevertScope")
     elif now == "REVERTING" and widens:
         state.direction = "BACK"
         undoing.widen(state)

@@ -53,6 +53,8 @@ def _revert_failed(state: State, number: int, event: facts.RevertFailed, name: s
     flowing.off_agenda(state, number)
     state.revert_errors[number] = event.failure
     state.revert_failures[number] = state.revert_failures.get(number, 0) + 1
+    if event.failure.kind not in ("timeout", "poison"):  # of these nobody knows what they did (C5)
+        state.known_revert_failures[number] = state.known_revert_failures.get(number, 0) + 1
     if not event.again:
         undoing.failed(state, number)
     elif event.until is not None:

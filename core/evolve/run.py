@@ -37,6 +37,7 @@ def _run_ended(state: State, number: int, event: Event, name: str) -> None:
     step_run(state, name)
     state.agenda.drop(RUN)
     state.again = state.undo = None  # a rerun whose reverts failed
+    state.held = {}  # nobody has to say any more what became of what: it has failed, with its run (G3)
 
 
 def _run_succeeded(state: State, number: int, event: facts.RunSucceeded, name: str) -> None:
@@ -69,6 +70,7 @@ class BeforeEnding(NamedTuple):
     suspended_at_us: int | None
     again: set[int] | None
     undo: set[int] | None
+    held: dict[int, str]
     end_enabled: bool
 
 
@@ -79,13 +81,14 @@ ENDINGS = (facts.RunSuspended, facts.RunSucceeded, facts.RunReverted, facts.RunF
 def before_ending(state: State) -> BeforeEnding:
     """What to remember before one of `ENDINGS` is folded that may be refused, because there is unseen mail (G1)."""
     return BeforeEnding(
-        state.version, state.status, state.suspended_at_us, state.again, state.undo, state.agenda.kind(RUN) == "End"
-    )
+        state.version, state.status, state.suspended_at_us, state.again, state.undo, state.held,
+        state.agenda.kind(RUN) == "End",
+    )  # fmt: skip
 
 
 def take_back(state: State, before: BeforeEnding) -> None:
     """The state as it was before the ending."""
-    state.version, state.status, state.suspended_at_us, state.again, state.undo, end_enabled = before
+    state.version, state.status, state.suspended_at_us, state.again, state.undo, state.held, end_enabled = before
     if end_enabled:
         state.agenda.add(RUN, "End")
 

@@ -11,6 +11,8 @@ import pytest
 from flowledger import App, Flow, IllegalRequest, InputError, Times, graph, linear, link, sleep, switch, unordered
 from flowledger.core.preview import Preview
 from flowledger.events import facts
+from flowledger.events.requests import Cancel, Request, encode
+from flowledger.events.store import Mail
 from flowledger.projections.run_view import RunView
 from tests.acceptance.logs import events, log_of, story
 from tests.acceptance.mending import Counting, Mending
@@ -519,3 +521,43 @@ def test_g5_a_revert_of_a_run_that_was_undone_is_refused() -> None:
     with pytest.raises(IllegalRequest):
         run.revert(reason="again")
     app.close()
+
+
+# -- given up at once -----------------------------------------------------------------------------
+
+
+def test_g4_nothing_can_be_kept_of_a_run_whose_revert_has_been_accepted(w: Mending) -> None:
+    # Given a run that is over, and somebody who has written to it that it be cancelled, and all of it kept
+    flow = stopped(w, *w.parts("ab"))
+    run = w.app.run(flow)
+    _write_to(w, run, Cancel(reason="enough", keep=True))
+
+    # When somebody else has it undone, so that both are answered at once
+    run.revert(reason="not needed")
+
+    # Then the cancel is refused, and the run says that it was undone
+    assert (run.state, w.said()) == ("REVERTED", ["+a", "+b", "-b", "-a"])
+    (refused,) = events(log_of(w.app, run), facts.RequestRefused)
+    assert (refused.kind, refused.why) == ("cancel", "what the run did is being undone already: nothing can be kept")
+    w.checked(run, flow)
+
+
+def test_g4_a_rerun_that_is_cancelled_at_once_keeps_everything_if_that_was_asked(w: Mending) -> None:
+    # Given a run that stopped, and somebody who has written to it that it be cancelled, and all of it kept
+    w.broken = {"b"}
+    flow = stopped(w, *w.parts("abc"))
+    run = w.app.run(flow, check=False)
+    _write_to(w, run, Cancel(reason="enough", keep=True))
+
+    # When somebody else asks for a rerun, so that both are answered at once
+    run.rerun(reason="mended")
+
+    # Then nothing has run again and nothing was undone, which can be done later
+    assert (run.state, w.said()) == ("CANCELLED", ["+a", "!b"])
+    run.revert(reason="not needed")
+    assert (run.state, w.said()) == ("REVERTED", ["-b", "-a"])
+    w.checked(run, flow)
+
+
+def _write_to(world: Mending, run: Any, request: Request) -> None:
+    world.app.runtime.store.send([Mail(run.id, "a letter", request.kind, encode(request), "somebody")])

@@ -223,11 +223,16 @@ class Follower:
                 model.suspension = "asked"
             case facts.RequestAccepted(kind="cancel"):
                 self._expect(not model.cancelled and not model.held, "no request to cancel")
+                self._expect(not event.keep or not model.goes_back, "nothing to be kept")
                 model.cancel(keep=event.keep)
             case facts.RequestAccepted(kind="revert"):
                 over = ("SUCCEEDED", "FAILED", "CANCELLED")  # cancelled, and what it did was kept
                 self._expect(model.status in over, f"a run that is over: {model.status}")
                 model.reopen()
+            case facts.RequestAccepted(kind="rerun"):
+                from_ = None if event.from_ is None else self.paths[event.from_]
+                self._expect(model.may_rerun(from_), "that rerun to be refused")
+                model.rerun(from_)
             case facts.RunSuspended():
                 self._expect(model.suspension == "asked" and model.calm(), "a body that runs, or no request")
                 held = {self.paths[path] for path in event.held}
@@ -265,7 +270,7 @@ class Follower:
         if isinstance(event, facts.RevertStarted):
             self._enabled("revert", name)
             self._expect(model.start_revert(name), "no call: the task has no revert")
-            self._key((name, atom.try_, "revert", atom.revert_failures), event.key)
+            self._key((name, atom.try_, "revert", atom.reverts_failed), event.key)
         elif isinstance(event, facts.RevertFailed) and atom.state != "REVERTING" and model.poisoned(name, "revert"):
             self._enabled("revert", name)
             self._expect(not event.again, "a poisoned revert")
@@ -303,6 +308,9 @@ class Follower:
             case facts.ScopeReverting():
                 self._enabled("revert_scope", name)
                 model.revert_scope(name)
+            case facts.ScopeReset() if name == ROOT:
+                self._enabled("reset", name)
+                model.start_over()
             case facts.ScopeReset():
                 self._enabled("reset", name)
                 model.reset(name)

@@ -12,7 +12,7 @@ attempts had been made, when a scope began to drain; what was interrupted, and w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -28,9 +28,10 @@ AtomState = Literal[
     "REVERTING", "REVERT_AGAIN", "REVERTED", "REVERT_FAILED", "INTERRUPTED",
     "BACKOFF", "REVERT_BACKOFF", "SLEEPING", "SLEPT", "LISTENING", "OVERDUE", "DRAINED",
 ]  # fmt: skip
-ScopeState = Literal["PENDING", "RUNNING", "FAILING", "DECIDED", "REVERTING", "GAVE_UP", "BACKOFF"]
+ScopeState = Literal["PENDING", "RUNNING", "FAILING", "DECIDED", "REVERTING", "GAVE_UP", "BACKOFF", "AGAIN"]
 
 
+FINAL = ("SUCCEEDED", "FAILED", "REVERTED", "CANCELLED")
 MAY_START = ("PENDING", "AGAIN", "INTERRUPTED", "SLEPT", "OVERDUE")
 UNTOUCHED = ("PENDING", "REVERTED")  # there is nothing to undo, nor after a sleep or a wait
 NOT_TO_REVERT = (*UNTOUCHED, "RUNNING", "REVERTING", "REVERT_BACKOFF", "REVERT_FAILED")
@@ -72,6 +73,7 @@ class Atom:
     revert_attempt: int = 0
     revert_failures: int = 0  # in this try
     revert_interruptions: int = 0  # in this try
+    reverts_failed: int = 0  # that is known, in this try, also when somebody asked once more (C5)
     revert_void: bool = False  # the last one was interrupted
     reverts: int = 0  # one that is made again after an interruption is the same
     result: Any = None
@@ -101,6 +103,8 @@ class Model:
     cancelled: Literal["", "revert", "keep"] = ""  # somebody has given the run up (G4)
     signals: Signals = field(default_factory=Signals)
     held: set[str] = field(default_factory=set[str])  # tasks of which a person must say what became of them (G3)
+    again: set[str] | None = None  # parts that a rerun resets, until it goes forward (G5)
+    undo: set[str] = field(default_factory=set[str])  # tasks that it undoes first
     said: dict[str, Said] = field(default_factory=dict[str, "Said"])  # what one has said
 
     def __post_init__(self) -> None:
@@ -200,7 +204,7 @@ class Model:
         if self.atoms[task.name].state in NOT_TO_REVERT or not task.has_body:
             return False
         regions = [name for name in self.scopes_around(task) if self.scopes[name].state == "REVERTING"]
-        if not regions:
+        if not regions or (self.again is not None and task.name not in self.undo):
             return False
         part: Part | None = task
         while part is not None and part.name != regions[-1]:
@@ -252,6 +256,10 @@ class Model:
             return [] if any(step.kind == "revert" for step in others) else [Step("end", ROOT)]
         if scope.state == "RUNNING":
             return [Step("end", ROOT)] if self.done(root) else []
+        if scope.state == "AGAIN":
+            return [Step("revert_scope" if self.undo else "reset", ROOT)]
+        if self.again is not None:
+            return [] if any(self.standing(self.parts[name]) for name in self.undo) else [Step("reset", ROOT)]
         if scope.state == "FAILING":
             return [Step("end" if self.keeps else "revert_scope", ROOT)]
         return [] if self.standing(root) else [Step("end", ROOT)]
@@ -274,7 +282,7 @@ class Model:
             case Step("revert", name):
                 self.start_revert(name)
             case Step(_, name):
-                self.reset(name)
+                self.reset(name) if name else self.start_over()
 
     def start_round(self, name: str) -> None:
         scope = self.scopes[name]
@@ -380,7 +388,17 @@ class Model:
     def cancel(self, *, keep: bool) -> None:
         """Somebody gives the run up: the root fails, and is not asked; what is being undone goes on (G4)."""
         self.cancelled = "keep" if keep else "revert"
+        if self.again is not None:  # what a rerun was to undo becomes all that stands
+            self.again, self.undo = None, set()
+            self._revive(self.atoms)
+            if self.scopes[ROOT].state == "AGAIN":
+                self.scopes[ROOT].state = "FAILING"
         self._failing(ROOT)
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether the run itself is being undone, or is about to be (G4)."""
+        return self.unwanted or self.scopes[ROOT].state == "REVERTING"
 
     @property
     def keeps(self) -> bool:
@@ -394,6 +412,63 @@ class Model:
         self.status, self.broken, self.cancelled, self.unwanted = "RUNNING", False, "", True
         self.suspension = "none"  # an end that came before it was suspended
         self.scopes[ROOT].state = "FAILING"
+        self._revive(self.atoms)
+
+    # -- a rerun (G5) ---------------------------------------------------------------------------
+
+    def rerun(self, from_: str | None) -> None:
+        """Somebody wants a run that is over to run again: what has not succeeded, and what is named."""
+        self.again, self.undo, _ = self.chosen(from_)
+        self.status, self.broken, self.cancelled, self.unwanted, self.suspension = "RUNNING", False, "", False, "none"
+        self.scopes[ROOT].state = "AGAIN"
+        self._revive(self.undo)
+
+    def chosen(self, from_: str | None) -> tuple[set[str], set[str], set[str]]:
+        """What is reset, what is undone before, and what has succeeded and would have to follow what has not."""
+        named = set[str]() if from_ is None else self.reached([from_])
+        again = named | self.reached([name for name, atom in self.atoms.items() if atom.state != "SUCCEEDED"])
+        undo = {name for name in named & {*self.atoms} if self.standing(self.parts[name])}
+        in_the_way = {name for name in again - named if name in self.atoms and self.atoms[name].state == "SUCCEEDED"}
+        return again, undo, in_the_way
+
+    def may_rerun(self, from_: str | None) -> bool:
+        again, _, in_the_way = self.chosen(from_)
+        return self.status in FINAL and not in_the_way and any(name in self.atoms for name in again)
+
+    def reached(self, seeds: list[str]) -> set[str]:
+        """These parts, what is in them, all that comes after, and what takes the value of a retry begun afresh."""
+        whole, partly, todo = set[str](), set[str](), [(name, True) for name in seeds]
+        while todo:
+            name, all_of_it = todo.pop()
+            if name in whole or (name in partly and not all_of_it):
+                continue
+            (whole if all_of_it else partly).add(name)
+            part, parent = self.parts[name], self.parents[name]
+            if isinstance(part, Flow):
+                todo += [(child.name, True) for child in part.children if all_of_it]
+                todo += [(task.name, True) for task in tasks(self.spec.root) if f"retry:{name}" in task.takes]
+            todo += [(after.name, True) for after in self.after[name]]
+            todo += [] if parent is None else [(parent.name, False)]
+        return whole
+
+    def start_over(self) -> None:
+        """What is kept is done; all else is as at the start, and so is each retry with something in it that runs."""
+        again = self.again or set()
+        for name, scope in list(self.scopes.items()):
+            if name != ROOT and any(part.name in again for part in walk(self.parts[name])):
+                scope.state, scope.round = "PENDING", 0
+        for name in again & {*self.atoms}:
+            self._fresh(name)
+        self.scopes[ROOT].state = "RUNNING"
+        self.again, self.undo = None, set()
+
+    def _revive(self, names: Iterable[str]) -> None:
+        """Reverts that had failed for good may be tried again, as often as at first."""
+        for name in names:
+            atom = self.atoms[name]
+            if atom.state == "REVERT_FAILED":
+                atom.state, atom.revert_attempt, atom.revert_failures = "REVERT_AGAIN", 0, 0
+                atom.revert_interruptions, atom.revert_void = 0, False
 
     def calm(self) -> bool:
         """No body runs, as far as the log says (G2: suspend waits for running bodies, not for waiting ones)."""
@@ -437,7 +512,9 @@ class Model:
         task, atom = self.task(name), self.atoms[name]
         if not task.revert_raises(atom.reverts - 1):
             atom.state = "REVERTED"
-        elif atom.revert_failures + 1 < task.revert_attempts:
+            return
+        atom.reverts_failed += 1
+        if atom.revert_failures + 1 < task.revert_attempts:
             atom.state, atom.revert_failures = "REVERT_AGAIN", atom.revert_failures + 1
         else:
             atom.state = "REVERT_FAILED"
@@ -501,14 +578,20 @@ class Model:
         self.scopes[name].state = "PENDING"
         for part in walk(self.parts[name]):
             if isinstance(part, Task):
-                atom = self.atoms[part.name]
-                next_try = atom.try_ + (atom.state != "PENDING")
-                self.atoms[part.name] = Atom(try_=next_try, attempts=atom.attempts, reverts=atom.reverts)
-                self.said.pop(part.name, None)
+                self._fresh(part.name)
             elif part.retry is not None and part.name != name:
                 self.scopes[part.name] = Scope()
 
+    def _fresh(self, name: str) -> None:
+        atom = self.atoms[name]
+        next_try = atom.try_ + (atom.state != "PENDING")
+        self.atoms[name] = Atom(try_=next_try, attempts=atom.attempts, reverts=atom.reverts)
+        self.said.pop(name, None)
+
     def end(self) -> None:
+        self.again, self.undo = None, set()
+        for scope in self.scopes.values():  # a revert that was not completed is over, too (D5)
+            scope.state = "GAVE_UP" if scope.state == "REVERTING" and scope is not self.scopes[ROOT] else scope.state
         self.held.clear()  # nobody has to say anything of a run that is over
         if self.broken:
             self.status = "FAILED"

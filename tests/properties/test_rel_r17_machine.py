@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from flowledger.core.engine import run as engine
-from flowledger.events.requests import Cancel, Request, Resume, Signal, Suspend
+from flowledger.events.requests import Cancel, Request, Rerun, Resume, Revert, Signal, Suspend
 from flowledger.events.store import Mail
 from tests.properties.spec import Spec
 from tests.properties.strategies import SIGNALS, specs
@@ -42,6 +42,7 @@ MOST_PROCESSES = 5
 PEACE = {"slow_s": 0.1}
 REQUESTS: list[Request] = [
     Suspend(reason="a pause"), Resume(), Cancel(reason="enough"), Cancel(reason="enough", keep=True), Signal(name="c"),
+    Rerun(reason="again"), Revert(reason="not needed"),
 ]  # fmt: skip
 
 
@@ -85,8 +86,15 @@ class Machine(RuleBasedStateMachine):
 
     @rule(told=runs, n=st.integers(0, 4))
     def revert_what_is_over(self, told: Told, n: int) -> None:
-        if told.ended and told.witness is not None and not told.witness.model.broken:
+        if told.ended and told.witness is not None:
             self.a_process(n).revert(self.world.app, told.witness.run_id)
+
+    @rule(told=runs, n=st.integers(0, 4), at=st.none() | st.integers(0, 20))
+    def run_again_what_is_over(self, told: Told, n: int, at: int | None) -> None:
+        if told.ended and told.witness is not None:
+            parts = told.witness.parts
+            from_ = None if at is None else parts[at % len(parts)]
+            self.a_process(n).rerun(self.world.app, told.witness.run_id, from_)
 
     @rule(n=st.integers(0, 4), m=st.integers(0, 2))
     def interrupt(self, n: int, m: int) -> None:

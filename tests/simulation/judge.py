@@ -49,6 +49,11 @@ class Witness:
         return [path for path, name in self._follower.paths.items() if name in self.model.held]
 
     @property
+    def parts(self) -> list[str]:
+        """The paths of all parts."""
+        return [path for path in self._follower.paths if path]
+
+    @property
     def tasks(self) -> list[str]:
         """The paths of all tasks."""
         return [path for path, name in self._follower.paths.items() if name in self.model.atoms]

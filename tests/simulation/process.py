@@ -111,6 +111,12 @@ class Process(Runtime):
         if stream is not None:
             self._attend(lambda: driving.revert(self, app, stream, reason="simulated"))
 
+    def rerun(self, app: App, run_id: str, from_: str | None) -> None:
+        """What `Run.rerun` does."""
+        stream = self.world.store.stream(run_id)
+        if stream is not None:
+            self._attend(lambda: driving.rerun(self, app, stream, reason="simulated", from_=from_))
+
     def suspend(self, run_id: str) -> None:
         """What ^C does."""
         driver = self.drivers.get(run_id)

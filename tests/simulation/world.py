@@ -18,7 +18,7 @@ from flowledger.adapters.stores.memory import MemoryStore
 from flowledger.core.engine import run as engine
 from flowledger.events import requests
 from flowledger.events.facts import OnFailure, Raw, Resolution
-from flowledger.events.requests import Cancel, Request, Resolve, Resume, Signal, Suspend
+from flowledger.events.requests import Cancel, Request, Rerun, Resolve, Resume, Revert, Signal, Suspend
 from flowledger.events.store import FINAL, Append, Appended, AppendResult, Mail
 from tests.properties.build import Recorder, build
 from tests.properties.spec import Spec
@@ -157,6 +157,9 @@ class World:
             witness = chance.choice(self.store.witnesses)
             self._perhaps_twice(self.resolve(witness, chance, fits=chance.random() < 0.8), chance)
             process.attend(self.app, witness.run_id)
+        for told in self.runs.values():
+            if told.is_over and told.wishes and chance.random() < 0.2:
+                self._wish(told, process, chance)
         if chance.random() < faults.again:
             told = self.runs[chance.choice(sorted(self.runs))]
             self.note(f"the call of {told.key} is made again in {process.name}")
@@ -182,6 +185,7 @@ class World:
         requests: list[Request] = [
             Suspend(reason="simulated"), Resume(), Suspend(reason="simulated"), Resume(),
             Cancel(reason="simulated", keep=chance.random() < 0.3), Signal(name="nobody waits"),
+            Rerun(reason="simulated"), Revert(reason="simulated"),
         ]  # fmt: skip
         self._perhaps_twice(self.write(chance.choice(self.store.witnesses).run_id, chance.choice(requests)), chance)
 
@@ -205,6 +209,19 @@ class World:
         return self.write(
             witness.run_id, Resolve(path=path, resolution=resolution, result=result, reason="simulated")
         )  # fmt: skip
+
+    def _wish(self, told: Told, process: Process, chance: Random) -> None:
+        """Somebody wants a run that is over to be run again, all of it or from some part on, or undone (G5)."""
+        assert told.witness is not None
+        told.wishes -= 1
+        told.look_again_us = self.now_us() + PATIENCE_US
+        run_id, from_ = told.witness.run_id, chance.choice([None, *told.witness.parts])
+        if chance.random() < 0.3:
+            self.note(f"somebody wants {told.key} undone")
+            process.revert(self.app, run_id)
+        else:
+            self.note(f"somebody wants {told.key} again from {from_ or 'the start'}")
+            process.rerun(self.app, run_id, from_)
 
     def _perhaps_twice(self, mail: Mail, chance: Random) -> None:
         if chance.random() < 0.5:
@@ -298,7 +315,9 @@ class World:
         witness = told.witness
         if witness is None or self.now_us() < told.look_again_us:
             return
-        if witness.held:  # also where whoever drove it is gone before it was suspended
+        if told.is_over and told.wishes:
+            self._wish(told, self.alive[-1], self.chance)
+        elif witness.held:  # also where whoever drove it is gone before it was suspended
             self.resolve(witness, self.chance)
             self.alive[-1].attend(self.app, witness.run_id)
         elif witness.state.status == "SUSPENDED":
@@ -345,6 +364,7 @@ class Told:
         self.key = key
         self.spec = spec
         self.look_again_us = 0
+        self.wishes = world.chance.choice([0, 0, 1, 1, 2, 3])  # how often somebody wants it otherwise when it is over
         self.witness: Witness | None = None
         self.recorder = WatchedRecorder(self, world)
         app = App("model", database_url="memory://")
@@ -360,6 +380,10 @@ class Told:
 
     @property
     def ended(self) -> bool:
+        return self.is_over and not self.wishes and self._world.now_us() >= self.look_again_us
+
+    @property
+    def is_over(self) -> bool:
         return self.witness is not None and self.witness.state.status in FINAL
 
     @property

@@ -11,10 +11,11 @@ from flowledger.core.evolve import evolve
 from flowledger.core.parts import Part
 from flowledger.core.replay import decisions
 from flowledger.core.state import State
+from flowledger.core.values import key_of
 from flowledger.events import facts
 from flowledger.events.errors import Nondeterminism
 from flowledger.events.facts import Event
-from flowledger.events.failure import Failure
+from flowledger.events.failure import Failure, FailureKind
 
 app = App("stories", database_url="memory://")
 
@@ -123,6 +124,10 @@ class Story:
         """By path: the signal that a wait may take."""
         offered = self.state.offered.items()
         return {self.plan.nodes[n].path.removeprefix(f"{self.root}/"): signal.request for n, signal in offered}
+
+    def key_of_revert(self, path: str) -> str:
+        """The idempotency key of its next revert (C5)."""
+        return key_of("run", self.state, self.plan.nodes[self.plan.by_path[f"{self.root}/{path}"]], "revert")
 
     def state_of(self, path: str) -> str:
         return self.state.states[self.plan.by_path[f"{self.root}/{path}"]]
@@ -305,3 +310,33 @@ def test_decide_costs_what_is_asked_for_not_the_size_of_the_plan() -> None:
     actions = decide(story.plan, story.state, lambda lane: 2)
     # Then two come, the first in plan order
     assert [action.node for action in actions] == [2, 3]
+
+
+def test_g3_nothing_is_held_any_more_in_a_run_that_is_over() -> None:
+    # Given an atom that waits for a person's word beside one that runs
+    story = Story(parallel()).start("both/a").start("both/b").tell("both/a", facts.TaskHeld())
+    # When that fails, and with it the run
+    story.fail("both/b").tell("", facts.RunFailed(reason="stopped"))
+    # Then a rerun or a revert will not be held by it
+    assert story.state.held == {}
+
+
+def test_c5_the_key_of_a_revert_stays_until_it_is_known_what_one_did() -> None:
+    # Given a run that is undone
+    story = Story(line()).done("a").start("b").fail("b").tell("", facts.ScopeReverting())
+    first = story.key_of_revert("a")
+
+    def reverts(kind: FailureKind, *, again: bool) -> str:
+        failure = Failure(path="line/a", type="E", message="no", kind=kind)
+        story.tell("a", facts.RevertStarted(key="")).tell("a", facts.RevertFailed(failure=failure, again=again))
+        return story.key_of_revert("a")
+
+    # When reverts are over time, the key is the same; when one fails, it is another
+    assert reverts("timeout", again=True) == first
+    second = reverts("error", again=True)
+    assert second != first
+    # When it is given up because processes were lost, and a person asks once more, it is still that
+    assert reverts("poison", again=False) == second
+    story.tell("", facts.RunFailed(reason="revert_failed"))
+    story.tell("", facts.RequestAccepted(request="q", kind="revert", reason="r")).tell("", facts.ScopeReverting())
+    assert story.key_of_revert("a") == second
