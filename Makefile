@@ -111,6 +111,13 @@ FIRST ?= 0
 simulate: setup ## 100,000 seeded worlds in which everything goes wrong; goes on where it was (SEEDS=, FIRST=)
 	@$(BIN)/python -m tests.simulation $(FIRST) --count $(SEEDS)
 
+EXAMPLES ?= 300
+STEPS ?= 50
+
+.PHONY: machine
+machine: setup ## the engine against the reference model, in any sequence of requests and deaths (R17; EXAMPLES=, STEPS=)
+	@FLOWLEDGER_EXAMPLES=$(EXAMPLES) FLOWLEDGER_STEPS=$(STEPS) $(BIN)/pytest -q -n0 tests/properties/test_rel_r17_machine.py
+
 .PHONY: chaos
 chaos: setup brokers ## all that can fail fails, for hours: a course per row of the reliability bar, as nightly
 	@$(BIN)/python -m tests.chaos --row each --long

@@ -1,7 +1,7 @@
 """RELIABILITY R17: any sequence of calls, crashes, silences and requests, against the reference model.
 
 hypothesis chooses what happens and when; the world is that of the simulation (one thread, no faults but the chosen
-ones), so that what it finds shrinks to a few lines. `FLOWLEDGER_EXAMPLES=5000 pytest` for a night.
+ones), so that what it finds shrinks to a few lines. `make machine` for a night (EXAMPLES=, STEPS=).
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from tests.simulation.process import Process
 from tests.simulation.world import Told, World
 
 EXAMPLES = int(os.environ.get("FLOWLEDGER_EXAMPLES", "0"))
+STEPS = int(os.environ.get("FLOWLEDGER_STEPS", "0"))
 MOST_RUNS = 3
 MOST_PROCESSES = 5
 
@@ -183,7 +184,7 @@ def machine(examples: int, steps: int) -> Callable[..., Any]:
     case = Machine.TestCase
     case.settings = settings(
         max_examples=EXAMPLES or examples,
-        stateful_step_count=steps,
+        stateful_step_count=STEPS or steps,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
         report_multiple_bugs=False,
@@ -191,4 +192,4 @@ def machine(examples: int, steps: int) -> Callable[..., Any]:
     return case
 
 
-TestRelR17Machine = pytest.mark.timeout(300 + EXAMPLES)(machine(60, 30))
+TestRelR17Machine = pytest.mark.timeout(300 + 20 * EXAMPLES)(machine(60, 30))
