@@ -31,7 +31,8 @@ def ended(state: State, number: int) -> Ended:
     said = state.resolved.get(number)
     if now == "INTERRUPTED" and said is not None and said.resolution != "rerun":
         return said.resolution
-    if task is not None and task.execute.connection is not None:
+    may_have_committed = now == "INTERRUPTED" and number in state.polls  # a poll that drained while its body ran (D1)
+    if task is not None and task.execute.connection is not None and not may_have_committed:
         return "succeeded" if now == "SUCCEEDED" else "failed"  # declared lost: nothing of it is there (C8)
     if now != "FAILED":
         return "succeeded" if now == "SUCCEEDED" else "unknown"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import Connection
 
 import flowledger
 from flowledger import App, Flow, Hold, NotReady, Permanent, Signal, TaskContext, Times, constant, sleep, symbol
@@ -54,6 +57,9 @@ class Recorder:
         """Which revert of the run this is, from 0; one that was interrupted is called again with its key (D5)."""
         return self._index(self.revert_keys, name, key)
 
+    def told(self, name: str, outcome: str) -> None:
+        """What a revert is told of how the execute has ended."""
+
     def _index(self, keys: dict[str, list[str]], name: str, key: str) -> int:
         with self.lock:
             known = keys.setdefault(name, [])
@@ -87,13 +93,29 @@ def _execute(task: specs.Task, recorder: Recorder, arguments: tuple[Any, ...], k
     raise {"raise": Boom, "permanent": Permanent, "hold": Hold}[wanted.ends](task.name)
 
 
-def _revert(task: specs.Task, recorder: Recorder, arguments: tuple[Any, ...], key: str) -> None:
+def _revert(task: specs.Task, recorder: Recorder, arguments: tuple[Any, ...], ctx: TaskContext) -> None:
+    key = ctx.idempotency_key
+    recorder.told(task.name, str(ctx.outcome))
     n = recorder.revert(task.name, key)
     recorder.begin(task.name, "revert", arguments, key)
     raises = task.revert_raises(n)
     recorder.end(task.name, "revert", "raise" if raises else "ok")
     if raises:
         raise Boom(task.name)
+
+
+def _lent(body: Callable[..., Any]) -> Callable[..., Any]:
+    """The body with a connection, through which it writes under which key it was called."""
+
+    def lent(connection: Any, ctx: TaskContext, **given: Any) -> Any:
+        connection.append(ctx.idempotency_key)
+        return body(ctx, **given)
+
+    shape = inspect.signature(body)
+    asked = inspect.Parameter("connection", inspect.Parameter.KEYWORD_ONLY, annotation=Connection)
+    lent.__signature__ = shape.replace(parameters=[*shape.parameters.values(), asked])  # type: ignore[attr-defined]
+    lent.__annotations__ = {**body.__annotations__, "connection": Connection}
+    return lent
 
 
 def _bodies(task: specs.Task, recorder: Recorder) -> tuple[Callable[..., int], Callable[..., None]]:
@@ -105,7 +127,7 @@ def _bodies(task: specs.Task, recorder: Recorder) -> tuple[Callable[..., int], C
                 return _execute(task, recorder, (), ctx.idempotency_key)
 
             def revert0(ctx: TaskContext, result: int | None) -> None:
-                _revert(task, recorder, (result,), ctx.idempotency_key)
+                _revert(task, recorder, (result,), ctx)
 
             return execute0, revert0
         case 1:
@@ -114,7 +136,7 @@ def _bodies(task: specs.Task, recorder: Recorder) -> tuple[Callable[..., int], C
                 return _execute(task, recorder, (a,), ctx.idempotency_key)
 
             def revert1(ctx: TaskContext, result: int | None, a: Any) -> None:
-                _revert(task, recorder, (a, result), ctx.idempotency_key)
+                _revert(task, recorder, (a, result), ctx)
 
             return execute1, revert1
         case _:
@@ -123,7 +145,7 @@ def _bodies(task: specs.Task, recorder: Recorder) -> tuple[Callable[..., int], C
                 return _execute(task, recorder, (a, b), ctx.idempotency_key)
 
             def revert2(ctx: TaskContext, result: int | None, a: Any, b: Any) -> None:
-                _revert(task, recorder, (a, b, result), ctx.idempotency_key)
+                _revert(task, recorder, (a, b, result), ctx)
 
             return execute2, revert2
 
@@ -148,10 +170,12 @@ class Builder:
             if not task.has_body:
                 continue
             execute, revert = _bodies(task, self.recorder)
+            if task.transactional:
+                execute, revert = _lent(execute), _lent(revert)
             options: dict[str, Any] = {"backoff": constant(task.backoff_s)} if task.backoff_s else {}
             made = self.app.task(
                 name=task.name, attempts=task.attempts, read_only=task.read_only, on_interrupt=task.on_interrupt,
-                **options,
+                transactional=task.transactional, **options,
             )(execute)  # fmt: skip
             if task.revert is not None and not task.read_only:
                 made.revert(attempts=task.revert_attempts, **options)(revert)

@@ -31,6 +31,8 @@ class Follower:
     keys: dict[tuple[object, ...], str] = field(default_factory=dict[tuple[object, ...], str])
     limits: dict[str, int] = field(default_factory=dict[str, int])  # when waits for a signal are over
     suspended_us: int = 0  # since when
+    #: Task, phase, try and attempt of what was given up because its time was over.
+    overdue: set[tuple[str, str, int, int]] = field(default_factory=set[tuple[str, str, int, int]])
     goes_on: bool = False  # all that was held is resolved: the next event says so
     at: Envelope | None = None
 
@@ -59,7 +61,9 @@ class Follower:
             case facts.TaskInterrupted():
                 self._interrupted(name, event)
             case facts.OutcomeIgnored():
-                self._expect(self.model.atoms[name].state == "POLLING", "a poll whose scope drained under it (D1, C4)")
+                overdue = (name, event.phase, event.try_, event.attempt) in self.overdue
+                polled = self.model.atoms[name].state == "POLLING"
+                self._expect(polled or overdue, "a poll that drained, or what was given up (D1, C4)")
             case _:
                 self._people(name, event)
 
@@ -95,7 +99,7 @@ class Follower:
         self.model.start(name)
         atom = self.model.atoms[name]
         self._expect((event.try_, event.attempt) == (atom.try_, atom.attempt), f"try {atom.try_}, {atom.attempt}")
-        self._key((name, atom.try_, "execute", atom.failures), event.key)
+        self._key((name, atom.try_, "execute", atom.known), event.key)
 
     def _waiting(self, name: str, event: facts.TaskWaiting) -> None:
         atom = self.model.atoms[name]
@@ -118,8 +122,9 @@ class Follower:
         self._expect(atom.state in ("RUNNING", "POLLING"), "a body that runs")
         self._expect((event.try_, event.attempt) == (atom.try_, atom.attempt), f"try {atom.try_}, {atom.attempt}")
         draining = self._drains(name)
-        self._expect(draining or model.ends(name) != "hold", "a person to be asked")
-        model.finish(name)
+        late = self._is_late(name, event)
+        self._expect(late or draining or model.ends(name) != "hold", "a person to be asked")
+        model.finish(name, late=late)
         if isinstance(event, facts.TaskSucceeded):
             self._expect(atom.state == "SUCCEEDED", f"the body to fail: {atom.state}")
             self._expect(json.loads(bytes(event.result)) == atom.result, f"the result {atom.result!r}")
@@ -129,6 +134,15 @@ class Follower:
             model.fail(name)  # D1: in a scope that drains there is no further attempt, and the log may say so
         self._expect(event.again == (atom.state == "AGAIN"), f"again={not event.again}")
         self._backs_off(name, event.until)
+
+    def _is_late(self, name: str, event: facts.Event) -> bool:
+        """Only transactions have a limit here (C8)."""
+        if not isinstance(event, facts.TaskFailed | facts.RevertFailed) or event.failure.kind != "timeout":
+            return False
+        self._expect(self.model.task(name).transactional, "no limit")
+        phase = "execute" if isinstance(event, facts.TaskFailed) else "revert"
+        self.overdue.add((name, phase, event.try_, event.attempt))
+        return True
 
     def _drains(self, name: str) -> bool:
         return self.model.broken or self.model.failing_around(self.model.parts[name])
@@ -280,7 +294,7 @@ class Follower:
             self._expect(not model.start_revert(name), "the revert to be called")
         else:
             self._expect(atom.state == "REVERTING", "a revert that runs")
-            model.finish_revert(name)
+            model.finish_revert(name, late=self._is_late(name, event))
             ended = "REVERTED" if isinstance(event, facts.TaskReverted) else "REVERT_AGAIN"
             if isinstance(event, facts.RevertFailed) and not event.again:
                 ended = "REVERT_FAILED"

@@ -67,6 +67,8 @@ class Atom:
     try_: int = 1
     attempt: int = 0
     failures: int = 0  # in this try
+    known: int = 0  # of these failures, those of which it is known what the body did (C5)
+    late: bool = False  # the last attempt was over its time: the next one is the same call
     failed: bool = False  # for good, in this round
     interruptions: int = 0  # in this try
     attempts: int = 0  # one that is made again after an interruption is the same
@@ -290,17 +292,19 @@ class Model:
 
     def start(self, name: str) -> None:
         task, atom = self.task(name), self.atoms[name]
-        again = atom.state == "INTERRUPTED"  # with the same key: to the world it is the same call (C5)
+        again = atom.state == "INTERRUPTED" or atom.late  # with the same key: to the world it is the same call (C5)
         self.said.pop(name, None)
+        atom.late = False
         atom.state, atom.attempt, atom.attempts = "RUNNING", atom.attempt + 1, atom.attempts + (not again)
         atom.arguments = tuple(self.value(taken) for taken in task.takes)
         if not again:
             self.calls.append(Call(name, "execute", atom.arguments))
 
-    def finish(self, name: str) -> None:
-        """The running body ends as its script says (no more polls)."""
+    def finish(self, name: str, *, late: bool = False) -> None:
+        """The running body ends as its script says (no more polls), or its time is over, and nothing of it is there."""
         task, atom = self.task(name), self.atoms[name]
-        ends = self.ends(name)
+        ends = "raise" if late else self.ends(name)
+        atom.late, atom.known = late, atom.known + (not late)
         if ends == "ok":
             atom.state, atom.result = "SUCCEEDED", value_of(name, atom.attempts - 1, atom.arguments)
             return
@@ -507,13 +511,13 @@ class Model:
             self.calls.append(Call(name, "revert", (*atom.arguments, atom.result)))
         return True
 
-    def finish_revert(self, name: str) -> None:
-        """The running revert ends as its script says (D5)."""
+    def finish_revert(self, name: str, *, late: bool = False) -> None:
+        """The running revert ends as its script says, or its time is over (D5)."""
         task, atom = self.task(name), self.atoms[name]
-        if not task.revert_raises(atom.reverts - 1):
+        if not late and not task.revert_raises(atom.reverts - 1):
             atom.state = "REVERTED"
             return
-        atom.reverts_failed += 1
+        atom.reverts_failed, atom.revert_void = atom.reverts_failed + (not late), late
         if atom.revert_failures + 1 < task.revert_attempts:
             atom.state, atom.revert_failures = "REVERT_AGAIN", atom.revert_failures + 1
         else:

@@ -51,6 +51,7 @@ class Task(Short):
     signal: str = ""  # it is no task but a wait for this signal
     timeout_s: float | None = None  # of that wait
     on_interrupt: Literal["rerun", "fail", "hold"] = "rerun"
+    transactional: bool = False  # what it writes and its outcome are one commit, and so with its revert (C8)
 
     @property
     def has_body(self) -> bool:

@@ -31,6 +31,7 @@ class Leaf(NamedTuple):
     signal: str = ""
     timeout_s: float | None = None
     on_interrupt: OnInterrupt = "rerun"
+    transactional: bool = False
 
 
 class Branch(NamedTuple):
@@ -68,6 +69,7 @@ def leaves(*, polls: bool, reverts_fail: bool, waits: bool = False, people: bool
         signal=st.sampled_from(["", "", "", "", "", *SIGNALS]) if people else st.just(""),
         timeout_s=st.sampled_from([None, None, 5.0, 300.0]),
         on_interrupt=st.sampled_from(["rerun", "rerun", "hold", "fail"]) if people else st.just("rerun"),
+        transactional=st.sampled_from([False, False, True]) if people else st.just(False),
     )
 
 
@@ -138,6 +140,7 @@ class Namer:
             tuple(sorted(chosen)),
             drawn.backoff_s,
             on_interrupt=drawn.on_interrupt,
+            transactional=drawn.transactional,
         )
 
 

@@ -57,6 +57,7 @@ def _leaf(chance: Random, listens: float) -> Leaf:
         signal=chance.choice(SIGNALS) if chance.random() < listens else "",
         timeout_s=chance.choice([None, 5.0, 40.0, 300.0]),
         on_interrupt=chance.choice(["rerun", "rerun", "rerun", "hold", "fail"]),
+        transactional=chance.random() < 0.25,
     )
 
 

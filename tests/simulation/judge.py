@@ -13,11 +13,14 @@ from flowledger.events.chain import GENESIS, verified
 from flowledger.events.codec import opened
 from flowledger.events.envelope import Envelope, StoredEvent
 from flowledger.events.store import FINAL, Append
+from flowledger.events.transactions import OutcomeKey
 from tests.properties.build import Recorder
 from tests.properties.follow import Follower, paths_of
 from tests.properties.model import Model
 from tests.properties.running import decided
 from tests.properties.spec import Spec
+
+from .ledger import Ledger
 
 
 class Unsafe(AssertionError):
@@ -27,10 +30,11 @@ class Unsafe(AssertionError):
 class Witness:
     """One run as the log has it: each event held against the reference model, the rules, and the chain."""
 
-    def __init__(self, run_id: str, spec: Spec, plan: Plan, recorder: Recorder) -> None:
+    def __init__(self, run_id: str, spec: Spec, plan: Plan, recorder: Recorder, ledger: Ledger) -> None:
         self.run_id = run_id
         self.plan = plan
         self.recorder = recorder
+        self.ledger = ledger
         self.state = State(plan)
         self.log: list[Envelope] = []
         self.durable: dict[tuple[str, str], tuple[Any, ...]] = {}  # (phase, key) → the arguments it must be given
@@ -38,6 +42,8 @@ class Witness:
         self._head = GENESIS
         self._epoch = 0
         self._answered: set[str] = set()
+        self._said: set[str] = set()  # tasks of which a person has said that they succeeded
+        self.settled: set[OutcomeKey] = set()
 
     @property
     def model(self) -> Model:
@@ -80,6 +86,7 @@ class Witness:
             ours, theirs = decided(self.plan, self.state, self._follower.paths), self.model.enabled()
             if ours != theirs:
                 raise Unsafe(f"before event {envelope.version} decide says {ours}, the model {theirs}")
+        self._said = {name for name, said in self.model.said.items() if said.resolution == "succeeded"}
         self._follower.take(envelope)
         apply(self.state, envelope)
         self._note(envelope)
@@ -91,6 +98,8 @@ class Witness:
             if event.request in self._answered:
                 raise Unsafe(f"request {event.request} was answered twice (G1)")
             self._answered.add(event.request)
+        if isinstance(event, facts.TaskSucceeded | facts.TaskReverted) and event.attempt:
+            self._committed(envelope.path, event)
         if isinstance(event, facts.TaskStarted | facts.RevertStarted):
             name = self._follower.paths[envelope.path]
             atom = self.model.atoms[name]
@@ -100,6 +109,22 @@ class Witness:
             else:
                 self.recorder.revert(name, event.key)
                 self.durable["revert", event.key] = (*atom.arguments, atom.result)
+
+    def _committed(self, path: str, event: facts.TaskSucceeded | facts.TaskReverted) -> None:
+        """C8: what a transaction wrote is there, once, when its outcome is in the log."""
+        phase: facts.Phase = "execute" if isinstance(event, facts.TaskSucceeded) else "revert"
+        name, key = self._follower.paths[path], OutcomeKey(self.run_id, path, event.try_, phase)
+        if self.model.task(name).transactional and name not in self._said:
+            self.settled.add(key)
+            if len(self.ledger.written.get(key, [])) != 1:
+                raise Unsafe(f"{phase} of {name} in try {event.try_} wrote {self.ledger.written.get(key)} (C8)")
+
+    def told(self, name: str, outcome: str) -> None:
+        """C8: what its revert is told of a transaction is true."""
+        path = next(path for path, known in self._follower.paths.items() if known == name)
+        key = OutcomeKey(self.run_id, path, self.model.atoms[name].try_, "execute")
+        if self.model.task(name).transactional and outcome == "failed" and self.ledger.written.get(key):
+            raise Unsafe(f"the revert of {name} was told that nothing of it is there (C8)")
 
     def began(self, name: str, phase: str, key: str, arguments: tuple[Any, ...]) -> None:
         """A body begins, in whatever process."""
@@ -117,6 +142,12 @@ class Witness:
     def over(self) -> None:
         """The run has ended, and the world is at peace: the whole log is a valid one, and nothing is left to do."""
         self._follower.ended()
+        polled = {(e.path, e.event.try_) for e in self.log if isinstance(e.event, facts.TaskWaiting)}
+        lost = {key for key in self.ledger.written if key.run_id == self.run_id} - self.settled
+        # a poll that drained while its body ran may have committed: it is undone (D1)
+        lost = {key for key in lost if key.phase == "revert" or (key.path, key.try_) not in polled}
+        if lost:
+            raise Unsafe(f"what was committed is not in the log: {sorted(lost)} (C8)")
         replay.check_complete(self.plan, replay.check(self.plan, self.log))
         if self.model.status != self.state.status:
             raise Unsafe(f"the run is {self.state.status}, the model {self.model.status}")

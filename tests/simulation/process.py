@@ -26,6 +26,7 @@ from flowledger.events.facts import Progress
 from flowledger.events.requests import Suspend
 from flowledger.events.store import FINAL, Append, Appended, AppendResult, Owner, Store
 
+from .ledger import Lending
 from .scheduler import ProcessLoop
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Process(Runtime):
         self.claiming = set()
         self.beating = Beating(Owner(id=name, host="simulated", pid=len(world.processes), app="model"))
         self.heartbeat = cast("Any", self.beating)
+        self.lending = Lending(self, world.store.ledger)
         self.store = cast("Store", _View(self))
         self.vaults = RunVaults(world.store.run_keys, SETTINGS, now_us=world.now_us, ephemeral=True)
         self.adrift = Adrift(self.store, name)
@@ -69,9 +71,9 @@ class Process(Runtime):
         ahead = self.chance.random() < 0.5
         self.services = Services(
             loop=self.loop, appender=Wire(self), clock=world, ids=Ids(world),
-            lanes={lane: Lane(bodies, Slots(capacity, ahead=ahead)) for lane in ("threads", "async")},
+            lanes={lane: Lane(bodies, Slots(capacity, ahead=ahead)) for lane in ("threads", "async", "transaction")},
             resources=ResourcePool({}, lambda _: {}), listeners=Deaf(), post=self.mailroom,
-            transactions=world.store, notes=Forgetful(), actor=name,
+            transactions=self.lending, notes=Forgetful(), actor=name,
             inline_bytes=65_536, max_bytes=1 << 24, vaults=self.vaults,
         )  # fmt: skip
         self.doom = ""  # where its next append will kill it
@@ -129,6 +131,15 @@ class Process(Runtime):
         self.fate.die()
         if self.chance.random() < 0.5:
             self.world.store.leave(self.owner)
+
+    def dies(self, when: str) -> bool:
+        """Whether it is killed just now, or was before."""
+        doomed = self.doom == when or (
+            self.world.may_crash() and self.chance.random() < self.world.faults.crash_at_append
+        )
+        if doomed and not self.is_dead:
+            self.crash(when)
+        return self.is_dead
 
     def lose_all(self, error: Fenced) -> None:
         for driver in list(self.drivers.values()):
@@ -191,7 +202,8 @@ class _View:
             raise StoreUnavailable("the process is gone")
         if name in ("claim", "read", "find", "stream", "inbox") and process.chance.random() < process.world.faults.away:
             raise StoreUnavailable("the store is away for a moment")
-        return getattr(process.world.store, name)
+        lent = name in ("transactions", "longest_transaction_s", "transact", "settle")
+        return getattr(process.lending if lent else process.world.store, name)
 
 
 class Wire:
@@ -206,7 +218,7 @@ class Wire:
         self._loop = process.loop
 
     def append(self, request: Append, done: Done) -> None:
-        if self._crashes("before an append"):
+        if self._process.dies("before an append"):
             return
         until_us = self._world.now_us() + round(OUTAGE_S * 1e6)
         self._send(request, _once(done), until_us)
@@ -232,7 +244,7 @@ class Wire:
         if chance.random() < faults.away:
             return
         result = self._world.store.append((request,))[0]
-        if self._crashes("after an append") or chance.random() < faults.lost_answer:
+        if self._process.dies("after an append") or chance.random() < faults.lost_answer:
             return
         self._loop.call_later(self._delay_s(), self._answer, request, result, done)
 
@@ -244,18 +256,6 @@ class Wire:
     def _delay_s(self) -> float:
         slow_s = self._world.faults.slow_s
         return self._process.chance.random() * min(slow_s, 5.0)
-
-    def _crashes(self, when: str) -> bool:
-        process = self._process
-        if process.is_dead:
-            return True
-        if process.doom == when:
-            process.crash(when)
-            return True
-        if self._world.may_crash() and process.chance.random() < self._world.faults.crash_at_append:
-            process.crash(when)
-            return True
-        return False
 
 
 class _once:  # noqa: N801 - a function that knows whether it was called

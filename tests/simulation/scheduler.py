@@ -123,6 +123,15 @@ class ProcessLoop:
         self._scheduler.later(when_us, self, handle)
         return handle
 
+    def run_in_executor(self, executor: object, function: Callable[[], T]) -> asyncio.Future[T]:
+        """What another thread does is done at once, and heard of a little later."""
+        future: asyncio.Future[T] = self.create_future()
+        try:
+            self.call_soon(future.set_result, function())
+        except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
+            self.call_soon(future.set_exception, error)
+        return future
+
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self.loop)
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from flowledger import Times
+from flowledger.adapters import claiming
 from flowledger.adapters.adrift import Adrift
 from flowledger.core import flowing
 from flowledger.core.engine import run as engine
@@ -192,3 +193,10 @@ def test_rel_r18_g3_a_word_on_what_is_held_that_is_not_kept_is_found(monkeypatch
     monkeypatch.setattr(starting, "_as_said", as_failed)
 
     assert "the model expects a failure: no failure" in failure(crash_at_append=0.1, resolve=0.3)
+
+
+def test_rel_r18_c8_a_commit_that_nobody_looks_for_after_a_crash_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claiming, "settled", lambda *_: {})
+    spec = Spec(Flow("all", "linear", (Task("books", transactional=True), Task("fails", script=(RAISE,)))))
+
+    assert "(C8)" in failure([spec], crash_at_append=0.3, slow_s=2.0)

@@ -27,6 +27,7 @@ from tests.properties.strategies import SIGNALS
 from .faults import Faults
 from .flows import random_spec
 from .judge import Unsafe, Witness
+from .ledger import Ledger
 from .process import Process
 from .scheduler import ProcessLoop, Scheduler
 
@@ -47,6 +48,7 @@ class WatchedStore(MemoryStore):
 
     def __init__(self, world: World) -> None:
         super().__init__()
+        self.ledger = Ledger()
         self._world = world
         self._witnesses: dict[str, Witness] = {}
 
@@ -375,7 +377,9 @@ class Told:
     def seen(self, run_id: str) -> Witness:
         if self.witness is not None:
             raise Unsafe(f"{self.key} has two runs: {self.witness.run_id} and {run_id} (G8)")
-        self.witness = Witness(run_id, self.spec, self._world.app.plan(self.part), self.recorder)
+        self.witness = Witness(
+            run_id, self.spec, self._world.app.plan(self.part), self.recorder, self._world.store.ledger
+        )
         return self.witness
 
     @property
@@ -398,6 +402,13 @@ class WatchedRecorder(Recorder):
         super().__init__()
         self._told = told
         self._world = world
+
+    def told(self, name: str, outcome: str) -> None:
+        assert self._told.witness is not None
+        try:
+            self._told.witness.told(name, outcome)
+        except Unsafe as error:
+            self._world.complain(error)
 
     def begin(self, name: str, phase: Any, arguments: tuple[Any, ...], key: str) -> None:
         super().begin(name, phase, arguments, key)

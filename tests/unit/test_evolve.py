@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import Connection
 
 from flowledger import App, Flow, Signal, Times, graph, linear, link, unordered
 from flowledger.core.compiler import compile as compile_part
 from flowledger.core.decide import decide, waits
-from flowledger.core.evolve import evolve
+from flowledger.core.evolve import ended, evolve
 from flowledger.core.parts import Part
 from flowledger.core.replay import decisions
 from flowledger.core.state import State
@@ -82,6 +83,15 @@ def listeners() -> Flow[list[object]]:
     return unordered(unordered(late, early, a, name="in", retry=Times(2)), *outside)
 
 
+@app.task(transactional=True)
+def book(connection: Connection) -> None: ...
+
+
+@app.flow
+def booking() -> Flow[list[None]]:
+    return unordered(book, a)
+
+
 class Story:
     """A run without an engine: events are told, decisions are read."""
 
@@ -128,6 +138,10 @@ class Story:
     def key_of_revert(self, path: str) -> str:
         """The idempotency key of its next revert (C5)."""
         return key_of("run", self.state, self.plan.nodes[self.plan.by_path[f"{self.root}/{path}"]], "revert")
+
+    def how_ended(self, path: str) -> str:
+        """What the revert of an atom would be told of its execute."""
+        return ended(self.state, self.plan.by_path[f"{self.root}/{path}"])
 
     def state_of(self, path: str) -> str:
         return self.state.states[self.plan.by_path[f"{self.root}/{path}"]]
@@ -340,3 +354,13 @@ def test_c5_the_key_of_a_revert_stays_until_it_is_known_what_one_did() -> None:
     story.tell("", facts.RunFailed(reason="revert_failed"))
     story.tell("", facts.RequestAccepted(request="q", kind="revert", reason="r")).tell("", facts.ScopeReverting())
     assert story.key_of_revert("a") == second
+
+
+def test_c8_a_poll_that_drained_may_have_committed_what_it_wrote() -> None:
+    # Given a transactional task whose body is called again and again until it is ready, beside one that fails
+    story = Story(booking()).start("book").tell("book", facts.TaskWaiting(until=99)).start("a").fail("a")
+    # When it drains, perhaps while its body runs: then nobody knows whether that was committed
+    assert story.how_ended("book") == "unknown"
+    # Unlike one that was declared lost
+    lost = Story(booking()).start("book").tell("book", facts.TaskInterrupted(cause="gone"))
+    assert lost.how_ended("book") == "failed"
