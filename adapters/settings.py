@@ -44,6 +44,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "payload_max_bytes": 16_777_216,
     "threads": min(32, (os.cpu_count() or 1) + 4),
     "processes": os.cpu_count() or 1,
+    "shared_folder": None,
     "max_runs": 1_000,
     "app": None,
     "log_level": "INFO",
@@ -85,6 +86,7 @@ class Settings:
     payload_max_bytes: int
     threads: int
     processes: int
+    shared_folder: str | None
     max_runs: int
     app: str | None
     log_level: str
@@ -114,6 +116,7 @@ class Settings:
         payload_max_bytes: int | None = None,
         threads: int | None = None,
         processes: int | None = None,
+        shared_folder: str | None = None,
         max_runs: int | None = None,
         app: str | None = None,
         log_level: str | None = None,
@@ -254,6 +257,7 @@ _KINDS: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
             "signing_keys",
             "trusted_keys",
             "redact",
+            "shared_folder",
             "app",
         ),
         (_text, "a text that is not empty"),

@@ -7,6 +7,7 @@ all our own: names the app's owner has given, and JSON. The app is imported by i
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from multiprocessing import util
 from threading import Lock
@@ -20,6 +21,7 @@ from flowledger.core.engine.crossing import reply
 from flowledger.core.portable import request_of
 from flowledger.core.registry import Registry
 from flowledger.events.errors import FlowledgerError
+from flowledger.events.facts import Progress
 
 from .elsewhere import not_begun
 from .flags import Flags
@@ -27,6 +29,8 @@ from .maker import Maker
 
 #: What the encryption of a reply is bound to, with the call's token.
 REPLY: Final = "reply "
+#: A body that says often how far it has got is heard so often, in seconds.
+SAY_S: Final = 0.5
 
 
 class Here(NamedTuple):
@@ -68,7 +72,9 @@ def forget(token: str) -> None:
     _process.here.pop(token, None)
 
 
-def run_attempt(app: str, content: bytes, token: str, folder: str, limit_s: float | None) -> bytes:
+def run_attempt(
+    app: str, content: bytes, token: str, folder: str, limit_s: float | None, shared: bool = False
+) -> bytes:
     """Make an attempt.
 
     Args:
@@ -77,20 +83,25 @@ def run_attempt(app: str, content: bytes, token: str, folder: str, limit_s: floa
         token: of this call alone; who is called with it again must not begin what another may have done.
         folder: where its flags are.
         limit_s: how long the body may take, in seconds, before it should see that it is not wanted any more.
+        shared: the folder is promised to be here, whatever machine this is: where it is not, nothing begins.
 
     Returns:
         The `Reply`, encrypted where the request was.
     """
     flags = Flags(folder, token)
-    if not flags.begin():
-        return reply(Lost("whoever ran it is gone, and its executor had it begun a second time"))
+    try:
+        if not flags.begin():
+            return reply(Lost("whoever ran it is gone, and its executor had it begun a second time"))
+    except OSError as error:
+        if shared:
+            return reply(Lost(f"it could not begin: SHARED_FOLDER is not there on {socket.gethostname()}: {error}"))
     here = _process.here.get(token)
     is_secret = is_wrapped(content)
     try:
         wrapping = _wrapping(app) if is_secret else None
         if wrapping is not None:
             content = wrapping.opened(content, bound_to=REQUEST + token)
-        outcome = _made(app, content, here, _unwanted(flags, here, limit_s))
+        outcome = _made(app, content, here, _unwanted(flags, here, limit_s), flags)
         answer = reply(outcome)
         return answer if wrapping is None else wrapping.wrapped(answer, bound_to=REPLY + token)
     except FlowledgerError as error:  # keys that are not here: nothing was begun
@@ -109,7 +120,28 @@ def _unwanted(flags: Flags, here: Here | None, limit_s: float | None) -> Callabl
     return is_unwanted
 
 
-def _made(app: str, content: bytes, here: Here | None, is_unwanted: Callable[[], bool]) -> Outcome:
+class _Saying:
+    """What a body says of how far it has got: not all of it, for it may say it often, but the last of it at its end."""
+
+    def __init__(self, flags: Flags) -> None:
+        self._flags = flags
+        self._last: Progress | None = None
+        self._next_s = 0.0
+
+    def __call__(self, fraction: float, message: str) -> None:
+        self._last = Progress(fraction=fraction, message=message)
+        if monotonic() >= self._next_s:
+            self.flush()
+
+    def flush(self) -> None:
+        """Say what has not been said yet."""
+        last, self._last = self._last, None
+        if last is not None:
+            self._flags.say(last)
+            self._next_s = monotonic() + SAY_S
+
+
+def _made(app: str, content: bytes, here: Here | None, is_unwanted: Callable[[], bool], flags: Flags) -> Outcome:
     request = request_of(content)
     if is_unwanted():
         return Lost("nobody wanted it any more when it was to begin")
@@ -119,7 +151,11 @@ def _made(app: str, content: bytes, here: Here | None, is_unwanted: Callable[[],
         maker = _maker(app)
     except Exception as error:  # noqa: BLE001 - it imports the user's code
         return not_begun(request, error)
-    return maker.make(request, is_unwanted)
+    saying = _Saying(flags)
+    try:
+        return maker.make(request, is_unwanted, saying)
+    finally:
+        saying.flush()
 
 
 def _maker(app: str) -> Maker:

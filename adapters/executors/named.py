@@ -15,16 +15,19 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from logging import getLogger
 from queue import Empty, SimpleQueue
 from secrets import token_hex
 from threading import Lock, Thread
+from time import monotonic
 
 from flowledger.adapters.broker.wrapping import REQUEST, Wrapping, is_wrapped
 from flowledger.core.engine.attempt import Attempt, Lost, Outcome, Raised
 from flowledger.core.engine.crossing import outcome_of, packed
 from flowledger.core.registry import Registry
 from flowledger.events.errors import FlowledgerError
+from flowledger.events.facts import Progress
 
 from .afar import REPLY, Here, expect, forget, run_attempt, wrapping_for
 from .flags import Flags, new_folder, remove_folder
@@ -33,6 +36,8 @@ from .maker import Maker
 
 #: How often it is looked whether what was handed over is still wanted.
 LOOK_S = 0.1
+#: How often it is looked how far bodies in other processes have got.
+HEAR_S = 0.5
 #: What an executor loses without having begun it is lost again at once: it is said after so long, then after twice the
 #: time. Three interruptions in one try are the end of it (C6), and a cluster that restarts needs longer than that.
 FIRST_PAUSE_S = 5.0
@@ -53,6 +58,7 @@ class _Job:
     future: Future[bytes] | None = None
     made: Made | None = None  # what it was handed to
     told: bool = False
+    heard: Progress | None = None
 
     @property
     def who(self) -> tuple[str, str, str, int]:
@@ -89,6 +95,7 @@ class NamedExecutor:
         self._flying: dict[str, _Job] = {}
         self._suspects: dict[tuple[str, str, str, int], None] = {}
         self._pause_s = FIRST_PAUSE_S
+        self._hear_at_s = 0.0
         self._folder: str | None = None
         self._maker: Maker | None = None
         self._wrapping: Wrapping | None = None
@@ -207,7 +214,9 @@ class NamedExecutor:
         expect(job.token, Here(job.attempt, self._own_maker))
         folder, limit_s = self._folder_of_flags(), job.attempt.timeout_s
         try:
-            return made.executor.submit(run_attempt, self._app(), content, job.token, folder, limit_s)
+            return made.executor.submit(
+                run_attempt, self._app(), content, job.token, folder, limit_s, self._shared is not None
+            )
         except BaseException:
             self._land(job)
             raise
@@ -233,10 +242,23 @@ class NamedExecutor:
                 self._flags(job).drop()
             if job.told and job.future is not None and (not job.attempt.is_awaited or self._waits(job)):
                 job.future.cancel()
+        if monotonic() >= self._hear_at_s:
+            self._hear_at_s = monotonic() + HEAR_S
+            for job in flying:
+                self._hear(job)
 
     def _waits(self, job: _Job) -> bool:
-        """Whether it has surely not begun."""
-        return job.made is not None and stays_here(job.made.executor) and not self._flags(job).is_begun()
+        """Whether it has surely not begun, and will not."""
+        if job.made is not None and stays_here(job.made.executor):
+            return not self._flags(job).is_begun()
+        return self._shared is not None and self._flags(job).take_back()
+
+    def _hear(self, job: _Job) -> None:
+        """Pass on how far the body has got, where it runs in another process."""
+        said = self._flags(job).said()
+        if said is not None and said != job.heard:
+            job.heard = said
+            job.attempt.progressed(said.fraction, said.message)
 
     def _end(self) -> None:
         with self._lock:
@@ -261,6 +283,7 @@ class NamedExecutor:
 
     def _ended(self, job: _Job, future: Future[bytes]) -> None:
         begun = self._flags(job).is_begun()
+        self._hear(job)
         self._land(job)
         try:
             outcome = self._outcome(job, future.result())
@@ -351,8 +374,13 @@ class NamedExecutor:
 
     def _folder_of_flags(self) -> str:
         if self._folder is None:
-            self._folder = new_folder()
+            self._folder = new_folder(self._shared)
         return self._folder
+
+    @cached_property
+    def _shared(self) -> str | None:
+        settings = getattr(self._registry, "settings", None)
+        return None if settings is None else settings.shared_folder
 
     def _own_maker(self) -> Maker:
         """For bodies that the executor runs in this very process."""

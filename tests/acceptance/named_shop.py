@@ -67,6 +67,8 @@ def scale() -> Iterator[list[int]]:
 
 def weighed(size: int, scale: list[int], ctx: TaskContext) -> Parcel:
     assert scale == [os.getpid()]
+    ctx.progress(0.1, "begun")
+    ctx.progress(0.9, "weighed")
     return Parcel(size=size + ctx.attempt, made_in=os.getpid())
 
 
@@ -188,6 +190,24 @@ def fails_beside(said: str) -> None:
     while not Path(said).exists():
         sleep(0.01)
     raise ValueError("beside")
+
+
+@app.task(executor="far", priority=1)
+def in_front(said: str) -> None:
+    """Does not listen."""
+    Path(said).touch()
+    while not Path(said).with_suffix(".go").exists():
+        sleep(0.01)
+
+
+@app.task(executor="far")
+def behind(said: str) -> None:
+    Path(said).with_suffix(".behind").touch()
+
+
+@app.flow
+def two_in_a_line(said: str) -> Flow[object]:
+    return unordered(in_front.bind(said), behind.bind(said), fails_beside.bind(said))
 
 
 @app.flow

@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from msgspec import Raw
 from msgspec.json import encode
 from pydantic import SecretStr
 
-from flowledger import App, Bounded, DefinitionError, Fenced, Flow, UnknownExecutor, linear
+from flowledger import App, Bounded, DefinitionError, Fenced, Flow, Settings, UnknownExecutor, linear
 from flowledger.adapters.executors import named
 from flowledger.adapters.executors.afar import run_attempt
 from flowledger.adapters.keys import new_key
@@ -68,7 +69,7 @@ def test_one_run_has_bodies_on_all_kinds_of_executors(app: App, said: str) -> No
     assert str(run.results["mixed/unordered/call"]).startswith("crew")
     assert run.results["mixed/unordered/note"] == "flowledger-engine"
     assert str(run.results["mixed/unordered/file"]).startswith("flowledger-task")
-    assert heard == [("mixed/unordered/call", 0.5)]
+    assert heard == [("mixed/pack", 0.9), ("mixed/unordered/call", 0.5)]  # the last that a body says is always heard
     assert shop.closed == ["crew"]
 
 
@@ -155,6 +156,56 @@ def test_c7_where_no_flags_are_seen_a_body_keeps_its_time_itself(said: str) -> N
     # Then
     assert Path(said).read_text() == "saw it"
     assert reply_of(reply).kind == "raised"
+
+
+def test_b6_where_a_folder_is_promised_and_is_not_there_nothing_begins(said: str) -> None:
+    # Given what crosses to a machine on which the folder is not mounted
+    request = Request(run="r", path="waits", task="waits", key="k", arguments={"n": Raw(b"1")}, max_bytes=1_000)
+    call = ("tests.acceptance.named_shop:app", encoded(request), "token", f"{said}/no/such/folder", None)
+    # When
+    promised, not_promised = reply_of(run_attempt(*call, True)), reply_of(run_attempt(*call))
+    # Then
+    assert promised.kind == "lost"
+    assert "SHARED_FOLDER is not there" in promised.message
+    assert not_promised.kind == "returned"
+
+
+class Far(Executor):
+    """Has one place, and does not say where it is, nor whether it has begun."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._pool.submit(self._run, future, lambda: fn(*args, **kwargs))
+        return future
+
+    def _run(self, future: Future[Any], call: Callable[[], Any]) -> None:
+        if not future.cancelled():
+            future.set_result(call())
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._pool.shutdown(wait, cancel_futures=cancel_futures)
+
+
+def test_d1_what_has_not_begun_elsewhere_is_taken_back_where_a_folder_is_shared(app: App, tmp_path: Path) -> None:
+    # Given an executor somewhere with one place, which a body has that does not end yet, and one behind it
+    shared, said = tmp_path / "shared", tmp_path / "said"
+    shared.mkdir()
+    settings = Settings(database_url="memory://", shared_folder=str(shared))
+    with Far() as far, closing(replaced(app, "far", Bounded(far, at_once=2), settings)) as other:
+        heard: list[tuple[str, str]] = []
+        other.listen(lambda envelope: heard.append((envelope.path.rpartition("/")[2], envelope.type)))
+        running = ThreadPoolExecutor(1).submit(other.run, shop.two_in_a_line(str(said)), check=False)
+        # When its scope fails
+        wait_until(lambda: ("behind", "TaskInterrupted") in heard, "it is not taken back")
+        # Then it is taken back while the other has the place, and never begins
+        assert ("in_front", "TaskInterrupted") not in heard
+        said.with_suffix(".go").touch()
+        assert running.result().state == "REVERTED"
+    assert not said.with_suffix(".behind").exists()
+    assert list(shared.iterdir()) == []
 
 
 @pytest.mark.parametrize("executor", ["pool", "crew"])
@@ -515,6 +566,8 @@ def test_one_run_has_bodies_on_a_cluster_too(app: App, dask: Any) -> None:
     # When
     run = app.run(shop.far(3))
     # Then
+    [shipped] = events(log_of(app, run), facts.TaskSucceeded, "ship")
+    assert shipped.progress == facts.Progress(fraction=0.9, message="weighed")
     parcel = run.results["far/ship"]
     assert isinstance(parcel, shop.Parcel)
     assert parcel.size == 4
@@ -616,9 +669,10 @@ def told(app: App, run: Any, kind: type[Any]) -> list[tuple[str, Any]]:
     return [(envelope.path, envelope.event) for envelope in log_of(app, run) if isinstance(envelope.event, kind)]
 
 
-def replaced(app: App, name: str, executor: Any) -> App:
+def replaced(app: App, name: str, executor: Any, settings: Settings | None = None) -> App:
     """The same app with another executor of this name."""
-    other = App(app.name, database_url="memory://", executors={name: executor})
+    settings = settings or Settings(database_url="memory://")
+    other = App(app.name, settings=settings, executors={name: executor})
     other.include(app)
     shop.other = other  # where other processes could find it
     return other
