@@ -282,6 +282,7 @@ class MemoryStore:
     def leave(self, owner_id: str) -> None:
         with self._changed:
             self._owners.pop(owner_id, None)
+            self.claims.forget(owner_id)
             self._mailed.notify_all()
             self.board.came()
 

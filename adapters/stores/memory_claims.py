@@ -158,6 +158,10 @@ class MemoryClaims:
         with self._lock:
             self._unclaimed[owner] = packed(unclaimed) or "[]"
 
+    def forget(self, owner: str) -> None:
+        """The owner has left: what it asked for is asked for by nobody. Under the lock."""
+        self._unclaimed.pop(owner, None)
+
     def backlogs(self, app: str | None = None) -> list[Backlog]:
         with self._lock:
             said = [(self._app_of(owner, self.lost_s), text) for owner, text in self._unclaimed.items()]

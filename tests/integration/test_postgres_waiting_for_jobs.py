@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from time import monotonic, sleep
+from time import monotonic
 
 import pytest
 
@@ -16,6 +16,7 @@ from flowledger.events.board import Offer
 from flowledger.events.store import START
 from tests.conformance.streams import everything, joined, new_run
 from tests.postgres import connect, sql
+from tests.postgres_server import wait_until
 
 OFFER = Offer(app="shop", factories=("order",), queues=("shop",), takeover_s=20)
 
@@ -53,25 +54,38 @@ def test_b7_a_job_that_nobody_told_of_is_met_by_the_poll(store: PostgresStore, p
     assert monotonic() - began < 2 * JOBS_POLL_S
 
 
-def test_b7_mail_events_and_jobs_are_asked_for_by_one_statement(store: PostgresStore) -> None:
-    # Given
+def test_b7_mail_events_and_jobs_are_asked_for_by_one_statement(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given one who is told by the poll alone, each of which is noted
+    monkeypatch.setattr(polling, "JOBS_POLL_S", 0.05)
+    monkeypatch.setattr(polling, "POLL_S", 0.05)
     me, _ = joined(store), new_run(store)
     last = everything(store)[-1].cursor
     store.wait(START, timeout_s=1)
-    store.board.wait(me.id, OFFER, timeout_s=0)
-    sleep(0.1)  # its own NOTIFY
-    # When: all are waited for, jobs under two offers
-    began, before = monotonic(), store._side.statements
+    wait_until(lambda: not store._side._dirty, "others are told of what is new")
+    asks, question = list[tuple[bool, bool, int]](), store._texts.poll
+
+    def noted(*, log: bool, mail: bool, offers: int) -> str:
+        asks.append((log, mail, offers))
+        return question(log=log, mail=mail, offers=offers)
+
+    monkeypatch.setattr(store._texts, "poll", noted)
+    # When all are waited for, jobs under two offers
+    before = store._side.statements
     with ThreadPoolExecutor(4) as pool:
-        found = [
-            pool.submit(store.wait, last, timeout_s=3),
-            pool.submit(lambda: bool(store.due(me.id, seen={}, timeout_s=3).mail)),
-            pool.submit(store.board.wait, me.id, OFFER, timeout_s=3),
-            pool.submit(store.board.wait, me.id, replace(OFFER, app="bank"), timeout_s=3),
+        waiting = [
+            pool.submit(store.wait, last, timeout_s=60),
+            pool.submit(lambda: bool(store.due(me.id, seen={}, timeout_s=60).mail)),
+            pool.submit(store.board.wait, me.id, OFFER, timeout_s=60),
+            pool.submit(store.board.wait, me.id, replace(OFFER, app="bank"), timeout_s=60),
         ]
-        assert [each.result() for each in found] == [False] * 4
-    # Then: once when they come, and once a second
-    assert store._side.statements - before <= monotonic() - began + 2
+        # Then each poll asks for all of it, in the one statement there is
+        wait_until(lambda: asks[-3:] == [(True, True, 2)] * 3, "not all is asked for together")
+        wait_until(lambda: store._side.statements - before == len(asks), "there are other statements than polls")
+        store.leave(me.id)
+        new_run(store)
+        assert [each.result() for each in waiting] == [True, False, False, False]
 
 
 def test_b7_who_waits_for_jobs_alone_asks_less_than_once_a_second(store: PostgresStore) -> None:

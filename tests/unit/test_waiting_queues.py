@@ -10,7 +10,7 @@ import pytest
 from flowledger.adapters.executors.waiting import Line, WaitingQueues
 from flowledger.adapters.ids import new_ulid
 from flowledger.adapters.stores.memory import MemoryStore
-from flowledger.events.claims import WorkerRow
+from flowledger.events.claims import Unclaimed, WorkerRow
 from flowledger.events.store import Owner
 
 LATE = {"builds": Line(3, 31.0)}
@@ -96,3 +96,15 @@ def test_workers_that_do_not_get_through_are_no_warning_and_said_once(engine: En
         "INFO 1 workers take queue builds of app shop, and 3 attempts wait, the oldest for 31 s"
     ]
     assert engine.look(LATE) == []
+
+
+def test_c1_nothing_is_kept_of_what_an_engine_asked_for_that_has_left() -> None:
+    # Given
+    store, me = MemoryStore(), Owner(id=new_ulid(), host="h", pid=1, app="shop")
+    store.join(me)
+    store.claims.say_unclaimed(me.id, [Unclaimed("builds", 1, store.now_us())])
+    # When
+    store.leave(me.id)
+    # Then it says nothing when it is back, before it has said something
+    store.join(me)
+    assert store.claims.backlogs() == []
