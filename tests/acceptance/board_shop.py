@@ -53,15 +53,16 @@ def held(item: str) -> Flow[str]:
     return linear(hold.bind(item), last, returns=last)
 
 
-@app.task
+@app.task(losses=20)
 def pack(item: str) -> str:
-    sleep(0.1)
+    """Made where processes are killed all the time: that it meets many of them says nothing against it (C6)."""
+    sleep(0.4)
     say(f"pack {item} {os.getpid()}")
     return item
 
 
 @app.flow
 def slowly(item: str) -> Flow[str]:
-    """Twenty steps one after the other, two seconds in all."""
-    steps = [pack.bind(item).named(f"step-{n}") for n in range(20)]
+    """Ten steps one after the other, four seconds in all."""
+    steps = [pack.bind(item).named(f"step-{n}") for n in range(10)]
     return linear(*steps, returns=steps[-1])

@@ -40,7 +40,7 @@ def build(n: int) -> int:
     return n + 1
 
 
-@app.task(queue="builds")
+@app.task(queue="builds", losses=20)
 def brick(n: int) -> int:
     time.sleep(0.1)
     say(f"brick-{n}")

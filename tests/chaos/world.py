@@ -6,7 +6,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from flowledger.adapters.keys import Key
 from tests.acceptance.command_line import environment
 from tests.broker_servers import RabbitMQ, rabbitmq_node
 from tests.cutting_proxy import CuttingProxy, cutting
+from tests.nursery import Child, nursery
 from tests.postgres import made
 from tests.postgres_server import Cluster, cluster, die_with_parent
 
@@ -42,7 +43,7 @@ class Member:
     """A process that takes part."""
 
     kind: Kind
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | Child
     stopped: bool = False
 
 
@@ -86,15 +87,21 @@ class World:
         }  # fmt: skip
         if fake_time:
             more |= {"LD_PRELOAD": str(FAKETIME), "FAKETIME": fake_time, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-        with (self.folder / "log").open("a") as log:
-            process = subprocess.Popen(
-                [*_COMMAND, kind, *argv], cwd=self.folder, env=environment(**more), stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, text=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - it calls nothing that could wait
-            )  # fmt: skip
-        member = Member(kind, process)
+        start = self._begun_anew if fake_time else self._forked
+        member = Member(kind, start([kind, *argv], environment(**more)))
         self.members.append(member)
         return member
+
+    def _forked(self, argv: Sequence[str], environment: Mapping[str, str]) -> Child:
+        return nursery().start(*argv, cwd=self.folder, log=self.folder / "log", environment=environment)
+
+    def _begun_anew(self, argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+        """With the libraries that its environment asks for."""
+        with (self.folder / "log").open("a") as log:
+            return subprocess.Popen(
+                [*_COMMAND, *argv], cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                text=True, preexec_fn=die_with_parent,  # noqa: PLW1509 - it calls nothing that could wait
+            )  # fmt: skip
 
     def fill(self) -> None:
         """Have as many of each kind as there are to be: who has ended is replaced."""

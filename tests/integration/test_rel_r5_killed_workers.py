@@ -1,6 +1,6 @@
 """R5: workers in processes of their own, on RabbitMQ and Postgres, killed, stopped and drained (rules C1 to C7).
 
-Ten kills here; `FLOWLEDGER_TEST_LONG=1` makes them three hundred.
+Thirty kills here; `FLOWLEDGER_TEST_LONG=1` makes them three hundred.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import os
 import random
 import signal
 import socket
-import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from flowledger import App, Flow, Run, Settings
+from flowledger import App, Flow, Run, RunOwned, Settings
 from flowledger.adapters.broker.publisher import Publisher
 from flowledger.adapters.executors.remote import RemoteExecutor
 from flowledger.adapters.keys import Key
@@ -27,13 +26,14 @@ from flowledger.core.engine.crossing import packed
 from flowledger.events import facts
 from flowledger.events.envelope import Envelope
 from tests.acceptance import worker_shop
-from tests.acceptance.command_line import Said, run, start
+from tests.acceptance.command_line import Said, environment, run
 from tests.acceptance.worker_shop import said
+from tests.nursery import Child, nursery
 from tests.postgres_server import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-KILLS = 300 if os.environ.get("FLOWLEDGER_TEST_LONG") else 10
+KILLS = 300 if os.environ.get("FLOWLEDGER_TEST_LONG") else 30
 BRICKS = 30
 SEED = 5
 
@@ -42,13 +42,13 @@ class Shop:
     """An engine in this process, and workers in others."""
 
     def __init__(self, folder: Path, url: str, broker: str, key: Key) -> None:
-        self._folder = folder
+        self._folder, self._log = folder, folder / "log"
         self._more: dict[str, Any] = {
             "FLOWLEDGER_APP": "tests.acceptance.worker_shop:app", "FLOWLEDGER_DATABASE_URL": url,
             "FLOWLEDGER_BROKER_URL": broker, "FLOWLEDGER_SIGNING_KEYS": key.line, "SHOP": str(folder),
         }  # fmt: skip
         self._pool = ThreadPoolExecutor(16)
-        self.processes: list[subprocess.Popen[str]] = []
+        self.processes: list[Child] = []
         self.app = App("shop", settings=Settings(
             database_url=url, broker_url=broker, signing_keys=key.line, views="off"
         ))  # fmt: skip
@@ -57,18 +57,20 @@ class Shop:
         assert isinstance(executor, RemoteExecutor)
         executor.watch_s = 0.2
 
-    def worker(self, *argv: object, ready: bool = True) -> subprocess.Popen[str]:
+    def worker(self, *argv: object, ready: bool = True) -> Child:
         """A worker in a process of its own; with ``ready`` once it is known."""
-        process = start("worker", *argv, cwd=self._folder, **self._more)
-        self.processes.append(process)
+        process = self._started("worker", *argv)
         if ready:
             wait_until(lambda: process.pid in self.pids() or process.poll() is not None, "no worker")
-            assert process.poll() is None, process.communicate()
+            assert process.poll() is None, self._log.read_text()
         return process
 
-    def engine(self, flow: str, key: str) -> subprocess.Popen[str]:
+    def engine(self, flow: str, key: str) -> Child:
         """A run that a process of its own drives."""
-        process = start("run", flow, "--key", key, cwd=self._folder, **self._more)
+        return self._started("run", flow, "--key", key)
+
+    def _started(self, *argv: object) -> Child:
+        process = nursery().start(*argv, cwd=self._folder, log=self._log, environment=environment(**self._more))
         self.processes.append(process)
         return process
 
@@ -95,7 +97,7 @@ class Shop:
         self.app.close()
         for process in self.processes:
             process.kill()
-            process.communicate()
+            process.wait()
 
 
 @pytest.fixture
@@ -118,6 +120,19 @@ def until(holds: Callable[[], bool], why: str) -> None:
 
 def _until_more(driven: Future[Run[Any]], wanted: int) -> None:
     until(lambda: len(said()) >= wanted or driven.done(), "nothing is made")
+
+
+def taken_up(shop: Shop, run_id: str) -> Future[Run[Any]]:
+    """Drive the run of the key "k" here, as soon as it is known that its owner is dead."""
+    driven: list[Future[Run[Any]]] = []
+
+    def is_under_way() -> bool:
+        if not driven or (driven[-1].done() and isinstance(driven[-1].exception(), RunOwned)):
+            driven.append(shop.drive(worker_shop.waiting(), key="k"))
+        return driven[-1].done() or run_id in shop.app.runtime.drivers
+
+    until(is_under_way, "nobody takes it up")
+    return driven[-1]
 
 
 def test_c1_workers_of_their_own_make_parts_of_a_flow_and_are_seen(shop: Shop) -> None:
@@ -172,9 +187,8 @@ def test_c3_the_next_owner_uses_what_a_worker_made_for_one_that_was_killed(shop:
     if reported == "before":
         shop.open_gate()
         until(lambda: bool(shop.app.runtime.store.inbox(stream.run_id).rows), "nothing is reported")
-    future = shop.drive(worker_shop.waiting(), key="k")
+    future = taken_up(shop, stream.run_id)
     if reported == "after":
-        until(lambda: stream.run_id in shop.app.runtime.drivers, "nobody takes it up")
         shop.open_gate()
     run = future.result(60)
     # Then its outcome is used, nothing was interrupted, and the body ran once
