@@ -1,4 +1,4 @@
-"""An app that was given executors by name."""
+"""An app whose bodies run elsewhere: in processes of their own, and on executors that it was given by name."""
 
 from __future__ import annotations
 
@@ -100,6 +100,14 @@ class Stamp(Task[int]):
 
 
 @app.task
+class Label(Task[str]):
+    text: str = "paid"
+
+    def execute(self, parcel: Parcel) -> str:
+        return f"{self.text} {parcel.size}"
+
+
+@app.task
 async def note(parcel: Parcel) -> str:
     return current_thread().name
 
@@ -122,6 +130,12 @@ def far(size: int) -> Flow[object]:
 @app.task
 def refuse(said: str) -> None:
     raise ValueError("nobody home")
+
+
+@app.flow
+def send(size: int, said: str) -> Flow[str]:
+    label = Label(text="express")
+    return linear(pack, label, returns=label)
 
 
 @app.flow
@@ -152,8 +166,19 @@ def waits(n: int) -> int:
 
 
 @app.flow
+def dies_beside(said: str) -> Flow[object]:
+    return unordered(dies.bind(1, said), pack.bind(5))
+
+
+@app.flow
 def beside_a_killer(said: str) -> Flow[object]:
     return unordered(dies.bind(99, said), waits.each(range(3)))
+
+
+@app.task(timeout=5)
+def oversleeps(said: str) -> None:
+    Path(said).write_text(str(os.getpid()))
+    sleep(600)
 
 
 @app.task(timeout=1.5)
@@ -212,8 +237,15 @@ def two_in_a_line(said: str) -> Flow[object]:
 
 @app.flow
 def sides(said: str, where: str) -> Flow[object]:
-    waiting = {"pool": flag_in_pool, "crew": flag_in_crew, "dask": flag_in_dask}[where]
+    waiting = {
+        "processes": flag_in_processes, "pool": flag_in_pool, "crew": flag_in_crew, "dask": flag_in_dask
+    }[where]  # fmt: skip
     return unordered(waiting.bind(said), fails_beside.bind(said))
+
+
+@app.task(executor="processes")
+def flag_in_processes(said: str, ctx: TaskContext) -> None:
+    waits_for_the_flag(said, ctx)
 
 
 @app.task(executor="pool")
@@ -255,6 +287,27 @@ class Login(BaseModel):
 @app.task
 def log_in(login: Login) -> SecretStr:
     return SecretStr(f"token of {login.password.get_secret_value()}")
+
+
+@log_in.revert
+def log_out(login: Login, result: SecretStr | None, said: str = "/dev/null") -> None:
+    made = "nothing" if result is None else result.get_secret_value()
+    Path(said).write_text(f"{login.password.get_secret_value()}: {made}")
+
+
+@app.task
+def let_slip(token: SecretStr, how: str) -> str:
+    """Lets out what it was given; where it raises, at the place where a message is cut."""
+    if how == "return":
+        return token.get_secret_value()
+    raise ValueError("x" * 3_990 + token.get_secret_value())
+
+
+@app.flow
+def enter_and_tell(login: Login, how: str, said: str) -> Flow[str]:
+    token = log_in.bind(login).as_("token")
+    told = let_slip.bind(token, how)
+    return linear(token, told, returns=told)
 
 
 @app.task

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from flowledger import App, Flow, RunReverted, linear, unordered
+from flowledger import App, Flow, RunReverted, linear
 from flowledger.events import facts
 from flowledger.events.errors import NotImportable
-from tests.acceptance import process_shop as shop
+from tests.acceptance import named_shop as shop
 from tests.acceptance.logs import events, log_of
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ def app() -> Iterator[App]:
 
 def test_b6_a_body_runs_in_another_process_with_resources_of_its_own(app: App, said: str) -> None:
     # When
-    run = app.run(shop.send(3, said))
+    run = app.run(shop.send(3, said), executor="processes")
     # Then
     assert run.result == "express 4"
     parcel = run.results["send/pack"]
@@ -41,7 +41,7 @@ def test_b6_a_body_runs_in_another_process_with_resources_of_its_own(app: App, s
 
 def test_b6_a_revert_runs_there_too_with_what_its_execute_had_and_made(app: App, said: str) -> None:
     # When
-    run = app.run(shop.send_back(3, said), check=False)
+    run = app.run(shop.send_back(3, said), executor="processes", check=False)
     # Then
     assert run.state == "REVERTED"
     verb, size, *message, pid = Path(said).read_text().split()
@@ -55,13 +55,8 @@ def test_b6_a_run_may_say_so_for_all_its_sync_bodies(app: App, said: str) -> Non
 
 
 def test_c6_a_process_that_dies_costs_its_own_attempt_only(app: App, said: str) -> None:
-    # Given a body that ends its process once, and one beside it
-    @app.flow
-    def both(said: str) -> Flow[object]:
-        return unordered(shop.dies.bind(1, said), shop.pack.bind(5))
-
-    # When
-    run = app.run(both(said))
+    # When a body ends its process once, beside another
+    run = app.run(shop.dies_beside(said), executor="processes")
     # Then
     log = log_of(app, run)
     assert [event.cause for event in events(log, facts.TaskInterrupted)] == ["its process ended with -9"]
@@ -71,7 +66,7 @@ def test_c6_a_process_that_dies_costs_its_own_attempt_only(app: App, said: str) 
 
 def test_c6_the_third_death_in_one_try_parks_the_atom(app: App, said: str) -> None:
     # When
-    run = app.run(shop.dies.bind(99, said), check=False)
+    run = app.run(shop.dies.bind(99, said), executor="processes", check=False)
     # Then
     assert run.failures[0].kind == "poison"
     assert len(Path(said).read_text().splitlines()) == 3
@@ -79,7 +74,7 @@ def test_c6_the_third_death_in_one_try_parks_the_atom(app: App, said: str) -> No
 
 def test_c7_a_body_whose_time_is_over_is_killed(app: App, said: str) -> None:
     # When
-    run = app.run(shop.dawdles.bind(said), check=False)
+    run = app.run(shop.oversleeps.bind(said), executor="processes", check=False)
     # Then
     assert run.failures[0].kind == "timeout"
     with pytest.raises(ProcessLookupError):
@@ -87,13 +82,8 @@ def test_c7_a_body_whose_time_is_over_is_killed(app: App, said: str) -> None:
 
 
 def test_d1_a_body_is_told_that_its_scope_fails(app: App, said: str) -> None:
-    # Given
-    @app.flow
-    def sides(said: str) -> Flow[object]:
-        return unordered(shop.waits_for_the_flag.bind(said), shop.fails_beside.bind(said))
-
     # When
-    run = app.run(sides(said), check=False)
+    run = app.run(shop.sides(said, "processes"), check=False)
     # Then
     assert run.state == "REVERTED"
     assert Path(said).read_text() == "saw it"
@@ -122,10 +112,10 @@ def test_rel_s10_secrets_cross_to_the_other_process_and_not_into_the_log(app: Ap
     # Given a body that lets out what it was given, at the place where a message is cut
     login = shop.Login(user="ann", password=SecretStr("hunter2-hunter2"))
     # When
-    run = app.run(shop.enter(login, how, said), check=False)
+    run = app.run(shop.enter_and_tell(login, how, said), executor="processes", check=False)
     # Then the revert has what execute had and made
     assert run.state == "REVERTED"
-    assert Path(said).read_text() == "hunter2-hunter2: token of hunter2-hunter2\n"
+    assert Path(said).read_text() == "hunter2-hunter2: token of hunter2-hunter2"
     # And the log has nothing of it
     store = app.runtime.store
     log = b"".join(event.payload for event in store.read(run.id))
