@@ -129,6 +129,18 @@ chaos-short: setup brokers ## the same in a minute and a half: forty faults of a
 chaos-%: setup brokers ## one row, short: R4 R5 R6 R7 R8 R9 R11 R12 joins takeover
 	@$(BIN)/python -m tests.chaos --row $*
 
+.PHONY: split-brain
+split-brain: setup ## 3,000 owners that are stopped past their lease and go on, on SQLite and Postgres (R8)
+	@FLOWLEDGER_TEST_R8_ROUNDS=1500 $(BIN)/pytest -n0 -q tests/integration/test_rel_r8_split_brain.py
+
+.PHONY: mischief
+mischief: setup brokers ## 200,000 messages, most of them of strangers (R12)
+	@FLOWLEDGER_TEST_LONG=1 $(BIN)/pytest -n0 -q -k all_that tests/integration/test_rel_r12_broker_mischief.py
+
+.PHONY: job-board
+job-board: setup ## two million operations of eight clients at the job board of each store (R19)
+	@FLOWLEDGER_TEST_R19_OPERATIONS=2000000 $(BIN)/pytest -n0 -q tests/integration/test_rel_r19_job_board.py
+
 .PHONY: completeness
 completeness: setup ## half a million events, eight writers: the views miss nothing and count nothing twice (R14)
 	@FLOWLEDGER_TEST_R14_EVENTS=500000 $(BIN)/pytest -n0 -q --timeout 7200 tests/integration/test_rel_r14_projection_completeness.py
