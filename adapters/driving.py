@@ -202,6 +202,9 @@ async def attend(
     """Take up a run that nobody drives, so that its mail is answered; it goes on unless it is suspended (G1)."""
     loaded, claim = await claimed(runtime, registry, stream, None)
     _show(observe, loaded)
+    if loaded.state.status in FINAL and not await in_thread(runtime, lambda: runtime.store.inbox(loaded.run_id).rows):
+        await in_thread(runtime, lambda: runtime.store.release(loaded.run_id, epoch=claim.epoch))
+        return loaded  # it has ended since somebody looked, and nobody waits for an answer
     return await drive(runtime, _taken_up(runtime, loaded, claim, observe), stream.key, started)
 
 

@@ -57,6 +57,22 @@ def test_b1_a_run_that_has_ended_since_somebody_looked_is_handed_out_not_taken_u
     assert app.stream_of(run.id).owner is None
 
 
+def test_g1_a_run_that_has_ended_and_has_no_mail_is_not_taken_up_to_answer_it(flow_app: InMemory) -> None:
+    # Given somebody who has asked something of a run, and has looked at it before it ended, with an answer
+    app = flow_app.new("shop")
+    run = app.run(shop(app)())
+    before = log_of(app, run)
+    looked = app.stream_of(run.id)
+
+    # When he takes it up, so that it answers
+    loaded = app.runtime.call(driving.attend(app.runtime, app, looked)).result(20)
+
+    # Then it is as it was, and nobody's
+    assert loaded.state.status == "SUCCEEDED"
+    assert log_of(app, run) == before
+    assert app.stream_of(run.id).owner is None
+
+
 def test_g5_a_run_that_was_reverted_since_somebody_looked_is_not_reverted_again(flow_app: InMemory) -> None:
     app = flow_app.new("shop")
     run = app.run(shop(app)())
