@@ -61,7 +61,9 @@ class Follower:
             case facts.TaskInterrupted():
                 self._interrupted(name, event)
             case facts.OutcomeIgnored():
-                overdue = (name, event.phase, event.try_, event.attempt) in self.overdue
+                # what was given up reports late; and one that has just failed may be given up before that is heard
+                given_up = event.failure is not None and event.failure.kind == "timeout"
+                overdue = given_up or (name, event.phase, event.try_, event.attempt) in self.overdue
                 polled = self.model.atoms[name].state == "POLLING"
                 self._expect(polled or overdue, "a poll that drained, or what was given up (D1, C4)")
             case _:

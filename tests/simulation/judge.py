@@ -114,7 +114,7 @@ class Witness:
         """C8: what a transaction wrote is there, once, when its outcome is in the log."""
         phase: facts.Phase = "execute" if isinstance(event, facts.TaskSucceeded) else "revert"
         name, key = self._follower.paths[path], OutcomeKey(self.run_id, path, event.try_, phase)
-        if self.model.task(name).transactional and name not in self._said:
+        if self.model.task(name).transactional and (phase == "revert" or name not in self._said):
             self.settled.add(key)
             if len(self.ledger.written.get(key, [])) != 1:
                 raise Unsafe(f"{phase} of {name} in try {event.try_} wrote {self.ledger.written.get(key)} (C8)")
