@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from . import (
     again,
@@ -30,8 +31,37 @@ from . import (
     working,
 )
 from .options import AppOption, Before, DatabaseUrlOption
+from .printable import printable
+
+
+class Verbs(TyperGroup):
+    """The group of all verbs. Errors of usage repeat what was typed: there, too, it may not act on a terminal."""
+
+    def make_context(self, *args: Any, **more: Any) -> Any:
+        """See `click.Command.make_context`."""
+        try:
+            return super().make_context(*args, **more)
+        except Exception as error:
+            _tame(error)
+            raise
+
+    def invoke(self, ctx: Any) -> Any:
+        """See `click.Command.invoke`: here the verbs read what was typed after them."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            _tame(error)
+            raise
+
+
+def _tame(error: Exception) -> None:
+    """Make the message of an error of usage harmless; other errors are said by `exits.report`."""
+    if hasattr(error, "format_message") and isinstance(getattr(error, "message", None), str):
+        error.message = "\n".join(map(printable, error.message.split("\n")))  # type: ignore[attr-defined]
+
 
 commands = typer.Typer(
+    cls=Verbs,
     help="Workflows that finish or are undone: every transition is an event.",
     no_args_is_help=True,
     rich_markup_mode=None,

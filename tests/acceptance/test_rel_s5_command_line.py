@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import typer.main
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from flowledger.adapters.cli.commands import commands
@@ -83,6 +83,8 @@ WORDS = st.one_of(
 
 @pytest.mark.usefixtures("log")
 @settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(command="events", words=["a", "b\u202e"])
+@example(command="ls", words=["--n\u202e"])
 @given(command=st.sampled_from(TYPED), words=st.lists(WORDS, max_size=3))
 def test_rel_s5_every_command_ends_in_words_whatever_is_typed(
     flowledger: Command, command: str, words: list[str]
