@@ -472,7 +472,7 @@ class Model:
             atom = self.atoms[name]
             if atom.state == "REVERT_FAILED":
                 atom.state, atom.revert_attempt, atom.revert_failures = "REVERT_AGAIN", 0, 0
-                atom.revert_interruptions, atom.revert_void = 0, False
+                atom.revert_interruptions = 0  # if nobody knows what the last one did, the next is the same call (C5)
 
     def calm(self) -> bool:
         """No body runs, as far as the log says (G2: suspend waits for running bodies, not for waiting ones)."""

@@ -154,6 +154,7 @@ class Witness:
 
 
 def _answers(request: Append) -> bool:
-    """An append to a run that is over: it answers somebody, or it opens the run again (G5)."""
+    """An append to a run that is over: it answers somebody, also one who was answered before, or it opens the run
+    again (G5)."""
     first = next((event.type for event in request.events if event.type != "RunClaimed"), "")
-    return first in ("RequestRefused", "RequestAccepted")
+    return first in ("RequestRefused", "RequestAccepted") or (first == "" and bool(request.answers))
