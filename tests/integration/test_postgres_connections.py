@@ -48,6 +48,21 @@ def test_a_connection_that_was_out_while_the_pool_was_given_up_is_closed_when_it
     store.close()
 
 
+def test_a_connection_that_is_out_when_the_store_is_closed_is_closed_when_it_comes_back(postgres_url: str) -> None:
+    # Given a thread that is reading
+    store = PostgresStore.from_url(postgres_url)
+    out: list[GuardedConnection] = []
+
+    def read(connection: GuardedConnection) -> None:
+        out.append(connection)
+        # When the store is closed by another
+        store.close()
+
+    store._database.reading(read)
+    # Then nobody is left to close it but the one who brings it back
+    assert [connection.closed for connection in out] == [True]
+
+
 @pytest.fixture
 def proxy(postgres_url: str) -> Iterator[CuttingProxy]:
     with cutting(locate(postgres_url).url.port or 5432) as made:

@@ -23,6 +23,8 @@ T = TypeVar("T")
 #: Connections for reading that are kept, and how many more there may be for a moment.
 _POOL_SIZE = 4
 _POOL_OVERFLOW = 8
+#: The era in which nothing is kept any more.
+_OVER = -1
 
 
 class PostgresDatabase:
@@ -116,7 +118,8 @@ class PostgresDatabase:
         return unavailable(self.location, error)
 
     def dispose(self) -> None:
-        """Close what is in the pool."""
+        """Close what is in the pool; what is out is closed when it comes back."""
+        self._era = _OVER
         self._engine.dispose()
 
     def _read(self, work: Callable[[GuardedConnection], T]) -> T:
@@ -222,7 +225,8 @@ def _engine(location: Location, era: Callable[[], int]) -> Engine:
         record.info["era"] = era()
 
     def came_back(connection: object, record: ConnectionPoolEntry) -> None:
-        if connection is not None and record.info.get("era") != era():
+        now = era()
+        if connection is not None and (now == _OVER or record.info.get("era") != now):
             record.invalidate()
 
     event.listen(engine, "do_connect", connect)
