@@ -19,7 +19,7 @@ from flowledger.core.plan import Plan
 from flowledger.core.replay import decisions
 from flowledger.core.state import State
 from flowledger.events.envelope import Envelope
-from tests.crash import corpus, seats
+from tests.crash import corpus
 from tests.crash.compare import envelopes
 from tests.crash.deeds import DEEDS, RELEASE
 from tests.crash.job import Row
@@ -37,7 +37,7 @@ class Recorded(msgspec.Struct):
 def plan_of(flow: str) -> Plan:
     """The plan the last release builds for it."""
     RELEASE["now"] = 2
-    build = DEEDS[flow][1] if flow in DEEDS else seats.factory(flow)
+    build = DEEDS[flow][1] if flow in DEEDS else getattr(corpus, flow)
     return corpus.app.plan(build(), executor="inline")
 
 
