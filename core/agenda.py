@@ -16,7 +16,7 @@ from .actions import CONTROL, Action, Kind
 class Agenda:
     """At most one enabled action per node. Adding and dropping are O(log n); the first k come in O(k log k).
 
-    ``entries`` are the actions by node; only this class changes them.
+    ``entries`` are the actions by node (by its rank, in an `OrderedAgenda`); only this class changes them.
     """
 
     __slots__ = ("_heaps", "entries")

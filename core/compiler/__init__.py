@@ -83,14 +83,8 @@ def _compile(part: Part[Any], registry: Registry, executor: str | None, on_failu
 def _without_revert(draft: Draft) -> Iterator[str]:
     """Of tasks that will be placed once per item, the path stands for all of them; what factories make is not known."""
     for node in draft.nodes:
-        if node.task is not None:
-            lacks = node.task.revert is None and not node.task.read_only
-        elif node.expansion is not None:
-            definition = draft.definition_of(node.number)
-            lacks = isinstance(definition, TaskDefinition) and definition.lacks_revert
-        else:
-            continue
-        if lacks:
+        definition = draft.definition_of(node.number)
+        if isinstance(definition, TaskDefinition) and definition.lacks_revert:
             yield node.path
 
 

@@ -60,9 +60,7 @@ class Scope:
         """The next child is to be resolved: it sees what the one before it exports, if this is a linear flow."""
         self.child = child.number
         if self.names is not None and child.preds:
-            exports = exports_of(draft, child.preds[0])
-            if exports:
-                self.names.update(exports)
+            self.names.update(exports_of(draft, child.preds[0]))
 
     def own(self, name: str, asking: str) -> Source | None:
         """What ``name`` means in this flow alone.

@@ -28,8 +28,8 @@ from flowledger.events.facts import Event, TaskSucceeded
 from flowledger.events.store import FINAL, Append, NewStream, PayloadRow, PlanRow
 
 _NOTHING = (b"null", b"{}")
-#: What the class itself would do, which takes twice as long.
 _Make = Callable[[type[StoredEvent], tuple[Any, ...]], StoredEvent]
+#: What the class itself would do, which takes twice as long.
 _stored = cast("_Make", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
 #: What stands in the place of a value that was moved out.
 _EMPTY: dict[str, Any] = {
@@ -70,8 +70,7 @@ class Drafts:
     def add(self, number: int, event: Event, *, actor: str | None = None) -> None:
         """Fold and keep one event of node ``number``."""
         state = self._state
-        time_us = self._clock.now_us()
-        time_us = max(time_us, state.time_us)  # never back within a run (F1)
+        time_us = max(self._clock.now_us(), state.time_us)  # never back within a run (F1)
         cls = type(event)
         if cls is TaskSucceeded and self._is_plain:  # the one that every task has
             if len(bytes(event.result)) > self._inline_bytes:  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]

@@ -235,9 +235,9 @@ class RunDriver(ActiveRun):
             for attempt, outcome in outcomes:
                 settling.settle(self, attempt, outcome)
         if self._fired or self._asked:
-            self._take_in_mail()
+            self._hear()
 
-    def _take_in_mail(self) -> None:
+    def _hear(self) -> None:
         """What timers and people say."""
         for wait in self._fired:
             if self.state.due.get(wait.node) == wait:

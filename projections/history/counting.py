@@ -68,25 +68,6 @@ def forget_skipped(run: Row, scope: str) -> None:
     _keep(run, "skipped", kept)
 
 
-# -- pauses and signals -------------------------------------------------------------------------
-
-
-def note_waited(run: Row, path: str, try_: int) -> None:
-    """An atom without a body is done: nothing will revert it, so nothing but a reset says that it stands no more."""
-    _keep(run, "waited", {**_kept(run, "waited"), path: try_})
-
-
-def forget_waited(rows: Rows, run: Row, scope: str) -> None:
-    """A scope was reset: what was waited for in it is waited for again."""
-    waited = _kept(run, "waited")
-    for path, try_ in waited.items():
-        if is_in(path, scope):
-            row = rows.at(ATTEMPTS, run["run_id"], path, try_, "execute", 0)
-            run["done"] -= row["stands"]
-            row["stands"] = 0
-    _keep(run, "waited", {path: try_ for path, try_ in waited.items() if not is_in(path, scope)})
-
-
 # -- forks --------------------------------------------------------------------------------------
 
 
@@ -108,9 +89,10 @@ def recount(rows: Rows, run: Row) -> None:
         skip(rows, run, path)
 
 
-def forget_inherited(rows: Rows, run: Row, scope: str) -> None:
-    """A scope was reset: what it had from the source is made anew."""
-    if run["forked_from"] is None:
+def forget_unreverted(rows: Rows, run: Row, scope: str) -> None:
+    """A scope was reset: what no revert takes back stands no more, either. What a fork had from its source is made
+    anew, what was waited for (pauses, signals) is waited for again."""
+    if run["forked_from"] is None and not run["waited"]:
         return
     for seen in rows.under(ATTEMPTS, run["run_id"]):
         if seen["stands"] and not seen["attempt"] and is_in(seen["path"], scope):

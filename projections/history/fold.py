@@ -20,13 +20,11 @@ from .auditing import AUDITED, audit
 from .counting import (
     count_tasks,
     forget_grown,
-    forget_inherited,
     forget_skipped,
-    forget_waited,
+    forget_unreverted,
     grow,
     is_in,
     make_anew,
-    note_waited,
     recount,
     skip,
     start_over,
@@ -39,7 +37,7 @@ Step = Callable[[Rows, Row, Envelope, Any], None]
 
 _JSON: Final = msgspec.json.Encoder(order="deterministic")
 #: Raised with every change of a fold or a table here.
-VERSION: Final = 4
+VERSION: Final = 5
 
 
 def fold(rows: Rows, envelope: Envelope) -> None:
@@ -150,8 +148,7 @@ def _scope_reset(rows: Rows, run: Row, envelope: Envelope, event: facts.ScopeRes
     if not envelope.path:
         start_over(rows, run)
         return
-    forget_inherited(rows, run, envelope.path)
-    forget_waited(rows, run, envelope.path)
+    forget_unreverted(rows, run, envelope.path)
     forget_grown(rows, run, envelope.path)
     forget_skipped(run, envelope.path)
 
@@ -211,7 +208,7 @@ def _task_succeeded(rows: Rows, run: Row, envelope: Envelope, event: facts.TaskS
         row["stands"] = 1
         run["done"] += 1
     if not event.attempt:
-        note_waited(run, envelope.path, event.try_)
+        run["waited"] = 1
     _count(rows, run, _name(envelope.path), envelope.time_us, "succeeded", since_us=row["started_us"])
 
 

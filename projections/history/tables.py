@@ -8,7 +8,8 @@ from flowledger.projections.tables import Table
 
 #: One row per run. ``state`` is the status, or REVERTING; ``tasks`` are all atoms of the plan, ``done`` those that
 #: stand (or were skipped). ``failed_at``, ``error`` and ``failure`` (its fingerprint) speak of what holds now: they are
-#: gone when the run has succeeded after all. ``skipped``, ``waited`` and ``grown`` are kept for the fold.
+#: gone when the run has succeeded after all. ``skipped`` and ``grown`` are kept for the fold, and ``waited``:
+#: 1 once a pause or a signal was done.
 #: ``asked`` is 1 while it does what a person asked for (revert, cancel). ``forked_from`` is the run that this one took
 #: over from, and its version: ``ID@V``.
 RUNS: Final = Table(
@@ -38,7 +39,7 @@ RUNS: Final = Table(
         "forked_from": str | None,
         "asked": int,
         "skipped": str | None,
-        "waited": str | None,
+        "waited": int,
         "grown": str | None,
     },
     indexes=(("state", "run_id"), ("flow", "run_id"), ("failure", "run_id"), ("key", "run_id")),
