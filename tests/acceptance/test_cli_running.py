@@ -179,6 +179,7 @@ def test_b5_the_first_interrupt_suspends_and_the_run_can_be_resumed(flowledger: 
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         assert "suspending" in process.stderr.readline()
+        eventually(lambda: flowledger("show", "k", "--json").json["state"] == "SUSPENDING", within_s=60)
         (tmp_path / "go").touch()
         out, err = process.communicate(timeout=30)
     # Then it is suspended, and says how to go on
