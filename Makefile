@@ -57,27 +57,28 @@ $(OTHER)/.set-up: $(STAMP)
 		&& $(OTHER)/bin/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/other.txt \
 		&& touch $@ || echo "$(OTHER) could not be made: what compares two versions of Python is skipped"
 
-# A real RabbitMQ and a real Redis for the tests of the broker: each session starts its own from these programs.
-.PHONY: brokers
-brokers: ## bring the programs of RabbitMQ and Redis (Debian, as root), or say what is left out
+# A real RabbitMQ, Redis and pgbouncer: each test session starts its own from these programs.
+.PHONY: services
+services: ## bring the programs of RabbitMQ, Redis and pgbouncer (Debian, as root), or say what is left out
 	@missing=""; \
 	ls /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server >/dev/null 2>&1 \
 		|| PATH="$$PATH:/usr/sbin" command -v rabbitmq-server >/dev/null || missing="$$missing rabbitmq-server"; \
-	PATH="$$PATH:/usr/sbin" command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	for program in redis-server pgbouncer; do \
+		PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "installing$$missing"; \
 		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
 			apt-get install -y -qq --no-install-recommends $$missing >/dev/null && missing=""; } || true; fi; \
 	if [ -n "$$missing" ]; then \
 		echo "################################################################################"; \
-		echo "## NOT TESTED HERE: the broker, without$$missing"; \
+		echo "## NOT TESTED HERE: what needs$$missing"; \
 		echo "## Install that (as root, with apt, this is done by itself)."; \
 		echo "################################################################################"; fi
 
 # -- checking -----------------------------------------------------------------------------------
 
 .PHONY: test
-test: setup other-python brokers lint types ## set up, then all checks and all tests
+test: setup other-python services lint types ## set up, then all checks and all tests
 	@$(BIN)/pytest -n $(JOBS)
 
 .PHONY: test-fast
@@ -119,14 +120,14 @@ machine: setup ## the engine against the reference model, in any sequence of req
 	@FLOWLEDGER_EXAMPLES=$(EXAMPLES) FLOWLEDGER_STEPS=$(STEPS) $(BIN)/pytest -q -n0 tests/properties/test_rel_r17_machine.py
 
 .PHONY: chaos
-chaos: setup brokers ## all that can fail fails, for hours: a course per row of the reliability bar, as nightly
+chaos: setup services ## all that can fail fails, for hours: a course per row of the reliability bar, as nightly
 	@$(BIN)/python -m tests.chaos --row each --long
 
 .PHONY: chaos-short
-chaos-short: setup brokers ## the same in a minute and a half: forty faults of all kinds; the last line says what was met
+chaos-short: setup services ## the same in a minute and a half: forty faults of all kinds; the last line says what was met
 	@$(BIN)/python -m tests.chaos --row all
 
-chaos-%: setup brokers ## one row, short: R4 R5 R6 R7 R8 R9 R11 R12 joins takeover
+chaos-%: setup services ## one row, short: R4 R5 R6 R7 R8 R9 R11 R12 joins takeover
 	@$(BIN)/python -m tests.chaos --row $*
 
 .PHONY: split-brain
@@ -134,7 +135,7 @@ split-brain: setup ## 3,000 owners that are stopped past their lease and go on, 
 	@FLOWLEDGER_TEST_R8_ROUNDS=1500 $(BIN)/pytest -n0 -q tests/integration/test_rel_r8_split_brain.py
 
 .PHONY: mischief
-mischief: setup brokers ## 200,000 messages, most of them of strangers (R12)
+mischief: setup services ## 200,000 messages, most of them of strangers (R12)
 	@FLOWLEDGER_TEST_LONG=1 $(BIN)/pytest -n0 -q -k all_that tests/integration/test_rel_r12_broker_mischief.py
 
 .PHONY: job-board

@@ -46,6 +46,7 @@ def views(store: Store) -> Iterator[Views]:
         write(store, submitted(f"flow_{n}", f"k{n}", colour=colour, n=str(n)), run_id=run_id, status="PENDING")
     everything(store)
     with Views(store) as opened:
+        assert opened.catch_up(within_s=60)
         yield opened
 
 
