@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -139,7 +140,8 @@ def waiting(_url: str, runs: int) -> dict[str, Any]:
     app.run(straight(10))
     runtime = app.runtime
     before = resident_bytes()
-    Thread(target=app.run_many, args=([rests() for _ in range(runs)],), daemon=True).start()
+    run_all = partial(app.run_many, [rests() for _ in range(runs)], at_once=runs)
+    Thread(target=run_all, daemon=True).start()
     while len(runtime.drivers) < runs or any(not driver.state.due for driver in list(runtime.drivers.values())):
         time.sleep(0.05)
     taken = resident_bytes() - before
