@@ -105,7 +105,7 @@ def _open(state: State, flow: int, done: list[int], ready: list[int]) -> None:
     if children:
         ready.extend([child for child in children if blockers[child] == 0])
         return
-    if flow != RUN and state.plan.nodes[flow].retry is None:
+    if flow != RUN:
         touch(state, flow)  # its successors' counters move: a reset must visit it
     done.append(flow)
 
@@ -135,7 +135,7 @@ def _done(state: State, number: int, done: list[int], ready: list[int]) -> None:
     if number == RUN:
         return
     if not state.standing[number]:
-        state.hollow.add(number)
+        state.hollow[number] = None
     blockers, open_children = state.blockers, state.open_children
     for after in node.succs:
         blockers[after] -= 1
@@ -338,14 +338,14 @@ def _reset_blockers(state: State, number: int) -> None:
 
 def _reset_branch(state: State, number: int) -> None:
     """The node is neither skipped nor decided about, nor is what a *no* took along outside the scope."""
-    state.hollow.discard(number)
+    state.hollow.pop(number, None)
     state.skipped.discard(number)
     forget_verdict(state, number)
 
 
 def forget_verdict(state: State, number: int) -> None:
     """The node's predicates are asked again; what it took along is not doomed by it any more."""
-    state.decided.discard(number)
+    state.decided.pop(number, None)
     for doomed in state.skips.pop(number, ()):
         state.doomed[doomed] -= 1
         if not state.doomed[doomed]:

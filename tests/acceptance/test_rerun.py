@@ -402,6 +402,24 @@ def test_g5_a_part_without_atoms_keeps_its_place_in_the_order_of_reverts(w: Mend
     w.checked(run, flow)
 
 
+def test_g5_a_kept_retry_without_atoms_begins_anew_when_the_flow_around_it_is_tried_again(w: Mending) -> None:
+    # Given a stopped scope that holds another, in which there is nothing
+    w.broken = {"b"}
+    scope = linear(w.part("a"), unordered(name="nothing", retry=Times(1)), w.part("b"), name="in", retry=Times(2))
+    flow = stopped(w, scope)
+    run = w.app.run(flow, check=False)
+    rounds = [e.round for e in events(log_of(w.app, run), facts.RoundStarted) if e.round]
+
+    # When it runs again, and is tried once more
+    run.rerun(reason="again")
+
+    # Then the inner scope is kept in the first round, and has one of its own in the second
+    log = log_of(w.app, run)
+    assert len(list(events(log, facts.RoundStarted))) == len(rounds) + 3
+    assert [e.path for e in log if e.type == "RoundStarted"][-3:] == ["line/in", "line/in", "line/in/nothing"]
+    w.checked(run, flow)
+
+
 # -- refused --------------------------------------------------------------------------------------
 
 
