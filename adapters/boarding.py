@@ -189,7 +189,7 @@ class Boarding(Acting):
             name_of(self)  # refused now, and not by the first child
         root = entry(part, self)
         return Wish(
-            part=part, plan=plan, factory=root.factory, inputs=root.inputs_json(), key=key, tags=dict(tags or {}),
+            plan=plan, factory=root.factory, inputs=root.inputs_json(), key=key, tags=dict(tags or {}),
             on_failure=on_failure or plan.on_failure, executor=executor,
         )  # fmt: skip
 

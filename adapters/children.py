@@ -91,7 +91,7 @@ class RunChildren:
         plan, root = compile_part(part, registry, executor=executor), entry(part, registry)
         check_executors(plan, registry)
         wish = Wish(
-            part=part, plan=plan, factory=root.factory, inputs=root.inputs_json(), key=_key(parent), tags=above.tags,
+            plan=plan, factory=root.factory, inputs=root.inputs_json(), key=_key(parent), tags=above.tags,
             on_failure=plan.on_failure, executor=executor,
         )  # fmt: skip
         append = submitting.submission(

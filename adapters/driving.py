@@ -10,14 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from flowledger.core.decide import held_paths
 from flowledger.core.engine.active import Observer
 from flowledger.core.engine.remote import ask_again
 from flowledger.core.engine.run import RunDriver
 from flowledger.core.inheriting import Had
-from flowledger.core.parts import Part
 from flowledger.core.plan import RUN, Plan
 from flowledger.core.registry import Registry
 from flowledger.core.rerunning import check_over, check_rerun, check_revert
@@ -55,7 +54,6 @@ def _unkeyed(inputs: bytes) -> str:
 class Wish:
     """What somebody wants run, checked and compiled; nothing is written yet."""
 
-    part: Part[Any]
     plan: Plan
     factory: str
     inputs: bytes

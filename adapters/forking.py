@@ -99,7 +99,7 @@ def prepare(runtime: Runtime, registry: Registry, stream: Stream, asked: Asked) 
         skipped=chosen.skipped, decided=chosen.decided, rounds=chosen.rounds, adopted=asked.adopt, reason=asked.reason,
     )  # fmt: skip
     wish = Wish(
-        part=part, plan=plan, factory=submitted.factory, inputs=inputs, tags=stream.tags, on_failure=_on_failure(log),
+        plan=plan, factory=submitted.factory, inputs=inputs, tags=stream.tags, on_failure=_on_failure(log),
         executor=submitted.executor,
     )  # fmt: skip
     return Prepared(wish=wish, chosen=chosen, forked=Forked(event, then, moved), last_us=log[-1].time_us)

@@ -140,7 +140,7 @@ def waiting(_url: str, runs: int) -> dict[str, Any]:
     app.run(straight(10))
     runtime = app.runtime
     before = resident_bytes()
-    run_all = partial(app.run_many, [rests() for _ in range(runs)], at_once=runs)
+    run_all = partial(app.run_many, (rests() for _ in range(runs)), at_once=runs)
     Thread(target=run_all, daemon=True).start()
     while len(runtime.drivers) < runs or any(not driver.state.due for driver in list(runtime.drivers.values())):
         time.sleep(0.05)

@@ -311,7 +311,7 @@ class Plan:
     document: bytes
     without_revert: tuple[str, ...]  # paths of atoms that are neither read_only nor revertable (E5)
     prioritised: bool = False  # some atom has a priority
-    lanes: frozenset[str] = frozenset()  # of its atoms, as they were compiled
+    lanes: tuple[str, ...] = ()  # of its atoms, as they were compiled
     executors: Mapping[str, str] = field(default_factory=dict[str, str])  # by name: the path of who first asks for it
     growth: Growth | None = None
     base: Plan | None = None

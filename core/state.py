@@ -13,6 +13,7 @@ them, dicts. Counters are kept so that an event touches only its neighbours:
 - ``open_reverts[s]``     reverts enabled or running that belong to the revert of scope s
 - ``touched[f]``          children of flow f that are not as they were at the start (what a reset must visit)
 
+What most runs have nothing of is a dict also where it is used as a set: empty, it takes a quarter of the room.
 The plan is the state's own where it may grow (E7): numbers in a state mean nodes of ``state.plan``.
 """
 
@@ -176,10 +177,10 @@ class State:
         self.standing: list[int] = []
         self.standing_succs: list[int] = []
         self.enter(plan.nodes, [1] * len(plan.nodes))
-        self.hollow: set[int] = set()
+        self.hollow: dict[int, None] = {}
         self.touched: dict[int, dict[int, None]] = {}
         # branches
-        self.decided: set[int] = set()  # nodes whose predicates have been asked in this round
+        self.decided: dict[int, None] = {}  # nodes whose predicates have been asked in this round
         self.skips: dict[int, list[int]] = {}  # by the node that was decided against: what it takes along
         self.doomed: dict[int, int] = {}  # how many of those take a node along
         self.skipped: set[int] = set()
@@ -210,7 +211,7 @@ class State:
 
     def _nothing_said_yet(self) -> None:
         """What people have asked, said and sent."""
-        self.answered: set[str] = set()  # ids of requests and signals
+        self.answered: dict[str, None] = {}  # ids of requests and signals
         self.cancelled: Cancelled | None = None  # and what becomes of what stands (G4)
         self.held: dict[int, str] = {}  # a person must say what became of the attempt, and why (G3)
         self.resolved: dict[int, Resolved] = {}  # what a person has said

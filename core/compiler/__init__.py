@@ -58,7 +58,7 @@ def _compile(part: Part[Any], registry: Registry, executor: str | None, on_failu
     gather_symbols(draft, draft.nodes)
     binder = Binder(draft, root.inputs)
     binder.bind_all()
-    lanes = frozenset({node.lane for node in draft.nodes if node.task is not None})
+    lanes = tuple(sorted({node.lane for node in draft.nodes if node.task is not None}))
     expanding = [node for node in draft.nodes if node.expansion is not None]
     mode = on_failure or root.on_failure
     fingerprint, document = describe(draft.nodes, root.factory, mode)

@@ -13,7 +13,7 @@ from flowledger.events.errors import UnknownExecutor
 from .draft import Draft
 
 
-def executors_of(draft: Draft, lanes: frozenset[str]) -> dict[str, str]:
+def executors_of(draft: Draft, lanes: tuple[str, ...]) -> dict[str, str]:
     """By name the path of the first part that asks for it; "" where the whole run does. ``lanes`` are all there are."""
     found: dict[str, str] = {}
     named = {lane for lane in lanes if is_named(lane)}

@@ -8,6 +8,8 @@ from flowledger.core.names import did_you_mean
 from flowledger.core.registry import Registry
 from flowledger.events.errors import CyclicFlow, MissingSymbol
 
+_NONE = frozenset[str]()  # one for all plans that need nothing
+
 
 def with_needs(registry: Registry, used: set[str]) -> frozenset[str]:
     """The names of all resources that will be made.
@@ -16,6 +18,8 @@ def with_needs(registry: Registry, used: set[str]) -> frozenset[str]:
         MissingSymbol: one asks for a resource the app does not have.
         CyclicFlow: they need each other.
     """
+    if not used:
+        return _NONE
     needs: dict[str, list[str]] = {}
     ahead = sorted(used)
     while ahead:

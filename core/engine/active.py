@@ -148,14 +148,14 @@ class ActiveRun(ABC):
         self.values = Values(state, moved=moved, resource=self._resource, vault=vault)
         self.exceptions: dict[str, BaseException] = {}  # by path, for __cause__ in this process
         self.live: dict[int, Attempt] = {}  # bodies that run here, polls included
-        self.refused: set[str] = set()  # lanes in which a body waits for a place in hand
+        self.refused: dict[str, None] = {}  # lanes in which a body waits for a place in hand
         self.starting: list[Attempt] = []  # bodies to start when what is drafted is durable
-        self.acquiring: set[int] = set()
+        self.acquiring: dict[int, None] = {}
         self.unfit: dict[int, Failure] = {}  # atoms whose resources could not be made
-        self.polls_due: set[int] = set()
+        self.polls_due: dict[int, None] = {}
         self.poll_counts: dict[int, int] = {}  # all polls of this try, also the ones between two lines of the log
         self.poll_logged_us: dict[int, int] = {}
-        self.woken: set[int] = set()  # atoms whose child has ended while they were just looking at it
+        self.woken: dict[int, None] = {}  # atoms whose child has ended while they were just looking at it
         self.worker = ""  # while a worker's outcome is written down: whose it is
         self.said: dict[int, Progress] = {}  # how far bodies have got that run, by their last word
         self.noted = False  # whether any has ever said so
@@ -191,10 +191,10 @@ class ActiveRun(ABC):
             return
         wait = self.state.due.get(number)
         if wait is not None and wait.why == "poll" and number not in self.live:
-            self.polls_due.add(number)
+            self.polls_due[number] = None
             self.advance()
         elif number in self.live:
-            self.woken.add(number)
+            self.woken[number] = None
 
     # -- transactions
 
@@ -227,7 +227,7 @@ class ActiveRun(ABC):
         if self.slots(lane).take(self, in_hand=in_hand):
             return True
         if in_hand:
-            self.refused.add(lane)
+            self.refused[lane] = None
         return False
 
     def room(self, lane: str) -> int:
@@ -316,7 +316,7 @@ class ActiveRun(ABC):
     def acquire(self, node: Node, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Make what an atom needs before its body can begin, then come back to it."""
         if node.number not in self.acquiring:
-            self.acquiring.add(node.number)
+            self.acquiring[node.number] = None
             self.services.loop.create_task(self._acquire(node, make))
 
     async def _acquire(self, node: Node, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -325,5 +325,5 @@ class ActiveRun(ABC):
         except BaseException as error:  # noqa: BLE001 - whatever a maker raises is a failure of the atom (D7, C9)
             self.exceptions[node.path] = error
             self.unfit[node.number] = failure_of(error, path=node.path, kind="resource")
-        self.acquiring.discard(node.number)
+        self.acquiring.pop(node.number, None)
         self.advance()

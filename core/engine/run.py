@@ -362,7 +362,7 @@ class RunDriver(ActiveRun):
         if self.is_over:
             return
         if wait.why == "poll":
-            self.polls_due.add(wait.node)
+            self.polls_due[wait.node] = None
         else:
             self._fired.append(wait)
         self.advance()
@@ -373,7 +373,7 @@ class RunDriver(ActiveRun):
             self.set_timer(wait)
             task = self.plan.nodes[wait.node].task
             if task is not None and task.child and wait.why == "poll":
-                self.polls_due.add(wait.node)  # whoever drove the run may have driven its child (G7)
+                self.polls_due[wait.node] = None  # whoever drove the run may have driven its child (G7)
         self.advance()
 
     # -- the end --------------------------------------------------------------------------------

@@ -128,7 +128,7 @@ def _wait(run: ActiveRun, attempt: Attempt, outcome: Unready) -> None:
     state, number = run.state, attempt.node.number
     now = run.services.clock.now_us()
     wait_s = 0.0 if number in run.woken else outcome.retry_after_s
-    run.woken.discard(number)
+    run.woken.pop(number, None)
     until = now + round(max(0.0, wait_s) * 1e6)
     limit = run.deadline_us(attempt.node)
     if limit is not None:

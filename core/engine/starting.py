@@ -114,18 +114,18 @@ def poll(run: ActiveRun) -> None:
     for number in sorted(run.polls_due):
         wait = run.state.due.get(number)
         if wait is None or wait.why != "poll" or number in run.live:
-            run.polls_due.discard(number)
+            run.polls_due.pop(number, None)
             continue
         node = run.plan.nodes[number]
         limit = run.deadline_us(node)
         if limit is not None and run.services.clock.now_us() >= limit:
-            run.polls_due.discard(number)
+            run.polls_due.pop(number, None)
             fail(run, node, _overdue(node, run), final=True)
         elif fit(run, node, node.arguments, node.lane) and run.take_slot(node.lane, in_hand=True):
-            run.polls_due.discard(number)
+            run.polls_due.pop(number, None)
             _poll_again(run, node)
         elif number in run.unfit:
-            run.polls_due.discard(number)
+            run.polls_due.pop(number, None)
             fail_before_body(run, node, run.unfit.pop(number))
 
 

@@ -58,7 +58,7 @@ def mark_hollow(state: State, standing: set[int]) -> None:
         else:
             is_hollow = not node.is_atom and all(child in state.hollow for child in node.children)
         if is_hollow:
-            state.hollow.add(number)
+            state.hollow[number] = None
 
 
 def _around(state: State, again: set[int]) -> set[int]:

@@ -22,7 +22,7 @@ def _branch_decided(state: State, number: int, event: facts.BranchDecided, name:
         state.failed.setdefault(node.scope, set()).add(number)
         flowing.fail_scope(state, node.scope)
         return
-    state.decided.add(number)
+    state.decided[number] = None
     if event.no is not None:
         along = state.skips[number] = taken_along(state.plan.nodes, number, event.no)
         for doomed in along:

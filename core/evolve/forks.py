@@ -20,7 +20,7 @@ def _run_forked(state: State, number: int, event: facts.RunForked, name: str) ->
         raise Nondeterminism(f"the log of run {event.source} is needed, of which this is a fork", version=state.version)
     atoms = [_atom(state, path, taken) for path in event.inherited]
     skipped = [_skipped(state, path) for path in event.skipped]
-    state.decided.update(_number(state, path) for path in event.decided)
+    state.decided.update(dict.fromkeys(_number(state, path) for path in event.decided))
     for path in event.rounds:
         scope = _number(state, path)
         step(state, scope, SCOPE, "inherited")

@@ -18,7 +18,7 @@ from .stepping import Evolvers, step, step_run
 
 def _request_accepted(state: State, number: int, event: facts.RequestAccepted, name: str) -> None:
     step_run(state, name)
-    state.answered.add(event.request)
+    state.answered[event.request] = None
     effect = _EFFECTS.get(event.kind)
     if effect is not None:
         effect(state, number, event)
@@ -86,13 +86,13 @@ _EFFECTS: Mapping[RequestKind, Callable[[State, int, facts.RequestAccepted], Non
 
 
 def _request_refused(state: State, number: int, event: facts.RequestRefused, name: str) -> None:
-    state.answered.add(event.request)
+    state.answered[event.request] = None
     if event.kind == "signal":
         _unfit(state, event.request)
 
 
 def _signal_received(state: State, number: int, event: facts.SignalReceived, name: str) -> None:
-    state.answered.add(event.request)
+    state.answered[event.request] = None
     payload = Result(event.payload, event.moved)
     flowing.signal_came(state, event.name, Received(state.version, event.request, payload))
 
