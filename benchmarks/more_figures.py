@@ -75,9 +75,9 @@ def memory(*, short: bool) -> Iterator[Figure]:
         yield judged(point, most=1.5)
     with server() as on:
         resident = [in_fresh_process(MORE, "resident", on.url("more"), 1_000)["MiB"] for _ in range(3)]
-        waiting = [in_fresh_process(MORE, "waiting", on.url("more"), 1_000)["bytes"] / 1024 for _ in range(3)]
+        waiting = [in_fresh_process(MORE, "waiting", on.url("more"), 10_000)["bytes"] / 1024 for _ in range(3)]
     yield judged(figure("resident after 1,000 tasks on Postgres", "MiB", resident, "< 70"), most=70)
-    yield judged(figure("resident per waiting run, of 1,000", "KiB", waiting, "≤ 20"), most=20)
+    yield judged(figure("resident per waiting run, of 10,000", "KiB", waiting, "≤ 20"), most=20)
 
 
 def starting(*, short: bool) -> Iterator[Figure]:
