@@ -16,7 +16,7 @@ from msgspec.structs import replace as replaced
 
 from flowledger.core.compiler import check_executors, entry
 from flowledger.core.compiler import compile as compile_part
-from flowledger.core.decide import round_failures
+from flowledger.core.decide import held_paths, round_failures
 from flowledger.core.factory import build
 from flowledger.core.plan import RUN
 from flowledger.core.ports import Parent, Waiting
@@ -24,7 +24,15 @@ from flowledger.core.registry import Registry
 from flowledger.core.source import NOWHERE
 from flowledger.core.values import Values
 from flowledger.events import facts, requests
-from flowledger.events.errors import Fenced, FlowledgerError, FlowNotRegistered, InternalError, KeyTaken, RunOwned
+from flowledger.events.errors import (
+    Fenced,
+    FlowledgerError,
+    FlowNotRegistered,
+    IllegalRequest,
+    InternalError,
+    KeyTaken,
+    RunOwned,
+)
 from flowledger.events.failure import Failure
 from flowledger.events.store import FINAL, Mail, Stream
 
@@ -71,6 +79,9 @@ class RunChildren:
                 await self._undone(stream, parent)
             except RunOwned:
                 await asyncio.sleep(LOOK_S)
+            except IllegalRequest:
+                if await self._is_as_it_was(stream):
+                    raise  # somebody else has to undo what it did (G6)
         return None
 
     # -- one child ------------------------------------------------------------------------------
@@ -146,20 +157,33 @@ class RunChildren:
             self._driven.pop(stream.run_id, None)
 
     async def _undone(self, stream: Stream, parent: Parent) -> None:
-        """One step on the way: what is left of it shows the next look."""
+        """One step on the way: what is left of it shows the next look. A child that is held takes no cancel (G3)."""
         runtime, reason = self._runtime, f"{parent.path} of run {parent.run_id} is undone"
         if stream.status == "SUCCEEDED":
             await driving.revert(runtime, self._registry, stream, reason=reason)
             return
-        mail = Mail(
-            stream.run_id, f"{_key(parent)}/cancel", "cancel", requests.encode(requests.Cancel(reason=reason)),
-            runtime.services.actor, live=True,
+        if stream.status == "SUSPENDED" and await self._is_held(stream):
+            await asyncio.sleep(LOOK_S)
+            return
+        mail = Mail(  # by whoever owns the child then: it may have been refused because it was held, or run again since
+            stream.run_id, f"{_key(parent)}/cancel/{stream.epoch}", "cancel",
+            requests.encode(requests.Cancel(reason=reason)), runtime.services.actor, live=True,
         )  # fmt: skip
         await in_thread(runtime, lambda: runtime.store.send((mail,)))
         if stream.run_id in self._driven or await in_thread(runtime, lambda: is_served(runtime, stream)):
             await asyncio.sleep(LOOK_S)
+        elif await self._is_held(stream):  # its owner is gone, and it is not suspended yet
+            await driving.attend(runtime, self._registry, stream)
         else:
             await driving.resume(runtime, self._registry, await self._stream(stream.run_id))
+
+    async def _is_held(self, stream: Stream) -> bool:
+        """Whether it waits for a person's word, after which it can be cancelled."""
+        loaded = await in_thread(self._runtime, lambda: load(self._runtime, self._registry, stream))
+        return bool(held_paths(loaded.state))
+
+    async def _is_as_it_was(self, stream: Stream) -> bool:
+        return (await self._stream(stream.run_id)).version == stream.version
 
 
 def _key(parent: Parent) -> str:

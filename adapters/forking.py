@@ -31,6 +31,7 @@ from flowledger.events.errors import (
     IntegrityError,
     NotSupported,
     StoreError,
+    StoreUnavailable,
 )
 from flowledger.events.store import FINAL, Append, Claim, Stream
 
@@ -120,21 +121,38 @@ async def fork(
         prepared = await in_thread(runtime, lambda: prepare(runtime, registry, stream, asked))
         return await drive(runtime, _driver(runtime, registry, prepared, observe), None, started)
     _check_over(stream)
+    try:
+        driver = await _adopting(runtime, registry, stream, asked, observe)
+    except StoreUnavailable:
+        runtime.adrift.add(stream.run_id)
+        raise
+    return await drive(runtime, driver, None, started)
+
+
+async def _adopting(
+    runtime: Runtime, registry: Registry, stream: Stream, asked: Asked, observe: Observer | None
+) -> RunDriver:
+    """A fork that has begun, and has adopted what its source did."""
     claim = await claimed_only(runtime, stream.run_id)
-    try:  # what is read now cannot change until it is adopted
-        prepared = await in_thread(runtime, lambda: prepare(runtime, registry, stream, asked))
+    try:  # what is read now cannot change until it is adopted; it may have since somebody looked
+        source = await in_thread(runtime, lambda: runtime.store.stream(stream.run_id)) or stream
+        prepared = await in_thread(runtime, lambda: prepare(runtime, registry, source, asked))
         driver = _driver(runtime, registry, prepared, observe)
         first = driver.drafts.take()
         request = facts.RequestAccepted(
             request=runtime.services.ids.request_id(), kind="fork", reason=asked.reason, fork=driver.run_id
         )
-        adopted = _adoption(runtime, stream, claim, request, prepared.last_us)
-        await in_thread(runtime, lambda: _append_both(runtime, adopted, first))
+        adopted = _adoption(runtime, source, claim, request, prepared.last_us)
+        try:
+            await in_thread(runtime, lambda: _append_both(runtime, adopted, first))
+        except StoreUnavailable:  # it may be there, in the name of this process, and nobody drives it
+            runtime.adrift.add(driver.run_id)
+            raise
     except BaseException:
         await in_thread(runtime, lambda: runtime.store.release(stream.run_id, epoch=claim.epoch))
         raise
     driver.begun(first)
-    return await drive(runtime, driver, None, started)
+    return driver
 
 
 def _driver(runtime: Runtime, registry: Registry, prepared: Prepared, observe: Observer | None) -> RunDriver:

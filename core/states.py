@@ -168,7 +168,7 @@ RUN: Table = {
     },
     "SUCCEEDED": {"RequestAcceptedRevert": "RUNNING", **_RERUN, "RequestAcceptedFork": "SUCCEEDED"},
     "FAILED": {"RequestAcceptedRevert": "RUNNING", **_RERUN, "RequestAcceptedFork": "FAILED"},
-    "REVERTED": {**_RERUN},
+    "REVERTED": {**_RERUN, "RequestAcceptedFork": "REVERTED"},
     "CANCELLED": {"RequestAcceptedRevert": "RUNNING", **_RERUN, "RequestAcceptedFork": "CANCELLED"},
 }
 

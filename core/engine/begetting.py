@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from flowledger.core.plan import Call, Node
 from flowledger.core.ports import Children, Parent, Waiting
-from flowledger.events.errors import InternalError
+from flowledger.events.errors import Fenced, InternalError, StoreUnavailable, VersionConflict
 from flowledger.events.facts import Phase
 
-from .attempt import Attempt, Host, Outcome, Raised, Returned, Unready
+from .attempt import Attempt, Host, Lost, Outcome, Raised, Returned, Unready
 
 #: How often a parent looks at its child, whatever it is told (G7).
 LOOK_EVERY_S = 30.0
+#: How soon it looks again where the store was away, or the child was taken from this process while it was undone.
+AGAIN_S = 1.0
 
 
 class ChildAttempt(Attempt):
@@ -27,11 +31,16 @@ class ChildAttempt(Attempt):
         self._executor = executor
 
     async def arun(self) -> Outcome:
-        """Look, or undo; whatever goes wrong is a failure of the atom (D7)."""
-        try:
-            return await (self._look() if self.phase == "execute" else self._undo())
-        except Exception as error:  # noqa: BLE001 - the factory is the user's code, the store may be away
-            return Raised(self.failure(error, "error"), again=True, exception=error)
+        """Look, or undo; whatever goes wrong is a failure of the atom (D7), unless it says nothing of the child: then
+        it is looked at again, as long as the run is this process's."""
+        while self._host.awaits(self):
+            try:
+                return await (self._look() if self.phase == "execute" else self._undo())
+            except (StoreUnavailable, Fenced, VersionConflict):
+                await asyncio.sleep(AGAIN_S)
+            except Exception as error:  # noqa: BLE001 - the factory is the user's code
+                return Raised(self.failure(error, "error"), again=True, exception=error)
+        return Lost("the run was lost to this process")
 
     @property
     def _parent(self) -> Parent:

@@ -26,12 +26,14 @@ from flowledger import (
     switch,
     unordered,
 )
+from flowledger.adapters import forking
+from flowledger.adapters.forking import Asked
 from flowledger.adapters.history import History
 from flowledger.adapters.sources import source_of
 from flowledger.core.preview import Preview
 from flowledger.core.replay import check, check_complete
 from flowledger.events import facts
-from flowledger.events.errors import IntegrityError
+from flowledger.events.errors import IntegrityError, StoreUnavailable
 from flowledger.events.store import Append
 from tests.acceptance.logs import events, log_of, story
 from tests.acceptance.mending import Counting, Mending
@@ -638,6 +640,64 @@ def test_g6_source_and_fork_agree_on_an_adoption_or_there_is_none(w: Mending, mo
         fork.resume()
     w.broken = set()
     assert source.fork(adopt=True, reason="again").state == "SUCCEEDED"
+
+
+def test_g6_what_was_undone_can_be_adopted_and_read_after_that(world: Mending) -> None:
+    # Given a run that has been undone
+    world.broken = {"d"}
+    source = world.app.run(chain(world, on_failure="revert")("x"), check=False)
+    world.broken = set()
+    # When a fork is to answer for it
+    fork = source.fork(adopt=True, reason="once more")
+    # Then the source says so, in a log that can be read
+    assert (source.state, fork.state) == ("REVERTED", "SUCCEEDED")
+    assert [e.fork for e in events(log_of(world.app, source), facts.RequestAccepted)] == [fork.id]
+    with pytest.raises(IllegalRequest, match="has adopted"):
+        source.rerun(reason="me too")
+
+
+def test_g6_a_source_that_was_undone_since_somebody_looked_is_adopted_as_it_is(world: Mending) -> None:
+    # Given somebody who has looked at a run before it was undone
+    app = world.app
+    source = app.run(chain(world)("x"))
+    as_it_was = app.stream_of(source.id)
+    source.revert(reason="not needed")
+    world.said()
+    # When that one has a fork adopt it
+    asked = Asked(adopt=True, reason="go on there")
+    fork = app.runtime.call(forking.fork(app.runtime, app, as_it_was, asked)).result(30)
+    # Then nothing is taken over, for nothing stands, and the row of the source says what its log does
+    assert fork.state.status == "SUCCEEDED"
+    assert world.said() == ["+a", "+b", "+c", "+d"]
+    assert app.stream_of(source.id).status == app.get(source.id).state == "REVERTED"
+
+
+def test_g6_an_adoption_that_was_stored_and_not_heard_of_leaves_neither_run_with_the_process(
+    w: Mending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a store whose answer is lost
+    w.broken = {"d"}
+    source = w.app.run(chain(w)("x"), check=False)
+    w.broken = set()
+    store = w.app.runtime.store
+    real = store.append
+
+    def unheard(batch: Any) -> Any:
+        results = real(batch)
+        if len(batch) == 2:
+            raise StoreUnavailable("the answer is lost")
+        return results
+
+    monkeypatch.setattr(store, "append", unheard)
+    # When a fork is to adopt what the run did
+    with pytest.raises(StoreUnavailable):
+        source.fork(adopt=True, reason="again")
+    # Then the fork can be taken up, and has adopted it
+    fork = next(run for run in w.app.runs() if run.id != source.id)
+    assert fork.resume().state == "SUCCEEDED"
+    assert w.app.stream_of(source.id).owner is None
+    with pytest.raises(IllegalRequest, match=fork.id):
+        source.revert(reason="it is not mine any more")
 
 
 def _fenced(append: Append) -> Append:

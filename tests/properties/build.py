@@ -41,6 +41,10 @@ class Recorder:
     polls: dict[str, int] = field(default_factory=dict[str, int])
     revert_keys: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
+    def of(self, run_id: str) -> Recorder:
+        """What the bodies of this run see: where one flow is run more than once, each run has its own."""
+        return self
+
     def begin(self, name: str, phase: Literal["execute", "revert"], arguments: tuple[Any, ...], key: str) -> None:
         with self.lock:
             self.entries.append(Entry(name, phase, "begin", arguments, key))
@@ -78,7 +82,8 @@ class Recorder:
         return found
 
 
-def _execute(task: specs.Task, recorder: Recorder, arguments: tuple[Any, ...], key: str) -> int:
+def _execute(task: specs.Task, recorders: Recorder, arguments: tuple[Any, ...], ctx: TaskContext) -> int:
+    recorder, key = recorders.of(ctx.run_id), ctx.idempotency_key
     n = recorder.attempt(task.name, key)
     recorder.begin(task.name, "execute", arguments, key)
     wanted = task.attempt(n)
@@ -93,8 +98,8 @@ def _execute(task: specs.Task, recorder: Recorder, arguments: tuple[Any, ...], k
     raise {"raise": Boom, "permanent": Permanent, "hold": Hold}[wanted.ends](task.name)
 
 
-def _revert(task: specs.Task, recorder: Recorder, arguments: tuple[Any, ...], ctx: TaskContext) -> None:
-    key = ctx.idempotency_key
+def _revert(task: specs.Task, recorders: Recorder, arguments: tuple[Any, ...], ctx: TaskContext) -> None:
+    recorder, key = recorders.of(ctx.run_id), ctx.idempotency_key
     recorder.told(task.name, str(ctx.outcome))
     n = recorder.revert(task.name, key)
     recorder.begin(task.name, "revert", arguments, key)
@@ -124,7 +129,7 @@ def _bodies(task: specs.Task, recorder: Recorder) -> tuple[Callable[..., int], C
         case 0:
 
             def execute0(ctx: TaskContext) -> int:
-                return _execute(task, recorder, (), ctx.idempotency_key)
+                return _execute(task, recorder, (), ctx)
 
             def revert0(ctx: TaskContext, result: int | None) -> None:
                 _revert(task, recorder, (result,), ctx)
@@ -133,7 +138,7 @@ def _bodies(task: specs.Task, recorder: Recorder) -> tuple[Callable[..., int], C
         case 1:
 
             def execute1(ctx: TaskContext, a: Any) -> int:
-                return _execute(task, recorder, (a,), ctx.idempotency_key)
+                return _execute(task, recorder, (a,), ctx)
 
             def revert1(ctx: TaskContext, result: int | None, a: Any) -> None:
                 _revert(task, recorder, (a, result), ctx)
@@ -142,7 +147,7 @@ def _bodies(task: specs.Task, recorder: Recorder) -> tuple[Callable[..., int], C
         case _:
 
             def execute2(ctx: TaskContext, a: Any, b: Any) -> int:
-                return _execute(task, recorder, (a, b), ctx.idempotency_key)
+                return _execute(task, recorder, (a, b), ctx)
 
             def revert2(ctx: TaskContext, result: int | None, a: Any, b: Any) -> None:
                 _revert(task, recorder, (a, b, result), ctx)
@@ -163,11 +168,12 @@ class Builder:
     definitions: dict[str, Any] = field(default_factory=dict[str, Any])
     factories: dict[str, Any] = field(default_factory=dict[str, Any])
     lists: dict[str, str] = field(default_factory=dict[str, str])  # of an each: the input with the names of its parts
+    inputs: dict[str, Any] = field(default_factory=dict[str, Any])
     inside: bool = False
 
     def define(self, spec: Spec) -> None:
         for task in specs.tasks(spec.root):
-            if not task.has_body:
+            if not task.has_body or task.child is not None:
                 continue
             execute, revert = _bodies(task, self.recorder)
             if task.transactional:
@@ -223,9 +229,15 @@ class Builder:
         if task.signal:
             return Signal(task.signal, int).wait(timeout=task.timeout_s).named(task.name)
         arguments = [self._taken(taken) for taken in task.takes]
+        if task.child is not None:
+            given = dict(zip("xy", [*arguments, 0, 0], strict=False))
+            return self.factories[task.name].child(**given).named(task.name)
         return self.definitions[task.name].bind(**dict(zip("ab", arguments, strict=False))).named(task.name)
 
     def _taken(self, name: str) -> Any:
+        if name.startswith("input:"):
+            wanted = name.removeprefix("input:")
+            return symbol(wanted) if name == specs.INPUTS[0] or self.inside else self.inputs[wanted]
         found = self.placed.get(name)
         return symbol(name.replace(":", "_")) if found is None and self.inside else found
 
@@ -259,12 +271,31 @@ def build(spec: Spec, app: App, recorder: Recorder) -> Any:
     flows = [part for part in specs.walk(spec.root) if isinstance(part, specs.Flow)]
     over = [flow for flow in flows if flow.late and _is_each(flow)]
     lists = dict(zip([flow.name for flow in over], ["one", "two", "three"], strict=False))
-    builder = Builder(app, recorder, lists=lists)
-    builder.define(spec)
+    builder = _builder(spec, app, recorder, lists)
 
     @app.flow(name=spec.root.name)
-    def factory(go: str, one: list[str], two: list[str], three: list[str]) -> Flow[Any]:
-        return replace(builder, placed={}).flow(spec.root)
+    def factory(go: str, one: list[str], two: list[str], three: list[str], x: Any, y: Any) -> Flow[Any]:
+        return replace(builder, placed={}, inputs={"x": x, "y": y}).flow(spec.root)
 
     named = {lists[flow.name]: [part.name for part in flow.children] for flow in over if flow.name in lists}
-    return factory("now", **{name: named.get(name, []) for name in ("one", "two", "three")})
+    return factory("now", x=0, y=0, **{name: named.get(name, []) for name in ("one", "two", "three")})
+
+
+def _builder(spec: Spec, app: App, recorder: Recorder, lists: dict[str, str]) -> Builder:
+    """What places a spec, with a factory for each task of it that is a run of its own."""
+    builder = Builder(app, recorder, lists=lists)
+    builder.define(spec)
+    for task in specs.tasks(spec.root):
+        if task.child is not None:
+            builder.factories[task.name] = _child(task.child, app, recorder)
+    return builder
+
+
+def _child(spec: Spec, app: App, recorder: Recorder) -> Any:
+    builder = _builder(spec, app, recorder, {})
+
+    @app.flow(name=spec.root.name, on_failure=spec.on_failure)
+    def factory(x: Any, y: Any) -> Flow[Any]:
+        return replace(builder, placed={}, inputs={"x": x, "y": y}).flow(spec.root)
+
+    return factory

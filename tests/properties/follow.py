@@ -8,7 +8,9 @@ from typing import Any
 
 from flowledger.events import facts
 from flowledger.events.envelope import Envelope
-from tests.properties.model import ROOT, Kind, Model, Said, Step
+from tests.properties.forks import may_adopt, take_over
+from tests.properties.kin import Alone, Kin
+from tests.properties.model import FINAL, ROOT, Kind, Model, Said, Step
 from tests.properties.signals import Sent
 from tests.properties.spec import Flow, Spec, tasks
 
@@ -33,6 +35,9 @@ class Follower:
     suspended_us: int = 0  # since when
     #: Task, phase, try and attempt of what was given up because its time was over.
     overdue: set[tuple[str, str, int, int]] = field(default_factory=set[tuple[str, str, int, int]])
+    kin: Kin = field(default_factory=Alone)
+    undoing: dict[str, int] = field(default_factory=dict[str, int])  # by task: the ends of its run that do not count
+    once_more: bool = False  # this log has been followed before
     goes_on: bool = False  # all that was held is resolved: the next event says so
     at: Envelope | None = None
 
@@ -72,6 +77,8 @@ class Follower:
     def _people(self, name: str, event: facts.Event) -> None:
         """What people ask, and what is left to them; who owns the run is nothing the model knows."""
         match event:
+            case facts.RunForked():
+                self._forked(event)
             case facts.TaskHeld():
                 self._held(name, event)
             case facts.RequestAccepted(kind="resolve"):
@@ -112,6 +119,8 @@ class Follower:
         else:
             self._expect(atom.state in ("RUNNING", "POLLING"), "a body that runs")
             atom.state = "POLLING"
+            child = self.kin.child(self.path, event.try_)
+            self._expect_of_kin(event.child == ("" if child is None else child.run_id), f"to wait for {child}")
 
     def _ended(self, name: str, event: facts.TaskSucceeded | facts.TaskFailed) -> None:
         model, atom = self.model, self.model.atoms[name]
@@ -123,6 +132,9 @@ class Follower:
             return
         self._expect(atom.state in ("RUNNING", "POLLING"), "a body that runs")
         self._expect((event.try_, event.attempt) == (atom.try_, atom.attempt), f"try {atom.try_}, {atom.attempt}")
+        if model.task(name).child is not None:
+            self._child_ended(name, event)
+            return
         draining = self._drains(name)
         late = self._is_late(name, event)
         self._expect(late or draining or model.ends(name) != "hold", "a person to be asked")
@@ -136,6 +148,54 @@ class Follower:
             model.fail(name)  # D1: in a scope that drains there is no further attempt, and the log may say so
         self._expect(event.again == (atom.state == "AGAIN"), f"again={not event.again}")
         self._backs_off(name, event.until)
+
+    # -- other runs -----------------------------------------------------------------------------
+
+    def _child_ended(self, name: str, event: facts.TaskSucceeded | facts.TaskFailed) -> None:
+        """It ends as the run does that it is (G7)."""
+        child = self.kin.child(self.path, event.try_)
+        ends = [] if child is None else child.ends
+        if isinstance(event, facts.TaskSucceeded):
+            result = json.loads(bytes(event.result))
+            self._expect_of_kin(("SUCCEEDED", result) in ends, f"its run to have ended so: {ends}")
+            self.model.finish_child(name, "SUCCEEDED", result)
+            return
+        failed = any(end.status != "SUCCEEDED" for end in ends)
+        self._expect(event.failure.kind == "child" and not event.again, f"its run to fail it: {event.failure.kind}")
+        self._expect_of_kin(failed, f"no failure: {ends}")
+        self.model.finish_child(name, "FAILED", None)
+
+    def _begins_to_undo(self, name: str, try_: int) -> None:
+        """From now on it counts how its run ends, and how it has ended if it does not live."""
+        child = self.kin.child(self.path, try_)
+        ends = 0 if child is None else len(child.ends)
+        self.undoing[name] = ends - 1 if child is not None and child.is_over else ends
+
+    def _child_undone(self, name: str, event: facts.TaskReverted | facts.RevertFailed) -> None:
+        child = self.kin.child(self.path, event.try_)
+        ends = [] if child is None else [end.status for end in child.ends[self.undoing[name] :]]
+        undone = isinstance(event, facts.TaskReverted)
+        if isinstance(event, facts.TaskReverted):
+            gone = child is None or not {"REVERTED", "CANCELLED"}.isdisjoint(ends)
+            self._expect_of_kin(gone, f"its run to be undone first: {ends}")
+        else:
+            stuck = child is not None and ("FAILED" in ends or child.is_adopted) and not event.again
+            self._expect_of_kin(stuck, f"its run to be undone: {ends}")
+        self.model.finish_undoing(name, undone=undone)
+
+    def _expect_of_kin(self, holds: bool, expected: str) -> None:
+        """What other runs were then is not known any more where a log is followed once more."""
+        self._expect(holds or self.once_more, expected)
+
+    def _forked(self, event: facts.RunForked) -> None:
+        """It begins with what the rules say it takes over (G6)."""
+        source, taken = self.kin.inherited(event)
+        inherited = [self.paths[path] for path in event.inherited]
+        self._expect(inherited == taken.tasks, f"these to be taken over: {taken.tasks}")
+        self._expect([self.paths[path] for path in event.rounds] == taken.rounds, f"these rounds: {taken.rounds}")
+        self._expect(not event.skipped and not event.decided, "no branches")
+        self._expect(not event.adopted or may_adopt(source, taken), "that not to be adopted")
+        take_over(self.model, source, taken, adopt=event.adopted)
 
     def _is_late(self, name: str, event: facts.Event) -> bool:
         """Only transactions have a limit here (C8)."""
@@ -243,12 +303,15 @@ class Follower:
                 model.cancel(keep=event.keep)
             case facts.RequestAccepted(kind="revert"):
                 over = ("SUCCEEDED", "FAILED", "CANCELLED")  # cancelled, and what it did was kept
-                self._expect(model.status in over, f"a run that is over: {model.status}")
+                self._expect(model.status in over and not model.adopted, f"a run that is over: {model.status}")
                 model.reopen()
             case facts.RequestAccepted(kind="rerun"):
                 from_ = None if event.from_ is None else self.paths[event.from_]
                 self._expect(model.may_rerun(from_), "that rerun to be refused")
                 model.rerun(from_)
+            case facts.RequestAccepted(kind="fork"):
+                self._expect(model.status in FINAL and not model.adopted, "no adoption")
+                model.adopted = True
             case facts.RunSuspended():
                 self._expect(model.suspension == "asked" and model.calm(), "a body that runs, or no request")
                 held = {self.paths[path] for path in event.held}
@@ -287,6 +350,7 @@ class Follower:
             self._enabled("revert", name)
             self._expect(model.start_revert(name), "no call: the task has no revert")
             self._key((name, atom.try_, "revert", atom.reverts_failed), event.key)
+            self._begins_to_undo(name, event.try_)
         elif isinstance(event, facts.RevertFailed) and atom.state != "REVERTING" and model.poisoned(name, "revert"):
             self._enabled("revert", name)
             self._expect(not event.again, "a poisoned revert")
@@ -294,6 +358,9 @@ class Follower:
         elif isinstance(event, facts.TaskReverted) and event.attempt == 0:
             self._enabled("revert", name)
             self._expect(not model.start_revert(name), "the revert to be called")
+        elif model.task(name).child is not None:
+            self._expect(atom.state == "REVERTING", "a revert that runs")
+            self._child_undone(name, event)
         else:
             self._expect(atom.state == "REVERTING", "a revert that runs")
             model.finish_revert(name, late=self._is_late(name, event))
@@ -344,6 +411,11 @@ class Follower:
     def _enabled(self, kind: Kind, name: str) -> None:
         steps = self.model.enabled()
         self._expect(Step(kind, name) in steps, f"one of {[f'{s.kind} {s.name}' for s in steps]}")
+
+    @property
+    def path(self) -> str:
+        assert self.at is not None
+        return self.at.path
 
     @property
     def version(self) -> int:

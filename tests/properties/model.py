@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from tests.properties.signals import Sent, Signals
-from tests.properties.spec import Ends, Flow, Part, Spec, Task, tasks, value_of, walk
+from tests.properties.spec import INPUTS, Ends, Flow, Part, Spec, Task, tasks, value_of, walk
 
 ROOT = ""  # the run's own scope
 MOST_INTERRUPTIONS = 3  # in one try (C6, D5)
@@ -80,6 +80,7 @@ class Atom:
     reverts: int = 0  # one that is made again after an interruption is the same
     result: Any = None
     arguments: tuple[Any, ...] = ()
+    lent: bool = False  # taken over from another run, which is the one to undo it (G6)
 
 
 @dataclass
@@ -88,6 +89,7 @@ class Scope:
 
     state: ScopeState = "PENDING"
     round: int = 0
+    value: Any = 0  # of the retry, in this round
 
 
 @dataclass
@@ -108,6 +110,8 @@ class Model:
     again: set[str] | None = None  # parts that a rerun resets, until it goes forward (G5)
     undo: set[str] = field(default_factory=set[str])  # tasks that it undoes first
     said: dict[str, Said] = field(default_factory=dict[str, "Said"])  # what one has said
+    inputs: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(INPUTS, 0))
+    adopted: bool = False  # a fork answers for what it has done (G6)
 
     def __post_init__(self) -> None:
         self.parts: dict[str, Part] = {}
@@ -192,7 +196,12 @@ class Model:
 
     def standing(self, part: Part) -> bool:
         """Something in it has been started in this try and is not undone."""
-        return any(self.atoms[t.name].state not in UNTOUCHED and t.has_body for t in tasks(part))
+        return any(self.stands(t) for t in tasks(part))
+
+    def stands(self, task: Task) -> bool:
+        """It has been started in this try and is not undone, and it is this run that must undo it."""
+        atom = self.atoms[task.name]
+        return atom.state not in UNTOUCHED and task.has_body and not atom.lent
 
     def failed(self, scope: str) -> list[str]:
         """The tasks that have failed for good in the scope's present round, in plan order (D2)."""
@@ -203,7 +212,7 @@ class Model:
 
     def may_revert(self, task: Task) -> bool:
         """Its scope is being reverted and all that came after it there is undone (D4)."""
-        if self.atoms[task.name].state in NOT_TO_REVERT or not task.has_body:
+        if self.atoms[task.name].state in NOT_TO_REVERT or not self.stands(task):
             return False
         regions = [name for name in self.scopes_around(task) if self.scopes[name].state == "REVERTING"]
         if not regions or (self.again is not None and task.name not in self.undo):
@@ -289,6 +298,7 @@ class Model:
     def start_round(self, name: str) -> None:
         scope = self.scopes[name]
         scope.state, scope.round = "RUNNING", scope.round + 1
+        scope.value = scope.round
 
     def start(self, name: str) -> None:
         task, atom = self.task(name), self.atoms[name]
@@ -314,6 +324,15 @@ class Model:
         else:
             self.fail(name)
 
+    def finish_child(self, name: str, end: str, value: Any) -> None:
+        """The run that is this task has ended; what it did is known, and it is not begun again in this try (G7)."""
+        atom = self.atoms[name]
+        if end == "SUCCEEDED":
+            atom.state, atom.result = "SUCCEEDED", value
+            return
+        atom.failures, atom.known = atom.failures + 1, atom.known + 1
+        self.fail(name)
+
     def ends(self, name: str) -> Ends:
         """How the body that runs will end."""
         return self.task(name).attempt(self.atoms[name].attempts - 1).ends
@@ -336,8 +355,11 @@ class Model:
             )
 
     def poisoned(self, name: str, phase: Literal["execute", "revert"]) -> bool:
-        """It has lost three processes in this try: it is not called again, it has failed (C6, D5)."""
+        """It has lost three processes in this try: it is not called again, it has failed (C6, D5). What a child run has
+        done is never unknown."""
         atom = self.atoms[name]
+        if self.task(name).child is not None:
+            return False
         if phase == "execute":
             return atom.state == "INTERRUPTED" and atom.interruptions >= MOST_INTERRUPTIONS
         return atom.revert_interruptions >= MOST_INTERRUPTIONS
@@ -431,16 +453,21 @@ class Model:
         """What is reset, what is undone before, and what has succeeded and would have to follow what has not."""
         named = set[str]() if from_ is None else self.reached([from_])
         again = named | self.reached([name for name, atom in self.atoms.items() if atom.state != "SUCCEEDED"])
-        undo = {name for name in named & {*self.atoms} if self.standing(self.parts[name])}
+        undo = {name for name in named & {*self.atoms} if self.stands(self.task(name))}
         in_the_way = {name for name in again - named if name in self.atoms and self.atoms[name].state == "SUCCEEDED"}
         return again, undo, in_the_way
 
     def may_rerun(self, from_: str | None) -> bool:
         again, _, in_the_way = self.chosen(from_)
-        return self.status in FINAL and not in_the_way and any(name in self.atoms for name in again)
+        fits = self.status in FINAL and not self.adopted and not in_the_way
+        return fits and any(name in self.atoms for name in again)
 
     def reached(self, seeds: list[str]) -> set[str]:
         """These parts, what is in them, all that comes after, and what takes the value of a retry begun afresh."""
+        return self.reached_at_all(seeds)[0]
+
+    def reached_at_all(self, seeds: list[str]) -> tuple[set[str], set[str]]:
+        """The same, and the flows of which something is reached, but not all."""
         whole, partly, todo = set[str](), set[str](), [(name, True) for name in seeds]
         while todo:
             name, all_of_it = todo.pop()
@@ -453,7 +480,7 @@ class Model:
                 todo += [(task.name, True) for task in tasks(self.spec.root) if f"retry:{name}" in task.takes]
             todo += [(after.name, True) for after in self.after[name]]
             todo += [] if parent is None else [(parent.name, False)]
-        return whole
+        return whole, partly - whole
 
     def start_over(self) -> None:
         """What is kept is done; all else is as at the start, and so is each retry with something in it that runs."""
@@ -523,6 +550,16 @@ class Model:
         else:
             atom.state = "REVERT_FAILED"
             self._break()
+
+    def finish_undoing(self, name: str, *, undone: bool) -> None:
+        """The run that is this task is undone, or cannot be: then a person must look at it first (G7)."""
+        atom = self.atoms[name]
+        if undone:
+            atom.state = "REVERTED"
+            return
+        atom.reverts_failed, atom.revert_failures = atom.reverts_failed + 1, atom.revert_failures + 1
+        atom.state, atom.revert_void = "REVERT_FAILED", False
+        self._break()
 
     def _break(self) -> None:
         """A revert has failed for good: nothing more is begun, wherever (D5)."""
@@ -611,7 +648,9 @@ class Model:
     def value(self, name: str) -> Any:
         """The result of a part, or the value of a retry's round."""
         if name.startswith("retry:"):
-            return self.scopes[name.removeprefix("retry:")].round
+            return self.scopes[name.removeprefix("retry:")].value
+        if name in INPUTS:
+            return self.inputs[name]
         part = self.parts[name]
         if isinstance(part, Task):
             return self.atoms[name].result

@@ -1,7 +1,8 @@
 """What a generated flow is: a tree of tasks and flows with a script of what each body will do.
 
 Names are unique in the whole tree, so a name stands for its part. ``takes`` names parts whose results a task asks for
-(always parts that precede it), or ``retry:FLOW`` for the value of the retry around it.
+(always parts that precede it), ``retry:FLOW`` for the value of the retry around it, or ``input:NAME`` for what the run
+was asked for with.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from typing import Literal
 
 Pattern = Literal["linear", "unordered", "graph"]
 Ends = Literal["ok", "raise", "permanent", "hold"]
+
+#: What every run is asked for with: the first is found by name, the other is handed to the tasks as a value.
+INPUTS = ("input:x", "input:y")
 
 
 class Short:
@@ -52,9 +56,11 @@ class Task(Short):
     timeout_s: float | None = None  # of that wait
     on_interrupt: Literal["rerun", "fail", "hold"] = "rerun"
     transactional: bool = False  # what it writes and its outcome are one commit, and so with its revert (C8)
+    child: Spec | None = None  # it is no task but a run of its own, asked for with what it takes (G7)
 
     @property
     def has_body(self) -> bool:
+        """Whether anything is called, and may have to be undone."""
         return self.sleep_s is None and not self.signal
 
     def attempt(self, n: int) -> Attempt:
@@ -103,6 +109,14 @@ def walk(part: Part) -> Iterator[Part]:
 def tasks(part: Part) -> Iterator[Task]:
     """The tasks of a part, in plan order."""
     return (p for p in walk(part) if isinstance(p, Task))
+
+
+def children(spec: Spec) -> Iterator[Task]:
+    """The tasks that are runs of their own, also those of these runs."""
+    for task in tasks(spec.root):
+        if task.child is not None:
+            yield task
+            yield from children(task.child)
 
 
 def closed(flow: Flow, root: Flow) -> bool:

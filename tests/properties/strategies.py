@@ -11,12 +11,14 @@ from typing import Any, Literal, NamedTuple
 
 from hypothesis import strategies as st
 
-from tests.properties.spec import Attempt, Flow, Part, Pattern, Spec, Task, closed
+from tests.properties.spec import INPUTS, Attempt, Flow, Part, Pattern, Spec, Task, closed
 
 MOST_TASKS = 25
 MOST_DEPTH = 4
 OnInterrupt = Literal["rerun", "fail", "hold"]
+OnFailure = Literal["revert", "stop"]
 SIGNALS = ("a", "b")
+ON_FAILURE: list[OnFailure] = ["revert", "revert", "revert", "stop"]
 
 
 class Leaf(NamedTuple):
@@ -32,6 +34,8 @@ class Leaf(NamedTuple):
     timeout_s: float | None = None
     on_interrupt: OnInterrupt = "rerun"
     transactional: bool = False
+    child: Any = None  # a branch
+    on_failure: OnFailure = "revert"  # of the child
 
 
 class Branch(NamedTuple):
@@ -49,14 +53,17 @@ def attempts(*, polls: bool, holds: bool = False) -> st.SearchStrategy[Attempt]:
     return st.builds(Attempt, ends, st.integers(0, 3) if polls else st.just(0))
 
 
-def leaves(*, polls: bool, reverts_fail: bool, waits: bool = False, people: bool = False) -> st.SearchStrategy[Leaf]:
+def leaves(
+    *, polls: bool, reverts_fail: bool, waits: bool = False, people: bool = False,
+    begets: bool = False,
+) -> st.SearchStrategy[Leaf]:  # fmt: skip
     seconds = st.sampled_from([0.0, 0.0, 0.5, 20.0]) if waits else st.just(0.0)
     slept = st.sampled_from([None, None, None, None, 1.0, 100.0]) if waits else st.none()
     mostly_ok = st.one_of(
         st.just(()), st.just(()), st.lists(attempts(polls=polls, holds=people), max_size=4).map(tuple)
     )
     sometimes = st.one_of(st.just(()), st.just(()), st.just(()), st.lists(st.booleans(), max_size=3).map(tuple))
-    return st.builds(
+    plain = st.builds(
         Leaf,
         script=mostly_ok,
         attempts=st.sampled_from([1, 1, 1, 2, 3]),
@@ -70,7 +77,20 @@ def leaves(*, polls: bool, reverts_fail: bool, waits: bool = False, people: bool
         timeout_s=st.sampled_from([None, None, 5.0, 300.0]),
         on_interrupt=st.sampled_from(["rerun", "rerun", "hold", "fail"]) if people else st.just("rerun"),
         transactional=st.sampled_from([False, False, True]) if people else st.just(False),
+        child=st.none(),
+        on_failure=st.just(ON_FAILURE[0]),
     )
+    return st.one_of(*[plain] * 6, _child_runs(plain, waits=waits)) if begets else plain
+
+
+def _child_runs(leaf: st.SearchStrategy[Leaf], *, waits: bool) -> st.SearchStrategy[Leaf]:
+    """Parts that are runs of their own (G7)."""
+    takes = st.lists(st.integers(0, 6), max_size=2).map(tuple)
+    return st.builds(_child_run, branches(leaf, 1, waits=waits), takes, st.sampled_from(ON_FAILURE))
+
+
+def _child_run(flow: Branch, takes: tuple[int, ...], on_failure: OnFailure) -> Leaf:
+    return Leaf((), 1, "yes", (), 1, takes, child=flow, on_failure=on_failure)
 
 
 def branches(
@@ -130,6 +150,9 @@ class Namer:
         if drawn.signal:
             return Task(f"t{self.tasks}", revert=None, signal=drawn.signal, timeout_s=drawn.timeout_s)
         chosen = {visible[-n] for n in drawn.takes if 0 < n <= len(visible)}
+        if drawn.child is not None:
+            name = f"t{self.tasks}"
+            return Task(name, takes=tuple(sorted(chosen)), child=Spec(self.flow(drawn.child, INPUTS), drawn.on_failure))
         return Task(
             f"t{self.tasks}",
             drawn.script,
@@ -171,19 +194,23 @@ def _growing(part: Any, root: Flow) -> Any:
     return replace(part, children=children, late=part.late and part is not root and closed(part, root))
 
 
-def _size(drawn: Leaf | Branch) -> int:
-    return sum(_size(child) for child in drawn.children) if isinstance(drawn, Branch) else 1
+def size(drawn: Leaf | Branch) -> int:
+    """How many tasks it has, also those of child runs."""
+    if isinstance(drawn, Branch):
+        return sum(size(child) for child in drawn.children)
+    return 1 if drawn.child is None else 1 + size(drawn.child)
 
 
 @st.composite
 def specs(
     draw: st.DrawFn, *, polls: bool = False, reverts_fail: bool = True, waits: bool = False, late: bool = False,
-    people: bool = False,
+    people: bool = False, begets: bool = False,
 ) -> Spec:  # fmt: skip
     """Any flow. ``polls``: bodies may say not ready; ``reverts_fail``: reverts may raise; ``waits``: there are sleeps
     and back-offs, for a time that nobody has to wait for; ``late``: parts are made while the run is under way (E7);
-    ``people``: some wait for what somebody sends (F4), or leave to somebody what became of them (G3)."""
-    leaf = leaves(polls=polls, reverts_fail=reverts_fail, waits=waits, people=people)
-    root = draw(branches(leaf, MOST_DEPTH, waits=waits, late=late).filter(lambda drawn: _size(drawn) <= MOST_TASKS))
-    flow = Namer().flow(root, ())
-    return Spec(_growing(flow, flow), draw(st.sampled_from(["revert", "revert", "revert", "stop"])))
+    ``people``: some wait for what somebody sends (F4), or leave to somebody what became of them (G3); ``begets``: some
+    are runs of their own (G7)."""
+    leaf = leaves(polls=polls, reverts_fail=reverts_fail, waits=waits, people=people, begets=begets)
+    root = draw(branches(leaf, MOST_DEPTH, waits=waits, late=late).filter(lambda drawn: size(drawn) <= MOST_TASKS))
+    flow = Namer().flow(root, INPUTS)
+    return Spec(_growing(flow, flow), draw(st.sampled_from(ON_FAILURE)))

@@ -32,7 +32,8 @@ from tests.properties.spec import Spec
 from tests.properties.strategies import SIGNALS, specs
 from tests.simulation.faults import Faults
 from tests.simulation.process import Process
-from tests.simulation.world import Told, World
+from tests.simulation.told import Call, Told
+from tests.simulation.world import World
 
 EXAMPLES = int(os.environ.get("FLOWLEDGER_EXAMPLES", "0"))
 STEPS = int(os.environ.get("FLOWLEDGER_STEPS", "0"))
@@ -78,7 +79,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(told=runs, n=st.integers(0, 4))
     def the_same_call_again(self, told: Told, n: int) -> None:
-        self.a_process(n).drive(told.part, self.world.app, told.key)
+        if isinstance(told, Call):
+            self.a_process(n).drive(told, self.world.app)
 
     @rule(told=runs, n=st.integers(0, 4))
     def resume(self, told: Told, n: int) -> None:
@@ -107,11 +109,13 @@ class Machine(RuleBasedStateMachine):
 
     @rule(target=mails, told=runs, request=st.sampled_from(REQUESTS))
     def write(self, told: Told, request: Request) -> Any:
-        return multiple() if told.witness is None else self.world.write(told.witness.run_id, request)
+        return multiple() if told.witness is None else self.world.people.write(told.witness.run_id, request)
 
     @rule(target=mails, told=runs, name=st.sampled_from(SIGNALS), fits=st.sampled_from([True, True, True, False]))
     def signal(self, told: Told, name: str, fits: bool) -> Any:
-        return multiple() if told.witness is None else self.world.send_signal(told.witness.run_id, name, fits=fits)
+        return (
+            multiple() if told.witness is None else self.world.people.send_signal(told.witness.run_id, name, fits=fits)
+        )
 
     @rule(
         target=mails, told=runs, seed=st.integers(0, 50), fits=st.sampled_from([True, True, False]), n=st.integers(0, 4)
@@ -119,7 +123,7 @@ class Machine(RuleBasedStateMachine):
     def resolve(self, told: Told, seed: int, fits: bool, n: int) -> Any:
         if told.witness is None:
             return multiple()
-        mail = self.world.resolve(told.witness, Random(seed), fits=fits)
+        mail = self.world.people.resolve(told.witness, Random(seed), fits=fits)
         self.a_process(n).attend(self.world.app, told.witness.run_id)
         return mail
 

@@ -21,6 +21,7 @@ class Faults:
     signal: float = 0.0  # at a look around, somebody sends one, whether it is waited for or not
     resolve: float = 0.0  # at a look around, somebody says what became of an attempt, whether it is held or not
     again: float = 0.0  # the same call is made again, elsewhere, at a look around
+    fork: float = 0.0  # at a look around, somebody forks a run, over or not
     slow_s: float = 0.001  # an append or a body takes up to this
 
     @classmethod
@@ -46,5 +47,6 @@ class Faults:
             mail=some(0.3),
             signal=some(0.4),
             resolve=some(0.15),
+            fork=some(0.1),
             slow_s=chance.choice([0.001, 0.1, 2.0, 30.0]),
         )

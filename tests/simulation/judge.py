@@ -15,11 +15,13 @@ from flowledger.events.envelope import Envelope, StoredEvent
 from flowledger.events.store import FINAL, Append
 from flowledger.events.transactions import OutcomeKey
 from tests.properties.build import Recorder
-from tests.properties.follow import Follower, paths_of
+from tests.properties.follow import END, Follower, paths_of
+from tests.properties.kin import End
 from tests.properties.model import Model
 from tests.properties.running import decided
 from tests.properties.spec import Spec
 
+from .family import Family, Relatives, inputs_of
 from .ledger import Ledger
 
 
@@ -30,28 +32,69 @@ class Unsafe(AssertionError):
 class Witness:
     """One run as the log has it: each event held against the reference model, the rules, and the chain."""
 
-    def __init__(self, run_id: str, spec: Spec, plan: Plan, recorder: Recorder, ledger: Ledger) -> None:
+    def __init__(
+        self, run_id: str, spec: Spec, plan: Plan, recorder: Recorder, ledger: Ledger, family: Family,
+        submitted: facts.RunSubmitted,
+    ) -> None:  # fmt: skip
         self.run_id = run_id
+        self.submitted = submitted
+        self.ends: list[End] = []  # people may run again, or undo, what is over
+        self.begun: dict[tuple[str, int], tuple[Any, ...]] = {}  # by path and try: what tasks were started with
+        self._spec = spec
+        self._family = family
         self.plan = plan
         self.recorder = recorder
         self.ledger = ledger
         self.state = State(plan)
         self.log: list[Envelope] = []
         self.durable: dict[tuple[str, str], tuple[Any, ...]] = {}  # (phase, key) → the arguments it must be given
-        self._follower = Follower(Model(spec), paths_of(spec))
+        self._follower = self._new_follower()
         self._head = GENESIS
         self._epoch = 0
         self._answered: set[str] = set()
         self._said: set[str] = set()  # tasks of which a person has said that they succeeded
         self.settled: set[OutcomeKey] = set()
 
+    def _new_follower(self) -> Follower:
+        kin = Relatives(self._family, self.submitted, self.run_id)
+        return Follower(Model(self._spec, inputs=inputs_of(self.submitted)), paths_of(self._spec), kin=kin)
+
     @property
     def model(self) -> Model:
         return self._follower.model
 
+    def model_at(self, version: int) -> Model:
+        """The model as it was when the log had so many events."""
+        if version == len(self.log):
+            return self.model
+        follower = self._new_follower()
+        follower.once_more = True
+        for envelope in self.log[:version]:
+            follower.take(envelope)
+        return follower.model
+
+    def name_of(self, path: str) -> str:
+        """What the spec calls this part."""
+        return self._follower.paths[path]
+
+    @property
+    def spec(self) -> Spec:
+        return self._spec
+
+    @property
+    def is_over(self) -> bool:
+        return self.state.status in FINAL
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether a fork answers for what it has done."""
+        return self.model.adopted
+
     @property
     def held(self) -> list[str]:
         """The paths at which a person must say what became of an attempt."""
+        if not self.model.held:
+            return []
         return [path for path, name in self._follower.paths.items() if name in self.model.held]
 
     @property
@@ -86,6 +129,8 @@ class Witness:
             ours, theirs = decided(self.plan, self.state, self._follower.paths), self.model.enabled()
             if ours != theirs:
                 raise Unsafe(f"before event {envelope.version} decide says {ours}, the model {theirs}")
+        if isinstance(envelope.event, facts.RunForked):
+            self.state.taken = self._family.had(envelope.event)
         self._said = {name for name, said in self.model.said.items() if said.resolution == "succeeded"}
         self._follower.take(envelope)
         apply(self.state, envelope)
@@ -100,12 +145,15 @@ class Witness:
             self._answered.add(event.request)
         if isinstance(event, facts.TaskSucceeded | facts.TaskReverted) and event.attempt:
             self._committed(envelope.path, event)
+        if type(event) in END:
+            self.ends.append(End(self.model.status, self.model.value(self._spec.root.name)))
         if isinstance(event, facts.TaskStarted | facts.RevertStarted):
             name = self._follower.paths[envelope.path]
             atom = self.model.atoms[name]
             if isinstance(event, facts.TaskStarted):
                 self.recorder.attempt(name, event.key)
                 self.durable["execute", event.key] = atom.arguments
+                self.begun[envelope.path, event.try_] = atom.arguments
             else:
                 self.recorder.revert(name, event.key)
                 self.durable["revert", event.key] = (*atom.arguments, atom.result)
@@ -148,9 +196,20 @@ class Witness:
         lost = {key for key in lost if key.phase == "revert" or (key.path, key.try_) not in polled}
         if lost:
             raise Unsafe(f"what was committed is not in the log: {sorted(lost)} (C8)")
-        replay.check_complete(self.plan, replay.check(self.plan, self.log))
+        replay.check_complete(self.plan, replay.check(self.plan, self.log, taken=self.state.taken))
+        self._adopted_for_good()
         if self.model.status != self.state.status:
             raise Unsafe(f"the run is {self.state.status}, the model {self.model.status}")
+
+    def _adopted_for_good(self) -> None:
+        """G6: a source knows who has adopted it, and whoever has not adopted anything undoes nothing of it."""
+        forked = next((e.event for e in self.log[:2] if isinstance(e.event, facts.RunForked)), None)
+        if forked is not None and forked.adopted:
+            source = self._family.witnesses[forked.source]
+            if source.state.adopted_by != self.run_id:
+                raise Unsafe(f"{self.run_id} has adopted {source.run_id}, which knows nothing of it (G6)")
+        if self.state.adopted_by and self.state.adopted_by not in self._family.witnesses:
+            raise Unsafe(f"{self.run_id} was adopted by nobody (G6)")
 
 
 def _answers(request: Append) -> bool:

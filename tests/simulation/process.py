@@ -9,8 +9,12 @@ from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
 from flowledger import App
-from flowledger.adapters import driving
+from flowledger.adapters import driving, forking
 from flowledger.adapters.adrift import Adrift
+from flowledger.adapters.children import RunChildren
+from flowledger.adapters.executors import ASYNC_CAPACITY
+from flowledger.adapters.executors.native import AsyncExecutor
+from flowledger.adapters.forking import Asked
 from flowledger.adapters.mailroom import Mailroom
 from flowledger.adapters.runtime import Runtime
 from flowledger.adapters.settings import Settings
@@ -24,16 +28,18 @@ from flowledger.events.envelope import StoredEvent
 from flowledger.events.errors import Fenced, Refused, StoreError, StoreUnavailable
 from flowledger.events.facts import Progress
 from flowledger.events.requests import Suspend
-from flowledger.events.store import FINAL, Append, Appended, AppendResult, Owner, Store
+from flowledger.events.store import FINAL, Append, Appended, AppendResult, Owner, Store, Stream
 
 from .ledger import Lending
 from .scheduler import ProcessLoop
 
 if TYPE_CHECKING:
+    from .told import Call
     from .world import World
 
 BEAT_S, FENCE_S, TAKEOVER_S, OUTAGE_S = 5.0, 15.0, 20.0, 30.0
 LOOK_S = 3.0
+TRIES = 0.2  # how often a process asks for a run though another lives that drives it
 NOTICES = 0.7  # how often a process that stood still knows it before it says that it lives
 SETTINGS = Settings(database_url="memory://", threads=2)
 
@@ -71,9 +77,12 @@ class Process(Runtime):
         ahead = self.chance.random() < 0.5
         self.services = Services(
             loop=self.loop, appender=Wire(self), clock=world, ids=Ids(world),
-            lanes={lane: Lane(bodies, Slots(capacity, ahead=ahead)) for lane in ("threads", "async", "transaction")},
+            lanes={
+                **{lane: Lane(bodies, Slots(capacity, ahead=ahead)) for lane in ("threads", "transaction")},
+                "async": Lane(AsyncExecutor(self.loop, capacity=ASYNC_CAPACITY), Slots(ASYNC_CAPACITY)),
+            },
             resources=ResourcePool({}, lambda _: {}), listeners=Deaf(), post=self.mailroom,
-            transactions=self.lending, notes=Forgetful(), actor=name,
+            transactions=self.lending, children=RunChildren(self, world.app), notes=Forgetful(), actor=name,
             inline_bytes=65_536, max_bytes=1 << 24, vaults=self.vaults,
         )  # fmt: skip
         self.doom = ""  # where its next append will kill it
@@ -90,9 +99,9 @@ class Process(Runtime):
     def is_dead(self) -> bool:
         return self.fate.dead
 
-    def drive(self, part: Any, app: App, key: str) -> None:
+    def drive(self, call: Call, app: App) -> None:
         """What `App.run` does."""
-        wish = app.wish(part, key=key, tags=None, on_failure=self.world.on_failure(key), executor=None)
+        wish = app.wish(call.part, key=call.key, tags=None, on_failure=call.spec.on_failure, executor=None)
         self._attend(lambda: driving.run(self, app, wish, None, None))
 
     def resume(self, app: App, run_id: str) -> None:
@@ -118,6 +127,12 @@ class Process(Runtime):
         stream = self.world.store.stream(run_id)
         if stream is not None:
             self._attend(lambda: driving.rerun(self, app, stream, reason="simulated", from_=from_))
+
+    def fork(self, app: App, run_id: str, asked: Asked) -> None:
+        """What `Run.fork` does."""
+        stream = self.world.store.stream(run_id)
+        if stream is not None:
+            self._attend(lambda: forking.fork(self, app, stream, asked))
 
     def suspend(self, run_id: str) -> None:
         """What ^C does."""
@@ -180,14 +195,23 @@ class Process(Runtime):
         self.disturb_only()
         self._post.look()
         if not self.beating.fenced:
-            for stream in self.world.store.streams(limit=100):
-                if stream.status not in (*FINAL, "SUSPENDED") and stream.run_id not in self.drivers:
+            for stream in self.world.store.streams(limit=100, statuses=("PENDING", "RUNNING", "SUSPENDING")):
+                if stream.run_id not in self.drivers and (self.chance.random() < TRIES or not self._is_held(stream)):
                     self.resume(self.world.app, stream.run_id)
+
+    def _is_held(self, stream: Stream) -> bool:
+        """Whether somebody drives it, as far as one can see."""
+        seen_s = self.world.store.seen_s(stream.owner)
+        return seen_s is not None and seen_s <= TAKEOVER_S
 
     def disturb_only(self) -> None:
         """Look again later."""
         self.world.disturb(self)
         self.loop.call_later(LOOK_S * (0.5 + self.chance.random()), self._look)
+
+
+#: What may be asked of the store while it is away.
+_ASKED = ("claim", "read", "find", "stream", "inbox", "send")
 
 
 class _View:
@@ -200,10 +224,22 @@ class _View:
         process = self._process
         if process.is_dead:
             raise StoreUnavailable("the process is gone")
-        if name in ("claim", "read", "find", "stream", "inbox") and process.chance.random() < process.world.faults.away:
+        if name in _ASKED and process.chance.random() < process.world.faults.away:
             raise StoreUnavailable("the store is away for a moment")
         lent = name in ("transactions", "longest_transaction_s", "transact", "settle")
         return getattr(process.lending if lent else process.world.store, name)
+
+    def append(self, batch: Sequence[Append]) -> list[AppendResult]:
+        """What is appended beside the appender: how child runs and adoptions begin."""
+        self._may_fail("before an append")
+        results = self._process.world.store.append(batch)
+        self._may_fail("after an append")
+        return results
+
+    def _may_fail(self, when: str) -> None:
+        process = self._process
+        if process.dies(when) or process.chance.random() < process.world.faults.away:
+            raise StoreUnavailable(f"simulated {when}")
 
 
 class Wire:

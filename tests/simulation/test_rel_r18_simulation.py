@@ -10,14 +10,16 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flowledger import Times
-from flowledger.adapters import claiming
+from flowledger.adapters import children, claiming, forking
 from flowledger.adapters.adrift import Adrift
+from flowledger.adapters.children import RunChildren
 from flowledger.core import flowing
 from flowledger.core.engine import run as engine
 from flowledger.core.engine import starting
@@ -52,13 +54,18 @@ def test_rel_r18_the_worlds_are_as_bad_as_they_should_be() -> None:
         world.story = deque()  # all of it
         world.live()
         befell |= {line.split("s  ", 1)[1].split(" ", 1)[1] for line in world.story}
-        befell |= {e.type for witness in world.store.witnesses for e in witness.log}
+        for witness in world.store.witnesses:
+            befell |= {e.type for e in witness.log}
+            befell |= {f"a child {e.type}" for e in witness.log if witness.submitted.parent is not None}
+            befell |= {f"a fork {e.type}" for e in witness.log if witness.log[1].type == "RunForked"}
 
     # Then every kind of trouble is among it
     for trouble in (
         "is killed before an append", "is killed after an append", "stands still for 25 s", "goes on", "is fenced",
         "TaskInterrupted", "RunSuspended", "RunResumed", "RetryDecided", "RevertFailed", "TaskWaiting",
         "RunSucceeded", "RunReverted", "RunFailed", "RunCancelled", "RequestRefused", "SignalReceived", "TaskHeld",
+        "a child RunSuspended", "a child TaskInterrupted", "a child RunSucceeded", "a child RunReverted",
+        "a child RunCancelled", "a fork TaskInterrupted", "a fork RunSucceeded", "a fork RunReverted",
     ):  # fmt: skip
         assert trouble in befell
     assert any(line.startswith("hears Fenced") for line in befell)
@@ -133,10 +140,13 @@ def test_rel_r18_a_process_that_keeps_what_it_gave_up_is_found(monkeypatch: pyte
     assert "no end a day after the faults have stopped" in failure(away=0.3, lost_request=0.5, slow_s=2.0)
 
 
+_FAILS = Task("fails", script=(RAISE, RAISE))
+
+
 def test_rel_r18_an_answer_of_a_retry_that_is_not_the_rules_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Times, "on_failure", lambda *_: "REVERT")
 
-    assert "the model expects the answer RETRY" in failure()
+    assert "the model expects the answer RETRY" in failure([Spec(Flow("all", "linear", (_FAILS,), retry=2))])
 
 
 def test_rel_r18_a_poison_that_comes_too_early_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,3 +210,34 @@ def test_rel_r18_c8_a_commit_that_nobody_looks_for_after_a_crash_is_found(monkey
     spec = Spec(Flow("all", "linear", (Task("books", transactional=True), Task("fails", script=(RAISE,)))))
 
     assert "(C8)" in failure([spec], crash_at_append=0.3, slow_s=2.0)
+
+
+# -- of runs that have to do with each other ---------------------------------------------------------------
+
+_STEP = Spec(Flow("below", "linear", (Task("step", takes=("input:x",)),)))
+
+
+def test_rel_r18_g7_a_second_run_of_the_same_part_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given children that are not looked for before they are made
+    async def never(*_: Any) -> None: ...
+
+    numbers = count()
+    monkeypatch.setattr(RunChildren, "_find", never)
+    monkeypatch.setattr(children, "_key", lambda parent: f"{parent.run_id}/{parent.path}/{next(numbers)}")
+
+    assert "has two runs in try 1 (G7)" in failure([Spec(Flow("all", "linear", (Task("run", child=_STEP),)))])
+
+
+def test_rel_r18_g7_a_child_that_is_left_when_its_parent_is_undone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def left(*_: Any) -> None: ...
+
+    monkeypatch.setattr(RunChildren, "undo", left)
+    spec = Spec(Flow("all", "linear", (Task("run", child=_STEP), Task("fails", script=(RAISE,)))))
+
+    assert "the model expects its run to be undone first: ['SUCCEEDED']" in failure([spec])
+
+
+def test_rel_r18_g6_a_fork_that_takes_over_what_has_another_input_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forking, "changed_inputs", lambda *_: set())
+
+    assert "these to be taken over: []" in failure([_STEP], fork=0.9)

@@ -11,30 +11,30 @@ from collections import deque
 from collections.abc import Sequence
 from hashlib import sha256
 from random import Random
-from typing import Any
+from typing import cast
 
 from flowledger import App
 from flowledger.adapters.stores.memory import MemoryStore
 from flowledger.core.engine import run as engine
-from flowledger.events import requests
-from flowledger.events.facts import OnFailure, Raw, Resolution
-from flowledger.events.requests import Cancel, Request, Rerun, Resolve, Resume, Revert, Signal, Suspend
-from flowledger.events.store import FINAL, Append, Appended, AppendResult, Mail
-from tests.properties.build import Recorder, build
+from flowledger.events import facts
+from flowledger.events.codec import opened
+from flowledger.events.envelope import StoredEvent
+from flowledger.events.store import Append, Appended, AppendResult
 from tests.properties.spec import Spec
-from tests.properties.strategies import SIGNALS
 
+from .family import Family
 from .faults import Faults
 from .flows import random_spec
 from .judge import Unsafe, Witness
 from .ledger import Ledger
+from .people import PATIENCE_US, People
 from .process import Process
 from .scheduler import ProcessLoop, Scheduler
+from .told import Call, Told
 
 START_US = 2_000_000_000_000_000
 TROUBLED_S = 120.0  # how long the faults go on
 MOST_STEPS = 200_000
-PATIENCE_US = 60_000_000  # until a person resumes once more
 MOST_CRASHES = 12
 SHOWN = 40  # of what happened, in a message
 
@@ -56,20 +56,29 @@ class WatchedStore(MemoryStore):
         return self._world.now_us()
 
     def append(self, batch: Sequence[Append]) -> list[AppendResult]:
-        before = [len(self._log)]
+        before = len(self._log)
         results = super().append(batch)
         for request, result in zip(batch, results, strict=True):
-            if isinstance(result, Appended) and len(self._log) > before[0]:
-                self.witness(request.run_id, request).stored(request)
+            if isinstance(result, Appended) and len(self._log) > before:
+                self._judge(request)
         return results
+
+    def _judge(self, request: Append) -> None:
+        try:
+            self.witness(request.run_id, request).stored(request)
+        except AssertionError as error:  # who appends beside the appender would take it for a failure of its own
+            self._world.complain(error)
+            raise
 
     def witness(self, run_id: str, request: Append | None = None) -> Witness:
         found = self._witnesses.get(run_id)
         if found is None:
             assert request is not None
-            assert request.create is not None
-            found = self._witnesses[run_id] = self._world.new_witness(run_id, request.create.key or "")
+            found = self._witnesses[run_id] = self._world.new_witness(run_id, request.events)
         return found
+
+    def known(self, run_id: str) -> Witness | None:
+        return self._witnesses.get(run_id)
 
     @property
     def witnesses(self) -> Sequence[Witness]:
@@ -87,6 +96,8 @@ class World:
         self.faults = faults or Faults.drawn(self.chance)
         self.app = App("model", database_url="memory://")
         self.store = WatchedStore(self)
+        self.people = People(self)
+        self.family = Family()
         self.story: deque[str] = deque(maxlen=SHOWN)
         self.processes: list[Process] = []
         self.found = False  # something is wrong, and what comes after means nothing
@@ -94,7 +105,9 @@ class World:
         self._crashes = 0
         self._complaint: BaseException | None = None
         drawn = [random_spec(self.chance) for _ in range(self.chance.choice([1, 1, 2, 3]))] if specs is None else specs
-        self.runs = {f"run-{n}": Told(self, f"run-{n}", spec) for n, spec in enumerate(drawn, 1)}
+        self.runs: dict[str, Told] = {}
+        for spec in drawn:
+            self._call(spec)
 
     # -- what its parts ask ---------------------------------------------------------------------
 
@@ -108,11 +121,28 @@ class World:
     def note(self, what: str) -> None:
         self.story.append(f"{(self.now_us() - START_US) / 1e6:10.3f} s  {what}")
 
-    def on_failure(self, key: str) -> OnFailure:
-        return self.runs[key].spec.on_failure
+    def new_witness(self, run_id: str, first: Sequence[StoredEvent]) -> Witness:
+        """A run is in the log that was not: somebody has called for it, it is the child of another, or a fork."""
+        submitted, forked = (envelope.event for envelope in opened(run_id, (first[0], first[min(1, len(first) - 1)])))
+        assert isinstance(submitted, facts.RunSubmitted)
+        told = self._of(submitted, forked)
+        self.runs[told.key] = told
+        witness = told.seen(run_id, submitted)
+        self.family.add(witness)
+        return witness
 
-    def new_witness(self, run_id: str, key: str) -> Witness:
-        return self.runs[key].seen(run_id)
+    def _of(self, submitted: facts.RunSubmitted, forked: facts.Event) -> Told:
+        known = self.runs.get(submitted.key or "")
+        if known is not None:
+            return known
+        if isinstance(forked, facts.RunForked):
+            return Told(self, forked.reason, self.family.witnesses[forked.source].spec)
+        if submitted.parent is None:
+            raise Unsafe(f"nobody has called for {submitted.key}")
+        above = self.family.witnesses[submitted.parent.run]
+        child = above.model.task(above.name_of(submitted.parent.path)).child
+        assert child is not None
+        return Told(self, submitted.key or "", child)
 
     def complain(self, error: BaseException) -> None:
         """Something was found where it cannot be raised: in a body. It is raised after the step."""
@@ -144,90 +174,20 @@ class World:
 
     def disturb(self, process: Process) -> None:
         """Called by each process now and then, while it looks around."""
-        faults, chance = self.faults, process.chance
-        if chance.random() < faults.stand_still:
-            self._stop(process, chance.choice([1.0, 10.0, 25.0, 60.0]))
-        if process.drivers and chance.random() < faults.suspend:
-            run_id = chance.choice(sorted(process.drivers))
-            self.note(f"somebody suspends {run_id}")
-            process.suspend(run_id)
-        if chance.random() < faults.mail:
-            self._write(chance)
-        if chance.random() < faults.signal:
-            self._signal(chance)
-        if chance.random() < faults.resolve and self.store.witnesses:
-            witness = chance.choice(self.store.witnesses)
-            self._perhaps_twice(self.resolve(witness, chance, fits=chance.random() < 0.8), chance)
-            process.attend(self.app, witness.run_id)
-        for told in self.runs.values():
-            if told.is_over and told.wishes and chance.random() < 0.2:
-                self._wish(told, process, chance)
-        if chance.random() < faults.again:
-            told = self.runs[chance.choice(sorted(self.runs))]
-            self.note(f"the call of {told.key} is made again in {process.name}")
-            process.drive(told.part, self.app, told.key)
+        if process.chance.random() < self.faults.stand_still:
+            self._stop(process, process.chance.choice([1.0, 10.0, 25.0, 60.0]))
+        self.people.disturb(process)
 
-    def ask_for(self, spec: Spec, process: Process) -> Told:
+    def ask_for(self, spec: Spec, process: Process) -> Call:
         """Somebody asks for another run."""
-        told = self.runs[f"run-{len(self.runs) + 1}"] = Told(self, f"run-{len(self.runs) + 1}", spec)
-        process.drive(told.part, self.app, told.key)
-        return told
+        call = self._call(spec)
+        process.drive(call, self.app)
+        return call
 
-    def write(self, run_id: str, request: Request) -> Mail:
-        """Somebody asks something of a run by mail."""
-        self.note(f"somebody writes {request.kind} to {run_id}")
-        mail = Mail(run_id, f"M{self.number()}", request.kind, requests.encode(request), "somebody")
-        self.store.send([mail])
-        return mail
-
-    def _write(self, chance: Random) -> None:
-        """Any request, to any run; it may come twice (G1)."""
-        if not self.store.witnesses:
-            return
-        requests: list[Request] = [
-            Suspend(reason="simulated"), Resume(), Suspend(reason="simulated"), Resume(),
-            Cancel(reason="simulated", keep=chance.random() < 0.3), Signal(name="nobody waits"),
-            Rerun(reason="simulated"), Revert(reason="simulated"),
-        ]  # fmt: skip
-        self._perhaps_twice(self.write(chance.choice(self.store.witnesses).run_id, chance.choice(requests)), chance)
-
-    def _signal(self, chance: Random) -> None:
-        """Signals, to any run; now and then one that does not fit who waits for it (F4)."""
-        for _ in range(chance.choice([1, 1, 2, 4]) if self.store.witnesses else 0):
-            run_id, name = chance.choice(self.store.witnesses).run_id, chance.choice(SIGNALS)
-            self._perhaps_twice(self.send_signal(run_id, name, fits=chance.random() < 0.9), chance)
-
-    def send_signal(self, run_id: str, name: str, *, fits: bool = True) -> Mail:
-        value = str(self.number()) if fits else '"odd"'
-        return self.write(run_id, Signal(name=name, payload=Raw(value.encode())))
-
-    def resolve(self, witness: Witness, chance: Random, *, fits: bool = True) -> Mail:
-        """Somebody says what became of an attempt: of one that is held, where there is one and it ``fits`` (G3)."""
-        held, tasks = sorted(witness.held), sorted(witness.tasks) or ["nowhere"]
-        path = chance.choice(held if held and fits else tasks)
-        resolution: Resolution = chance.choice(["rerun", "failed", "succeeded"])
-        value = "null" if resolution != "succeeded" else str(self.number()) if fits else '"odd"'
-        result = Raw(value.encode())
-        return self.write(
-            witness.run_id, Resolve(path=path, resolution=resolution, result=result, reason="simulated")
-        )  # fmt: skip
-
-    def _wish(self, told: Told, process: Process, chance: Random) -> None:
-        """Somebody wants a run that is over to be run again, all of it or from some part on, or undone (G5)."""
-        assert told.witness is not None
-        told.wishes -= 1
-        told.look_again_us = self.now_us() + PATIENCE_US
-        run_id, from_ = told.witness.run_id, chance.choice([None, *told.witness.parts])
-        if chance.random() < 0.3:
-            self.note(f"somebody wants {told.key} undone")
-            process.revert(self.app, run_id)
-        else:
-            self.note(f"somebody wants {told.key} again from {from_ or 'the start'}")
-            process.rerun(self.app, run_id, from_)
-
-    def _perhaps_twice(self, mail: Mail, chance: Random) -> None:
-        if chance.random() < 0.5:
-            self.loop.call_later(chance.random() * 30, self.store.send, [mail])
+    def _call(self, spec: Spec) -> Call:
+        key = f"run-{len(self.runs) + 1}"
+        call = self.runs[key] = Call(self, key, spec)
+        return call
 
     def _stop(self, process: Process, for_s: float) -> None:
         self.note(f"{process.name} stands still for {for_s:g} s")
@@ -259,14 +219,13 @@ class World:
         for _ in range(self.chance.choice([1, 2, 3])):
             self.start_process()
         for told in self.runs.values():
-            self.loop.call_later(self.chance.random() * 20, self._begin, told)
+            self.loop.call_later(self.chance.random() * 20, self._begin, cast("Call", told))
         self.until(START_US + round(TROUBLED_S * 1e6))
         self.make_peace()
         self.until_all_ended()
 
-    def _begin(self, told: Told) -> None:
-        process = self.chance.choice(self.alive or [self.start_process()])
-        process.drive(told.part, self.app, told.key)
+    def _begin(self, call: Call) -> None:
+        self.chance.choice(self.alive or [self.start_process()]).drive(call, self.app)
 
     def step(self) -> bool:
         """One thing happens, and is judged. False if nothing is to come."""
@@ -295,16 +254,16 @@ class World:
         for process in self.processes:
             self._go_on(process)
         self.start_process()
-        for told in self.runs.values():
-            if told.witness is None:
+        for told in list(self.runs.values()):
+            if told.witness is None and isinstance(told, Call):
                 self._begin(told)
 
     def until_all_ended(self) -> None:
         """Liveness: every run comes to its end, and each suspended one does once it is resumed."""
         until_us = self.now_us() + round(86_400 * 1e6)
         while not self.all_ended:
-            for told in self.runs.values():
-                self._see_to(told)
+            runs = list(self.runs.values())
+            self._see_to(runs[self.scheduler.steps % len(runs)])
             if self.now_us() > until_us or not self.step():
                 raise Unsafe(f"no end a day after the faults have stopped: {[t.standing for t in self.runs.values()]}")
         for told in self.runs.values():
@@ -318,14 +277,14 @@ class World:
         if witness is None or self.now_us() < told.look_again_us:
             return
         if told.is_over and told.wishes:
-            self._wish(told, self.alive[-1], self.chance)
+            self.people.wish(told, self.alive[-1], self.chance)
         elif witness.held:  # also where whoever drove it is gone before it was suspended
-            self.resolve(witness, self.chance)
+            self.people.resolve(witness, self.chance)
             self.alive[-1].attend(self.app, witness.run_id)
         elif witness.state.status == "SUSPENDED":
             self.alive[-1].resume(self.app, witness.run_id)
         elif witness.model.suspension == "none" and (signal := next(witness.model.listened_for, "")):
-            self.send_signal(witness.run_id, signal)
+            self.people.send_signal(witness.run_id, signal)
         else:
             return
         told.look_again_us = self.now_us() + PATIENCE_US
@@ -346,7 +305,7 @@ class World:
         return total.hexdigest()
 
     def _told(self, error: BaseException) -> str:
-        specs = "\n".join(f"  {told.key}: {told.spec!r}" for told in self.runs.values())
+        specs = "\n".join(f"  {told.standing}: {told.spec!r}" for told in self.runs.values())
         logs = "\n".join(
             f"  {witness.run_id}: " + ", ".join(f"{e.type} {e.path}".strip() for e in witness.log[-15:])
             for witness in self.store.witnesses
@@ -357,68 +316,6 @@ class World:
             + "\n".join(self.story)
             + f"\nthe last events:\n{logs}"
         )
-
-
-class Told:
-    """A run somebody asked for: its flow, what its bodies have seen, and its witness once it is in the log."""
-
-    def __init__(self, world: World, key: str, spec: Spec) -> None:
-        self.key = key
-        self.spec = spec
-        self.look_again_us = 0
-        self.wishes = world.chance.choice([0, 0, 1, 1, 2, 3])  # how often somebody wants it otherwise when it is over
-        self.witness: Witness | None = None
-        self.recorder = WatchedRecorder(self, world)
-        app = App("model", database_url="memory://")
-        self.part = build(spec, app, self.recorder)
-        world.app.include(app, prefix=key)
-        self._world = world
-
-    def seen(self, run_id: str) -> Witness:
-        if self.witness is not None:
-            raise Unsafe(f"{self.key} has two runs: {self.witness.run_id} and {run_id} (G8)")
-        self.witness = Witness(
-            run_id, self.spec, self._world.app.plan(self.part), self.recorder, self._world.store.ledger
-        )
-        return self.witness
-
-    @property
-    def ended(self) -> bool:
-        return self.is_over and not self.wishes and self._world.now_us() >= self.look_again_us
-
-    @property
-    def is_over(self) -> bool:
-        return self.witness is not None and self.witness.state.status in FINAL
-
-    @property
-    def standing(self) -> str:
-        return f"{self.key} {'not begun' if self.witness is None else self.witness.state.status}"
-
-
-class WatchedRecorder(Recorder):
-    """Asks the witness whenever a body begins."""
-
-    def __init__(self, told: Told, world: World) -> None:
-        super().__init__()
-        self._told = told
-        self._world = world
-
-    def told(self, name: str, outcome: str) -> None:
-        assert self._told.witness is not None
-        try:
-            self._told.witness.told(name, outcome)
-        except Unsafe as error:
-            self._world.complain(error)
-
-    def begin(self, name: str, phase: Any, arguments: tuple[Any, ...], key: str) -> None:
-        super().begin(name, phase, arguments, key)
-        if self._told.witness is None:
-            self._world.complain(Unsafe(f"{name} runs and its run is not in the log (C1)"))
-            return
-        try:
-            self._told.witness.began(name, phase, key, arguments)
-        except Unsafe as error:
-            self._world.complain(error)
 
 
 def simulate(seed: int) -> str:
