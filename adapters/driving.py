@@ -18,6 +18,7 @@ from flowledger.core.engine.remote import ask_again
 from flowledger.core.engine.run import RunDriver
 from flowledger.core.inheriting import Had
 from flowledger.core.plan import RUN, Plan
+from flowledger.core.ports import Vaults
 from flowledger.core.registry import Registry
 from flowledger.core.rerunning import check_over, check_rerun, check_revert
 from flowledger.core.secret import masked
@@ -101,18 +102,20 @@ async def run(runtime: Runtime, registry: Registry, wish: Wish, started: Callabl
 
 
 class Forked(NamedTuple):
-    """How a run begins as a fork: the event, what its source had, and the contents of its source's payload rows."""
+    """How a run begins as a fork: the event, what its source had, the contents of its source's payload rows, and where
+    it gets a key of its own."""
 
     event: facts.RunForked
     taken: Had
     moved: Mapping[str, bytes]
+    vaults: Vaults
 
 
 def new(
     runtime: Runtime, registry: Registry, wish: Wish, observe: Observer | None, forked: Forked | None = None
 ) -> RunDriver:
     """A new run, its first events drafted and nothing of it written."""
-    services = runtime.services
+    services = runtime.services if forked is None else replace(runtime.services, vaults=forked.vaults)
     run_id = services.ids.run_id()
     driver = RunDriver(
         services,

@@ -15,11 +15,13 @@ from flowledger.core.compiler import check_executors, entry, inputs_of, rebuild
 from flowledger.core.compiler import compile as compile_part
 from flowledger.core.engine.active import Observer
 from flowledger.core.engine.run import RunDriver
-from flowledger.core.forking import Inheritance, changed_inputs, check_adoption, inherit, merged_inputs
+from flowledger.core.forking import Inheritance, changed_inputs, check_adoption, inherit, merged_inputs, rotated
+from flowledger.core.handing_over import handed_over
 from flowledger.core.inheriting import had
 from flowledger.core.names import did_you_mean
 from flowledger.core.plan import Plan
 from flowledger.core.registry import Registry
+from flowledger.core.vault import Vault
 from flowledger.events import facts
 from flowledger.events.chain import link
 from flowledger.events.codec import encode
@@ -29,7 +31,7 @@ from flowledger.events.errors import (
     IllegalRequest,
     InputError,
     IntegrityError,
-    NotSupported,
+    PayloadErased,
     StoreError,
     StoreUnavailable,
 )
@@ -72,25 +74,28 @@ def prepare(runtime: Runtime, registry: Registry, stream: Stream, asked: Asked) 
         InputError: a new input does not fit, or ``at`` names nothing.
         IllegalRequest: the source was not started then, or may not be adopted.
         DefinitionError: today's code has no such flow.
+        PayloadErased, KeyMissing: its values cannot be read, or not be written.
     """
     store = runtime.store
     log = read(store, stream.run_id)
     submitted = log[0].event
     assert isinstance(submitted, facts.RunSubmitted)
-    _check_readable(stream.run_id, log, encodes=runtime.vaults.encodes)
+    _check_not_erased(stream.run_id, log)
     source = source_of(store, log)
     moved = {**source.moved, **moved_values(store, stream.run_id, log)}
     version = _version(stream.run_id, asked.at, log)
     document = _document(runtime, stream.run_id, log[:version])
-    before = moved[submitted.moved] if submitted.moved else bytes(submitted.inputs)
+    vault = runtime.vaults.of_source(stream.run_id, submitted)
+    before = _inputs(registry, submitted, vault, moved, asked.inputs or {})
     part = rebuild(registry, submitted.factory, _merged(registry, submitted.factory, before, asked.inputs or {}))
     plan = compile_part(part, registry, executor=submitted.executor)
     check_executors(plan, registry)
     inputs = entry(part, registry).inputs_json()
     then, now = (had(log, until=until, source=source.had) for until in (version, None))
+    changed = changed_inputs(_as_today(registry, submitted.factory, before), inputs)
     chosen = inherit(
-        plan, document, then, now, at=_part(plan, stream.run_id, asked.at),
-        changed=changed_inputs(_as_today(registry, submitted.factory, before), inputs),
+        plan, document, then, now, at=_part(plan, stream.run_id, asked.at), changed=changed,
+        rotated=_rotated(registry, submitted, before, plan, changed),
     )  # fmt: skip
     if asked.adopt:
         _check_over(stream)
@@ -99,11 +104,14 @@ def prepare(runtime: Runtime, registry: Registry, stream: Stream, asked: Asked) 
         source=stream.run_id, version=version, hash=log[version - 1].hash.hex(), inherited=chosen.inherited,
         skipped=chosen.skipped, decided=chosen.decided, rounds=chosen.rounds, adopted=asked.adopt, reason=asked.reason,
     )  # fmt: skip
+    vaults = runtime.vaults.of_forks(submitted.codec)
+    vaults.check(plan)
+    event = handed_over(event, plan, then, vault, moved, everything=vaults.encodes)
     wish = Wish(
         plan=plan, factory=submitted.factory, inputs=inputs, tags=stream.tags, on_failure=_on_failure(log),
-        executor=submitted.executor,
+        executor=submitted.executor, digest=vaults.digest,
     )  # fmt: skip
-    return Prepared(wish=wish, chosen=chosen, forked=Forked(event, then, moved), last_us=log[-1].time_us)
+    return Prepared(wish=wish, chosen=chosen, forked=Forked(event, then, moved, vaults), last_us=log[-1].time_us)
 
 
 async def fork(
@@ -140,8 +148,9 @@ async def _adopting(
         driver = _driver(runtime, registry, prepared, observe)
         first = driver.drafts.take()
         request = facts.RequestAccepted(
-            request=runtime.services.ids.request_id(), kind="fork", reason=asked.reason, fork=driver.run_id
-        )
+            request=runtime.services.ids.request_id(), kind="fork", reason=driver.vault.redactor(asked.reason),
+            fork=driver.run_id,
+        )  # fmt: skip
         adopted = _adoption(runtime, source, claim, request, prepared.last_us)
         try:
             await in_thread(runtime, lambda: _append_both(runtime, adopted, first))
@@ -159,15 +168,13 @@ def _driver(runtime: Runtime, registry: Registry, prepared: Prepared, observe: O
     return new(runtime, registry, prepared.wish, observe, prepared.forked)
 
 
-def _check_readable(run_id: str, log: list[Envelope], *, encodes: bool) -> None:
-    """A fork would have to read its source's values for ever, under a key that is not its own."""
-    for envelope in log:
-        event = envelope.event
-        if encodes or getattr(event, "secrets", None) or getattr(event, "codec", None):
-            raise NotSupported(
-                f"run {run_id} has secrets or encrypted values, and such a run cannot be forked in this version",
-                hint="begin a new run",
-            )
+def _check_not_erased(run_id: str, log: list[Envelope]) -> None:
+    """Raise `PayloadErased` if the run's key was removed: there is nothing that could be taken over."""
+    if any(isinstance(envelope.event, facts.RunErased) for envelope in log):
+        raise PayloadErased(
+            f"run {run_id}: its key was removed, so its values cannot be read any more, and a fork could not have them",
+            hint="begin a new run; what was forked from it before has a key of its own, and can be forked",
+        )
 
 
 def _check_over(stream: Stream) -> None:
@@ -213,6 +220,27 @@ def _document(runtime: Runtime, run_id: str, log: list[Envelope]) -> bytes:
     return document
 
 
+def _inputs(
+    registry: Registry, submitted: facts.RunSubmitted, vault: Vault, moved: Mapping[str, bytes], new: Mapping[str, Any]
+) -> bytes:
+    """The inputs of the source, its secrets marked.
+
+    Raises:
+        InputError: one that was secret would not be any more.
+    """
+    content = vault.opened(moved[submitted.moved]) if submitted.moved else bytes(submitted.inputs)
+    clear = vault.revealed(content, moved)
+    parameters = inputs_of(registry, submitted.factory)
+    for name in changed_inputs(content, clear) - new.keys():
+        parameter = parameters.get(name)
+        if parameter is not None and not parameter.typed.secretive:
+            raise InputError(
+                f"{submitted.factory}: the input `{name}` was secret, of which today's type says nothing", field=name,
+                expected="a type with its secrets annotated", hint="annotate them, or give it anew",
+            )  # fmt: skip
+    return clear
+
+
 def _merged(registry: Registry, factory: str, before: bytes, inputs: Mapping[str, Any]) -> bytes:
     parameters = inputs_of(registry, factory)
     changes: dict[str, msgspec.Raw] = {}
@@ -237,6 +265,19 @@ def _as_today(registry: Registry, factory: str, inputs: bytes) -> bytes:
         return entry(rebuild(registry, factory, inputs), registry).inputs_json()
     except (DefinitionError, InputError):
         return inputs
+
+
+def _rotated(
+    registry: Registry, submitted: facts.RunSubmitted, inputs: bytes, plan: Plan, changed: set[str]
+) -> set[str]:
+    """What is given other secrets than with the source's ``inputs``: secrets are no part of a plan's digests (E8)."""
+    if not any(name in plan.inputs and plan.inputs[name].secretive for name in changed):
+        return set()
+    try:
+        before = compile_part(rebuild(registry, submitted.factory, inputs), registry, executor=submitted.executor)
+    except (DefinitionError, InputError):
+        return rotated(plan, None)
+    return rotated(plan, before)
 
 
 def _on_failure(log: list[Envelope]) -> facts.OnFailure:

@@ -258,6 +258,7 @@ class Run(Generic[T]):
         Raises:
             InputError: no reason, no such part or version, or a new input that does not fit.
             IllegalRequest: the run had not started then, or cannot be adopted.
+            PayloadErased: its key was removed, so there is nothing to take over.
         """
         asked = Asked(at=at, inputs=inputs, adopt=adopt, reason=reason)
         return self._app.preview_fork(self.id, asked) if dry_run else self._app.fork_run(self.id, asked)

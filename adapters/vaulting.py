@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from functools import lru_cache
 from hashlib import sha256
 from typing import Final
@@ -88,6 +89,19 @@ class RunVaults:
     def reading(self, run_id: str, submitted: RunSubmitted) -> Vault:
         """The vault of a run whose plan is not known yet."""
         return self._vault(run_id, submitted.codec, needs_key=_has_values(submitted), is_new=False)
+
+    def of_source(self, run_id: str, submitted: RunSubmitted) -> Vault:
+        """The vault of a run that is to be forked (G6): it reads what is there, and makes no key."""
+        has_key = _has_values(submitted) or self._rows.get(run_id) is not None
+        return self._vault(run_id, submitted.codec, needs_key=has_key, is_new=False)
+
+    def of_forks(self, codec: str | None) -> RunVaults:
+        """Where forks of a run with this codec get theirs: what was encrypted is so in its forks, too."""
+        if self._new_codec is not None or codec != RUN_KEY:
+            return self
+        vaults = copy(self)
+        vaults._new_codec = RUN_KEY  # noqa: SLF001 - a copy of its own
+        return vaults
 
     @property
     def encodes(self) -> bool:

@@ -8,7 +8,7 @@ the polls of that attempt). The attempts that remain are counted again as if the
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
@@ -79,7 +79,14 @@ def _fields(envelope: Envelope, void: set[Start]) -> Iterable[tuple[str, Any]]:
             value = _without_attempt(value, envelope, void)
         elif name == "failures":
             value = tuple((f.path, f.type, f.message, f.kind) for f in value)
-        yield name, bytes(value) if isinstance(value, msgspec.Raw) else value
+        yield name, _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """Values as they are stored: bytes can be compared and shown."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in cast("dict[str, Any]", value).items()}
+    return bytes(value) if isinstance(value, msgspec.Raw) else value
 
 
 def _renumbered(start: Start, void: set[Start]) -> int:

@@ -14,7 +14,7 @@ from .changes import compare
 from .document import read_document
 from .following import Reached, bindings, reached
 from .inheriting import Had
-from .plan import RUN, FromInput, Node, Plan
+from .plan import RUN, FromInput, Given, Node, Plan
 from .preview import Preview
 
 
@@ -33,14 +33,17 @@ class Inheritance(NamedTuple):
         return Preview(runs_again=self.again, keeps=self.inherited)
 
 
-def inherit(plan: Plan, document: bytes, then: Had, now: Had, *, changed: set[str], at: str | None) -> Inheritance:
+def inherit(
+    plan: Plan, document: bytes, then: Had, now: Had, *, changed: set[str], rotated: set[str], at: str | None
+) -> Inheritance:  # fmt: skip
     """What a run under ``plan`` can take over from one that had ``then``, under the plan of ``document``, and has
     ``now`` as it stands: what was undone since cannot be taken over.
 
-    ``changed``: the names of inputs that are others; ``at``: the path of the part from which on everything is new.
+    ``changed``: the names of inputs that are others; ``rotated``: the paths of what is given other secrets, which no
+    document tells; ``at``: the path of the part from which on everything is new.
     """
     source = _Source(plan, document, then, now)
-    seeds = {node.number for node in plan.nodes if source.is_other(node) or _takes(node, changed)}
+    seeds = {n.number for n in plan.nodes if source.is_other(n) or n.path in rotated or _takes(n, changed)}
     if at is not None:
         seeds.add(plan.by_path[at])
     while True:
@@ -49,6 +52,17 @@ def inherit(plan: Plan, document: bytes, then: Had, now: Had, *, changed: set[st
         if not torn:
             return source.taken(new)
         seeds |= torn
+
+
+def rotated(plan: Plan, before: Plan | None) -> set[str]:
+    """The paths of what is given other secrets by hand than in the plan of ``before``; None: nobody knows those."""
+    known = {} if before is None else {node.path: _secrets(node) for node in before.nodes}
+    return {node.path for node in plan.nodes if (given := _secrets(node)) and given != known.get(node.path)}
+
+
+def _secrets(node: Node) -> dict[str, bytes]:
+    given = (binding for binding in bindings(node) if isinstance(binding, Given) and binding.typed.secretive)
+    return {binding.argument: binding.content for binding in given}
 
 
 def _takes(node: Node, changed: set[str]) -> bool:

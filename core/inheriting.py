@@ -87,7 +87,21 @@ def _inherit(found: Had, forked: facts.RunForked, source: Had, version: int) -> 
         raise IntegrityError(f"run {forked.source} has no result of {missing[0]}, which its fork has taken over")
     for path in forked.inherited:
         done = source.done[path]
-        found.done[path] = Done(version, done.result, done.stands and forked.adopted)
+        found.done[path] = Done(version, result_of(forked, path, source), done.stands and forked.adopted)
     found.skipped.update(forked.skipped)
     found.verdicts.update(dict.fromkeys(forked.decided))
-    found.rounds.update((path, source.rounds[path]) for path in forked.rounds)
+    found.rounds.update((path, value_of(forked, path, source)) for path in forked.rounds)
+
+
+def result_of(forked: facts.RunForked, path: str, source: Had) -> Result:
+    """The result that a fork has taken over: its own, where it has one of its own key, or its source's."""
+    if path in forked.rows:
+        return Result(facts.NULL, forked.rows[path])
+    own = forked.results.get(path)
+    return source.done[path].result if own is None else Result(own)
+
+
+def value_of(forked: facts.RunForked, path: str, source: Had) -> Raw:
+    """The value of a retry that a fork has taken over."""
+    own = forked.values.get(path)
+    return source.rounds[path] if own is None else own

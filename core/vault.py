@@ -23,7 +23,7 @@ from flowledger.events.failure import Failure
 from . import secret
 from .redaction import Redactor
 from .secret import Kept
-from .typed import typed
+from .typed import Typed, typed
 
 if TYPE_CHECKING:
     from .plan import Node, Plan
@@ -287,6 +287,13 @@ def _texts_in(cls: type[Event]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 BARE: Final[frozenset[type[Event]]] = frozenset(
     cls for cls in facts.EVENTS if cls not in VALUES and _texts_in(cls) == ((), ())
 )
+
+
+def value_type(node: Node) -> Typed | None:
+    """The type of the value that a node gives: an atom's result, a retry's value."""
+    if node.task is not None:
+        return node.task.result
+    return None if node.retry is None else typed(node.retry.value_type, where="retry")
 
 
 def keeps_secrets(plan: Plan) -> bool:

@@ -70,6 +70,9 @@ class RunForked(Event, frozen=True, kw_only=True, omit_defaults=True):
 
     Paths: atoms that are done with the ``inherited`` results, nodes that stay ``skipped``, nodes that were asked and
     ``decided`` to run, retries that are done with their ``rounds``. ``adopted``: the atoms are this run's to undo.
+
+    What must not hang on the source's key is here again, under this run's: ``results`` by path (or their ``rows``, the
+    digests of payload rows), ``values`` of retries; ``secrets`` names all rows. The others are in the source's log.
     """
 
     volatile = frozenset({"source", "version", "hash"})
@@ -83,6 +86,10 @@ class RunForked(Event, frozen=True, kw_only=True, omit_defaults=True):
     rounds: tuple[str, ...] = ()
     adopted: bool = False
     reason: str = ""
+    results: dict[str, Raw] = {}
+    rows: dict[str, str] = {}
+    values: dict[str, Raw] = {}
+    secrets: tuple[str, ...] = ()
 
 
 class RunClaimed(Event, frozen=True, kw_only=True, omit_defaults=True):

@@ -18,8 +18,7 @@ from flowledger.core.evolve.run import ENDINGS, BeforeEnding, before_ending, tak
 from flowledger.core.plan import Plan
 from flowledger.core.ports import Clock
 from flowledger.core.state import State
-from flowledger.core.typed import typed
-from flowledger.core.vault import BARE, VALUES, Vault
+from flowledger.core.vault import BARE, VALUES, Vault, value_type
 from flowledger.events import facts
 from flowledger.events.chain import link
 from flowledger.events.codec import encode
@@ -27,7 +26,8 @@ from flowledger.events.envelope import StoredEvent
 from flowledger.events.facts import Event, TaskSucceeded
 from flowledger.events.store import FINAL, Append, NewStream, PayloadRow, PlanRow
 
-_NOTHING = (b"null", b"{}")
+from .owning import NOTHING, owned
+
 _Make = Callable[[type[StoredEvent], tuple[Any, ...]], StoredEvent]
 #: What the class itself would do, which takes twice as long.
 _stored = cast("_Make", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
@@ -89,6 +89,8 @@ class Drafts:
     def _writable(self, number: int, event: Event) -> Event:
         """The event as it goes into the log: no secret in it, no large value."""
         vault = self._vault
+        if isinstance(event, facts.RunForked):
+            event = owned(event, self._state.plan, vault, self._put, inline_bytes=self._inline_bytes)
         event = vault.shielded(event, lambda name: is_secretive(self._state.plan, number, name), self._put)
         if isinstance(event, facts.RoundStarted):
             if vault.codec is None:
@@ -103,7 +105,7 @@ class Drafts:
         if field is None:
             return event
         content = bytes(getattr(event, field))
-        if len(content) <= self._inline_bytes or content in _NOTHING:
+        if len(content) <= self._inline_bytes or content in NOTHING:
             return event
         return replace(event, **{field: _EMPTY[field], "moved": self._put(self._vault.stored(content))})
 
@@ -168,11 +170,10 @@ class Drafts:
 def is_secretive(plan: Plan, number: int, name: str) -> bool:
     """Whether the value that an event of this node holds may have secrets in it; ``name`` is that of an input."""
     node = plan.nodes[number]
-    if node.task is not None:
-        return node.task.result.secretive
     if node.expansion is not None:
         wanted = node.expansion.typed.get(name)
         return wanted is None or wanted.secretive
-    if node.retry is not None:
-        return typed(node.retry.value_type, where="retry").secretive
+    type_ = value_type(node)
+    if type_ is not None:
+        return type_.secretive
     return name not in plan.inputs or plan.inputs[name].secretive

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from flowledger.core import undoing
-from flowledger.core.inheriting import Had
+from flowledger.core.inheriting import result_of, value_of
 from flowledger.core.state import Round, State
 from flowledger.core.states import ATOM, SCOPE
+from flowledger.core.stored import Result
 from flowledger.events import facts
 from flowledger.events.errors import Nondeterminism
 
@@ -18,14 +19,14 @@ def _run_forked(state: State, number: int, event: facts.RunForked, name: str) ->
     taken = state.taken
     if taken is None:
         raise Nondeterminism(f"the log of run {event.source} is needed, of which this is a fork", version=state.version)
-    atoms = [_atom(state, path, taken) for path in event.inherited]
+    atoms = [_atom(state, path, result_of(event, path, taken)) for path in event.inherited]
     skipped = [_skipped(state, path) for path in event.skipped]
     state.decided.update(dict.fromkeys(_number(state, path) for path in event.decided))
     for path in event.rounds:
         scope = _number(state, path)
         step(state, scope, SCOPE, "inherited")
         state.rounds[scope] = 1
-        state.history[scope] = [Round(taken.rounds[path], 0)]
+        state.history[scope] = [Round(value_of(event, path, taken), 0)]
     keep(state, [*atoms, *skipped])
     standing = {atom for atom in atoms if event.adopted and taken.done[state.plan.nodes[atom].path].stands}
     mark_hollow(state, standing)
@@ -40,10 +41,10 @@ def _number(state: State, path: str) -> int:
     return number
 
 
-def _atom(state: State, path: str, taken: Had) -> int:
+def _atom(state: State, path: str, result: Result) -> int:
     number = _number(state, path)
     step(state, number, ATOM, "inherited")
-    state.results[number] = taken.done[path].result
+    state.results[number] = result
     return number
 
 

@@ -87,9 +87,12 @@ def app_on(folder: Path, seen: list[str]) -> tuple[App, Callable[[Login], Flow[N
     return app, go
 
 
-@pytest.fixture
-def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> dict[str, str]:
-    """What every sink holds after a run in which all canaries were let out."""
+@pytest.fixture(params=["run", "fork"])
+def planted(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> dict[str, str]:
+    """What every sink holds after a run in which all canaries were let out, or after a fork that has taken over what
+    it was given and made, and lets them out again."""
     for number, text in enumerate(ENVIRONMENT):
         monkeypatch.setenv(f"SERVICE_{number}_TOKEN", text)
     monkeypatch.chdir(tmp_path)
@@ -103,11 +106,15 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogC
             sinks["errors raised"] = str(failed) + repr(failed)
             sinks["tracebacks"] = " ".join(f"{f.message} {f.traceback} {f.cause}" for f in failed.failures)
             sinks["handles"] = repr(failed.run) + repr(failed.run.results)
+        if request.param == "fork":
+            seen.remove("waited")
+            _forked(app, sinks)
     assert seen[:10] == INPUTS, "the body has had them all"
     sinks["process log"] = caplog.text
-    (run,) = app.runs()
+    run, *source = app.runs()
+    assert bool(source) == (request.param == "fork")
     store = app.runtime.store
-    sinks["events"] = b"".join(event.payload for event in store.read(run.id)).decode()
+    sinks["events"] = b"".join(event.payload for each in (run, *source) for event in store.read(each.id)).decode()
     export(store, app.stream_of(run.id), tmp_path / "bundle.zip", actor="me")
     app.close()
     with zipfile.ZipFile(tmp_path / "bundle.zip") as archive:
@@ -122,6 +129,18 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogC
     }.items():  # fmt: skip
         sinks[name] = _said(monkeypatch, ["--database-url", f"sqlite:///{tmp_path}/log.db", *argv])
     return sinks
+
+
+def _forked(app: App, sinks: dict[str, str]) -> None:
+    """Fork the run from its second part on; what its secrets are tells nothing but what it has taken over."""
+    (source,) = app.runs()
+    fork = source.fork(at="go/wait", adopt=True, reason=f"ticket {TOKENS[0]}, password={RAISED[0]}, {INPUTS[0]}")
+    assert fork.results["go/log_in"]["t0"].get_secret_value() == RESULTS[0]
+    with pytest.raises(RunFailed) as failed:
+        fork.wait()
+    sinks["errors raised"] += str(failed.value) + repr(failed.value)
+    sinks["tracebacks"] += " ".join(f"{f.message} {f.traceback} {f.cause}" for f in failed.value.failures)
+    sinks["handles"] += repr(fork) + repr(fork.results)
 
 
 def _tables(path: Path) -> dict[str, str]:

@@ -737,14 +737,6 @@ def test_e7_secrets_that_only_an_expansion_brings(new_app: Make, tmp_path: Path)
     assert check(loaded.plan, loaded.envelopes, moved=loaded.moved, vault=loaded.vault).status == "SUCCEEDED"
 
 
-def test_g6_a_run_with_secrets_is_not_forked(new_app: Make) -> None:
-    app = new_app()
-    run = app.run(shop(app, [])(LOGIN), executor="inline")
-    with pytest.raises(NotSupported, match="cannot be forked"):
-        app.get(run.id).fork(reason="x")
-    assert len(list(app.runs())) == 1
-
-
 def test_f4_a_signal_is_not_secret() -> None:
     with pytest.raises(UnserialisableType, match="inbox"):
         Signal("password", SecretStr)

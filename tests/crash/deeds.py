@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flowledger import Flow, PlanDiffers, Run, linear, unordered
+from pydantic import SecretStr
+
+from flowledger import Flow, PlanDiffers, Run, TaskContext, linear, unordered
 from flowledger.adapters.sources import forked, read
 from flowledger.events.facts import RequestAccepted
-from tests.crash.corpus import app, fails, steps
+from tests.crash.corpus import app, fails, note, steps
 
 Call = Callable[[Flow[Any]], Run[Any]]  # run it under the case's key, or go on with it
 Deed = Callable[[Call], Run[Any]]
@@ -66,6 +68,38 @@ def _mended() -> Flow[int]:
     return linear(unordered(*rest, name="both"), fails.bind(1), last, returns=last)
 
 
+PASSWORD = SecretStr("a password of the corpus")
+
+
+@app.task(provides="token")
+def fetch(password: SecretStr, ctx: TaskContext) -> SecretStr:
+    note(ctx)
+    return SecretStr(f"token for {password.get_secret_value()}")
+
+
+@fetch.revert
+def give_back(password: SecretStr, result: SecretStr | None, ctx: TaskContext) -> None:
+    note(ctx, "revert")
+    assert result is None or result.get_secret_value().endswith(password.get_secret_value())
+
+
+@app.task
+def use(token: SecretStr, ctx: TaskContext) -> str:
+    note(ctx)
+    return token.get_secret_value()[:5]
+
+
+@app.flow(on_failure="stop")
+def sealed(password: SecretStr) -> Flow[str]:
+    """Its second part fails once; what the first one gives is secret."""
+    last = use.named("last")
+    return linear(fetch.bind(password), fails.bind(1), last, returns=last)
+
+
+def with_secrets() -> Flow[str]:
+    return sealed(PASSWORD)
+
+
 #: Which code is deployed: the driver deploys the second release after the first death.
 RELEASE = {"now": 1}
 
@@ -104,14 +138,30 @@ def revert(go: Call) -> Run[Any]:
 
 def fork(go: Call) -> Run[Any]:
     """Go on in another run."""
-    run = go(forked_once())
+    return _forked(go(forked_once()))
+
+
+def fork_secrets(go: Call) -> Run[Any]:
+    """The same with a key of its own."""
+    return _forked(go(with_secrets()))
+
+
+def _forked(run: Run[Any]) -> Run[Any]:
     found = fork_of(run)
     return run.fork(reason="mended") if found is None else found.resume()
 
 
 def adopt(go: Call) -> Run[Any]:
     """Go on in another run, which is undone with what it has taken over."""
-    run = go(handed_on())
+    return _adopted(go(handed_on()))
+
+
+def adopt_secrets(go: Call) -> Run[Any]:
+    """The same with a key of its own."""
+    return _adopted(go(with_secrets()))
+
+
+def _adopted(run: Run[Any]) -> Run[Any]:
     found = fork_of(run)
     found = run.fork(adopt=True, reason="mended") if found is None else found.resume()
     if found.state == "SUCCEEDED":
@@ -134,6 +184,8 @@ DEEDS: dict[str, tuple[Deed, Callable[[], Flow[Any]], str]] = {
     "rerun_from": (rerun_from, made, "SUCCEEDED"),
     "revert": (revert, made, "REVERTED"),
     "fork": (fork, forked_once, "SUCCEEDED"),
+    "fork_secrets": (fork_secrets, with_secrets, "SUCCEEDED"),
     "adopt": (adopt, handed_on, "REVERTED"),
+    "adopt_secrets": (adopt_secrets, with_secrets, "REVERTED"),
     "change": (change, changing, "SUCCEEDED"),
 }

@@ -20,9 +20,11 @@ from time import monotonic
 from typing import Any
 
 import msgspec
+from pydantic_core import to_jsonable_python
 
 from flowledger import Flow, Run, RunOwned
 from flowledger.adapters import failpoint, loading, sources
+from flowledger.adapters.keys import new_key
 from flowledger.events.store import Store
 from tests.crash import corpus, seats
 from tests.crash.deeds import DEEDS, RELEASE
@@ -58,9 +60,9 @@ def _drive(job: Job, place: Path, point: Point | None) -> None:
     outcome = Outcome(
         run.id,
         run.state,
-        dict(run.results),
+        to_jsonable_python(dict(run.results)),
         _rows(store, run.id),
-        {digest: content.decode() for digest, content in moved.items()},
+        {digest: content.decode("latin-1") for digest, content in moved.items()},
         source=[] if event is None else _rows(store, event.source),
         appends=counting.passed,
     )
@@ -136,6 +138,7 @@ def _warm_up(job: Job) -> None:
 
 def main() -> None:
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    os.environ["FLOWLEDGER_CODEC_KEYS"] = new_key("crash", "aes").line  # for those with secrets
     _warm_up(job)
     whole = run_once(job, None)
     _say(whole)

@@ -48,7 +48,7 @@ class Outcome(msgspec.Struct):
     state: str
     results: dict[str, Any]
     rows: list[Row]
-    moved: dict[str, str] = {}  # payload rows by digest
+    moved: dict[str, str] = {}  # payload rows by digest, a character for each byte
     trace: list[str] = []
     source: list[Row] = []  # of a fork: the log of the run it is a fork of
     appends: int = 0

@@ -40,7 +40,7 @@ def logged(flow: str, executor: Executor, outcome: Outcome) -> list[Envelope]:
     """The log: its chain is verified, and replay finds it valid and complete (D8)."""
     log = envelopes(outcome.run_id, outcome.rows)
     plan = corpus.app.plan(seats.factory(flow)(), executor=executor)
-    moved = {digest: content.encode() for digest, content in outcome.moved.items()}
+    moved = {digest: content.encode("latin-1") for digest, content in outcome.moved.items()}
     check_complete(plan, check(plan, log, moved=moved))
     return log
 
@@ -117,8 +117,9 @@ def test_rel_r1_r2_g7_crash_of_a_run_and_its_child(flow: str, choice: Choice) ->
 
 
 @pytest.mark.parametrize("choice", ["boundaries", "inside"])
-def test_rel_r1_r2_g7_crash_of_a_run_and_its_child_on_postgres(choice: Choice, postgres_url: str) -> None:
-    assert_ends_like_one_that_never_died("child_undone", choice, postgres_url, alone=False)
+@pytest.mark.parametrize("flow", sorted(PARENTS_ENDS) if points.LONG else ["child_undone"])
+def test_rel_r1_r2_g7_crash_of_a_run_and_its_child_on_postgres(flow: str, choice: Choice, postgres_url: str) -> None:
+    assert_ends_like_one_that_never_died(flow, choice, postgres_url, alone=False)
 
 
 @pytest.mark.parametrize("choice", ["boundaries", "inside"])
@@ -127,11 +128,12 @@ def test_rel_r1_r2_c8_crash_around_tasks_whose_writes_and_outcome_are_one_commit
     assert_ends_like_one_that_never_died(flow, choice)
 
 
+@pytest.mark.parametrize("choice", ["boundaries", "inside"] if points.LONG else ["boundaries"])
 @pytest.mark.parametrize("flow", sorted(seats.ENDS) if points.LONG else ["seated_undone"])
-def test_rel_r1_c8_crash_around_tasks_whose_writes_and_outcome_are_one_commit_on_postgres(
-    flow: str, postgres_url: str
+def test_rel_r1_r2_c8_crash_around_tasks_whose_writes_and_outcome_are_one_commit_on_postgres(
+    flow: str, choice: Choice, postgres_url: str
 ) -> None:
-    assert_ends_like_one_that_never_died(flow, "boundaries", postgres_url)
+    assert_ends_like_one_that_never_died(flow, choice, postgres_url)
 
 
 def assert_ends_like_one_that_never_died(

@@ -3,6 +3,9 @@ process dies ends like one in which nobody died."""
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 
 from flowledger.adapters.sources import forked
@@ -32,12 +35,19 @@ def logged(deed: str, outcome: Outcome) -> tuple[list[Envelope], list[Envelope]]
     log = envelopes(outcome.run_id, outcome.rows)
     event = forked(log)
     source = [] if event is None else envelopes(event.source, outcome.source)
-    plan, moved = plan_of(deed), {digest: content.encode() for digest, content in outcome.moved.items()}
+    plan, moved = plan_of(deed), {digest: content.encode("latin-1") for digest, content in outcome.moved.items()}
     taken = None if event is None else had(source, until=event.version)
     check_complete(plan, check(plan, log, moved=moved, taken=taken))
     if source:
         check_complete(plan, check(plan, source))
     return log, source
+
+
+def alike(deed: str, log: list[Envelope]) -> list[Any]:
+    """What two logs of a deed have in common. Each run has a key of its own, and so do digests of what it encrypts."""
+    if not deed.endswith("secrets"):
+        return list(comparable(log))
+    return [re.sub(r"\b[0-9a-f]{32,64}\b", "…", repr(fact)) for fact in comparable(log)]
 
 
 @pytest.mark.parametrize("choice", ["boundaries", "inside"])
@@ -55,7 +65,7 @@ def test_rel_r1_r2_g5_g6_crash_on_postgres_in_the_middle_of(deed: str, choice: C
 def assert_ends_like_one_in_which_nobody_died(deed: str, choice: Choice, database_url: str = "") -> None:
     # Given what it comes to when nobody dies
     whole, outcomes = crashed(deed, "inline", choice, database_url)
-    expected = [comparable(log) for log in logged(deed, whole)]
+    expected = [alike(deed, log) for log in logged(deed, whole)]
 
     # When the process dies before, after (R1) or inside (R2) an append, and the same is asked for again
     for point, outcome in outcomes:
@@ -63,7 +73,7 @@ def assert_ends_like_one_in_which_nobody_died(deed: str, choice: Choice, databas
         assert outcome.died, f"{point} was not reached"
         assert (outcome.state, outcome.results) == (whole.state, whole.results), point
         log, source = logged(deed, outcome)
-        assert [comparable(log), comparable(source)] == expected, point
+        assert [alike(deed, log), alike(deed, source)] == expected, point
         assert_bodies_follow_the_log(log, outcome, source)
 
 

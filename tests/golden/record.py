@@ -18,6 +18,7 @@ import msgspec
 
 from flowledger import Flow, Run
 from flowledger.adapters import loading
+from flowledger.adapters.keys import new_key
 from flowledger.adapters.sources import forked
 from flowledger.events import facts
 from flowledger.events.chain import GENESIS, link
@@ -75,7 +76,7 @@ def _kept(flow: str, run_id: str) -> History:
     return History(
         flow,
         run_id,
-        {digest: content.decode() for digest, content in moved.items()},
+        {digest: content.decode("latin-1") for digest, content in moved.items()},
         list(anonymous(run_id, _pointing(store.read(run_id), head))),
         source,
         [_kept(_factory(child), child) for child in children],
@@ -112,6 +113,7 @@ def main(release: str) -> None:
     place.mkdir(exist_ok=True)
     with TemporaryDirectory() as directory:
         os.environ["FLOWLEDGER_DATABASE_URL"] = f"sqlite:///{directory}/log.db"  # memory has no transactions
+        os.environ["FLOWLEDGER_CODEC_KEYS"] = new_key("golden", "aes").line  # nobody needs it to read a log
         for flow in sorted(flow for flow in RECORDED if not (place / f"{flow}.json").exists()):
             os.environ[corpus.TRACE] = str(Path(directory) / flow)
             text = msgspec.json.format(msgspec.json.encode(record(flow)), indent=1)

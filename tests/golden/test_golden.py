@@ -50,7 +50,7 @@ def test_rel_r16_a_golden_history_replays(path: Path, monkeypatch: pytest.Monkey
 
     # Then it is the plan the run was last under, and each event was due just before it
     assert plan_in_force(log) == plan.fingerprint
-    moved = {digest: content.encode() for digest, content in history.moved.items()}
+    moved = {digest: content.encode("latin-1") for digest, content in history.moved.items()}
     state = check(plan, log, moved=moved, taken=None if event is None else had(source, until=event.version))
     check_complete(plan, state)
     assert state.status == end
