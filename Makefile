@@ -57,13 +57,13 @@ $(OTHER)/.set-up: $(STAMP)
 		&& $(OTHER)/bin/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/other.txt \
 		&& touch $@ || echo "$(OTHER) could not be made: what compares two versions of Python is skipped"
 
-# A real RabbitMQ, Redis and pgbouncer: each test session starts its own from these programs.
+# A real RabbitMQ, Redis and pgbouncer, of which each test session starts its own; and faketime, for wrong clocks (R9).
 .PHONY: services
-services: ## bring the programs of RabbitMQ, Redis and pgbouncer (Debian, as root), or say what is left out
+services: ## bring RabbitMQ, Redis, pgbouncer, faketime (Debian, as root), or say what is left out
 	@missing=""; \
 	ls /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server >/dev/null 2>&1 \
 		|| PATH="$$PATH:/usr/sbin" command -v rabbitmq-server >/dev/null || missing="$$missing rabbitmq-server"; \
-	for program in redis-server pgbouncer; do \
+	for program in redis-server pgbouncer faketime; do \
 		PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "installing$$missing"; \
