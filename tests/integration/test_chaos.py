@@ -9,8 +9,8 @@ import pytest
 
 from tests.broker_servers import rabbitmq
 from tests.chaos.chaos import unleash
-from tests.chaos.faults import FAKETIME
 from tests.chaos.rows import ROWS
+from tests.chaos.world import FAKETIME
 from tests.postgres_server import binaries
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.timeout(400)]
