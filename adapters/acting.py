@@ -8,10 +8,14 @@ from contextlib import suppress
 from time import monotonic, sleep
 from typing import Any
 
+import msgspec
+
+from flowledger.core.compiler import inputs_of
 from flowledger.core.engine.active import Observer
 from flowledger.core.engine.run import RunDriver
 from flowledger.core.preview import Preview, preview_cancel, preview_rerun, preview_revert
 from flowledger.core.rerunning import check_over, check_rerun, check_revert
+from flowledger.core.secret import unmarked
 from flowledger.events.errors import NotLive, RunOwned
 from flowledger.events.requests import Resume
 from flowledger.events.store import FINAL, Stream
@@ -105,9 +109,11 @@ class Acting(Requesting):
         )
 
     def inputs_of_run(self, run_id: str) -> dict[str, Any]:
-        """The inputs a run was submitted with, as JSON values."""
-        inputs: dict[str, Any] = json.loads(submitted_inputs(self.runtime, self.stream_of(run_id).run_id))
-        return inputs
+        """The inputs a run was submitted with, as JSON values that its flow takes again: secrets in clear."""
+        stream = self.stream_of(run_id)
+        inputs = msgspec.json.decode(submitted_inputs(self.runtime, run_id), type=dict[str, msgspec.Raw])
+        secret = {name for name, each in inputs_of(self, stream.factory).items() if each.typed.secretive}
+        return {name: json.loads(unmarked(bytes(v)) if name in secret else bytes(v)) for name, v in inputs.items()}
 
     def preview_fork(self, run_id: str, asked: Asked) -> Preview:
         """What `fork_run` would take over, and what the fork would run. Writes nothing."""

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Secret, SecretStr
 from flowledger import App, Flow, KeyMissing, Retry, Run, Settings, Try, graph, linear, link, unordered
 from flowledger.adapters.bundle import export
 from flowledger.adapters.bundle_reading import read_bundle, verify_bundle
+from flowledger.adapters.cli.inputs import read_inputs
 from flowledger.adapters.erasing import erase
 from flowledger.adapters.history import History
 from flowledger.adapters.keys import new_key
@@ -273,6 +274,21 @@ def test_g6_another_secret_is_another_input_and_the_same_one_is_none(at_hand: Sh
     assert preview.keeps == ("go/both/write",)
     assert (fork.state, shop.seen) == ("SUCCEEDED", ["another-password", TOKEN])
     shop.holds(fork)
+
+
+def test_g6_one_field_beside_a_secret_is_another(at_hand: Shop) -> None:
+    shop, source = at_hand, at_hand.stopped()
+    # When somebody types `fork --set login.user=bob`
+    inputs = read_inputs(None, ["login.user=bob"], before=shop.app.inputs_of_run(source.id))
+    fork = source.fork(inputs=inputs, reason="it was bob")
+    # Then the password is as it was
+    assert (fork.result, shop.seen) == ("tea for bob", [PASSWORD, TOKEN])
+    shop.holds(fork)
+    # And nobody is shown it who types something else
+    inputs = read_inputs(None, ["login.user=[1]"], before=shop.app.inputs_of_run(source.id))
+    with pytest.raises(InputError) as refused:
+        source.fork(inputs=inputs, reason="x")
+    assert PASSWORD not in f"{refused.value!r} {refused.value.hint} {refused.value.given}"
 
 
 def test_g6_h4_a_fork_of_a_version_and_of_a_part(at_hand: Shop) -> None:
