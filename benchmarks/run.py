@@ -10,7 +10,7 @@
     workers   tasks made by other processes through RabbitMQ, beside taskflow and Celery
     conductor one conductor with 1,000 runs under way: memory, events per second, fairness
     jobs      submitting, claiming, from submission to start, projecting
-    views     lists of 1,000,000 runs in Postgres: first, filtered and deep pages
+    views     lists of 1,000,000 runs: first, filtered and deep pages; verifying, rebuilding, lag
     size      bytes on disk per task: log and views beside the rows of taskflow and DBOS
     memory    per atom, per waiting run, of a process
     starting  importing, `flowledger --help`

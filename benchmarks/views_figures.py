@@ -1,13 +1,14 @@
-"""Figures of the views of one log: projecting, lag, lists of many runs, rebuilding, size.
+"""Figures of one log and its views: projecting, lag, lists of many runs, verifying, rebuilding, size.
 
-    python benchmarks/views_figures.py sqlite:////tmp/views.db --runs 1000000 --parts generate,project,list,rebuild,size
-    python benchmarks/views_figures.py postgresql+psycopg://…  --runs 100000 --parts generate,project,lag,list,size
+    python benchmarks/views_figures.py sqlite:////tmp/views.db --runs 1000000 --parts generate,project,list,size
+    python benchmarks/views_figures.py postgresql+psycopg://…  --runs 100000 --parts generate,project,verify,rebuild,lag
 
 `benchmarks/run.py views` (make bench-views) does it on a Postgres of its own, with a million runs, and on SQLite.
 
 Runs are written through the real store, 500 to an append: one of a plan of three tasks in ten fails. ``list`` asks for
-pages of 50 runs, each time of another flow, tag, key and place. ``lag`` writes at half the rate at which ``project``
-took events in, and measures from an event's append to its commit in the views.
+pages of 50 runs, each time of another flow, tag, key and place. ``verify`` goes through all chains, ``rebuild`` makes
+the views anew. ``lag``, the last, adds to the log at half the rate at which ``project`` took events in, and measures
+from an event's append to its commit in the views.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from flowledger.adapters.ids import new_ulid
 from flowledger.adapters.projecting.projector import Projector, rebuild
 from flowledger.adapters.stores import open_store
 from flowledger.adapters.stores.views import views_of
+from flowledger.adapters.verifying import verify_all
 from flowledger.adapters.views import Views
 from flowledger.events import chain, codec, facts
 from flowledger.events.envelope import StoredEvent
@@ -41,6 +43,7 @@ from flowledger.projections.selecting import Select
 
 RUNS_PER_APPEND = 500
 ROUNDS, TIMES, PLACES = 3, 20, 10
+LAG_S = 20
 #: What people ask for: by what it is called, with places for a flow, a tag's value, a key. Some find nothing, and go
 #: through as many runs as one look may.
 QUERIES = {
@@ -234,6 +237,16 @@ def rebuilt(store: Store) -> Figure:
     return Figure("views", "rebuild", "events/s", [slot.mark.events / took_s], more={"events": slot.mark.events})
 
 
+def verified(store: Store) -> Figure:
+    rates: list[float] = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        done = verify_all(store)
+        rates.append(done.events / (time.perf_counter() - began))
+        assert done.holds
+    return Figure("views", "verify --all", "events/s", rates)
+
+
 def sizes(url: str, store: Store, tasks: int) -> Iterator[Figure]:
     if url.startswith("sqlite:///"):
         store.close()  # what is in the write-ahead log comes into the file
@@ -246,7 +259,7 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--tasks", type=int, default=3)
-    parser.add_argument("--rate", type=float, default=5_000, help="events per second of `lag`")
+    parser.add_argument("--rate", type=float, help="events per second of `lag` (half of what was projected)")
     parser.add_argument("--parts", default="generate,project,list,rebuild,size")
     parser.add_argument("--json", action="store_true", help="all figures as one line of JSON, at the end")
     arguments = parser.parse_args()
@@ -259,7 +272,10 @@ def main() -> None:
             case "project":
                 figures += project(store)
             case "lag":
-                figures.append(lag(arguments.url, arguments.rate, 20))
+                half = [figure.median / 2 for figure in figures if figure.name == "projector"]
+                figures.append(lag(arguments.url, arguments.rate or half[0], LAG_S))
+            case "verify":
+                figures.append(verified(store))
             case "list":
                 figures += lists(store)
             case "rebuild":
