@@ -17,7 +17,7 @@ import psycopg
 
 #: A database for each, so that none meets the other's rows, nor folds them into views. Those that end in _slow emulate
 #: a disk that takes 2 ms.
-LOGS = ("flow", "many", "resume", "idle", "conductor", "more", "views", "size", "flow_slow")
+LOGS = ("flow", "many", "resume", "idle", "conductor", "more", "views", "keeping", "long", "size", "flow_slow")
 DATABASES = (*LOGS, "floor", "dbos", "absurd", "procrastinate", "taskflow", "floor_slow")
 _STATISTICS = "/usr/share/postgresql/{}/extension/pg_stat_statements.control"
 #: No checkpoint comes in between: it would make one of the measured pay for the pages of another.

@@ -10,7 +10,10 @@
     workers   tasks made by other processes through RabbitMQ, beside taskflow and Celery
     conductor one conductor with 1,000 runs under way: memory, events per second, fairness
     jobs      submitting, claiming, from submission to start, projecting
-    views     lists of 1,000,000 runs: first, filtered and deep pages; verifying, rebuilding, lag
+    views     lists of 1,000,000 runs in Postgres: first, filtered and deep pages
+    views_sqlite    the same in SQLite
+    keeping   a log of 100,000 runs: verified, its views made anew, their lag at half load
+    long      one run of 100,000 and of 200,000 events: gone on with after a kill, memory; 1,000 runs at once
     size      bytes on disk per task: log and views beside the rows of taskflow and DBOS
     memory    per atom, per waiting run, of a process
     starting  importing, `flowledger --help`
@@ -35,10 +38,11 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import peers, report
+from benchmarks.long_figures import long
 from benchmarks.measuring import HERE, Figure, in_fresh_process, machine, table
 from benchmarks.more_figures import fanout, jobs, memory, pgbench, prefect, starting
 from benchmarks.postgres_figures import idle, postgres
-from benchmarks.stored_figures import size, views
+from benchmarks.stored_figures import keeping, size, views, views_sqlite
 from benchmarks.turns import judged
 from benchmarks.workers_figures import conductor, workers
 
@@ -121,6 +125,7 @@ def expansion(*, short: bool) -> Iterator[Figure]:
 BENCHMARKS: dict[str, Callable[..., Iterator[Figure]]] = {
     "flat": flat, "taskflow": taskflow, "sqlite": sqlite, "expansion": expansion, "postgres": postgres,
     "idle": idle, "fanout": fanout, "workers": workers, "conductor": conductor, "jobs": jobs, "views": views,
+    "views_sqlite": views_sqlite, "keeping": keeping, "long": long,
     "size": size, "memory": memory, "starting": starting, "prefect": prefect, "pgbench": pgbench,
 }  # fmt: skip
 #: What `--short` runs: the main rows.

@@ -15,16 +15,32 @@ from benchmarks.turns import by_turns, of, peer, ratio
 TASKFLOW = HERE / "peers" / "taskflow_kept.py"
 DBOS = HERE / "peers" / "dbos_steps.py"
 OURS = HERE / "size_flowledger.py"
+LISTS = "generate,project,list,size"
+KEEPING = "generate,project,verify,rebuild,lag"
 
 
 def views(*, short: bool) -> Iterator[Figure]:
-    """Lists of 1,000,000 runs (short: 100,000), written through the store and projected: pages of 50, three rounds of 20 requests each, every request for another flow, tag, key and place. Deep: from ten places all over the list. In a log of 100,000 runs: its chains verified, its views made anew, and how long an event takes from its append to the commit of the views while events come half as fast as they can be folded; writer and projector share one process."""  # noqa: E501
+    """Lists of 1,000,000 runs in Postgres (short: 100,000) and of 100,000 in SQLite, written through the store and projected: pages of 50, three rounds of 20 requests each, every request for another flow, tag, key and place. Deep: from ten places all over the list."""  # noqa: E501
     many = 100_000 if short else 1_000_000
-    for runs, parts in ((many, "generate,project,list,size"), (100_000, "generate,project,verify,rebuild,lag")):
-        with server() as on:
-            yield from _of_views("postgres", on.url("views").replace("postgresql:", "postgresql+psycopg:"), runs, parts)
-        with tempfile.TemporaryDirectory() as folder:
-            yield from _of_views("sqlite", f"sqlite:///{folder}/log.db", runs, parts)
+    with server() as on:
+        yield from _of_views("postgres", _ours(on.url("views")), many, LISTS)
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _of_views("sqlite", f"sqlite:///{folder}/log.db", 100_000, LISTS)
+
+
+def views_sqlite(*, short: bool) -> Iterator[Figure]:
+    """The same lists of 1,000,000 runs in SQLite (short: 100,000)."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _of_views("sqlite", f"sqlite:///{folder}/log.db", 100_000 if short else 1_000_000, LISTS)
+
+
+def keeping(*, short: bool) -> Iterator[Figure]:
+    """A log of 100,000 runs (short: 10,000): its chains verified, its views made anew; and how long an event takes from its append to the commit of the views while events come half as fast as they can be folded. Writer and projector share one process there."""  # noqa: E501
+    runs = 10_000 if short else 100_000
+    with server() as on:
+        yield from _of_views("postgres", _ours(on.url("keeping")), runs, KEEPING)
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _of_views("sqlite", f"sqlite:///{folder}/log.db", runs, KEEPING)
 
 
 def _of_views(where: str, url: str, runs: int, parts: str) -> Iterator[Figure]:
