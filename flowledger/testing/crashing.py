@@ -14,6 +14,8 @@ from flowledger.events.facts import EVENTS, Event
 from flowledger.events.store import Append, Appended, AppendResult
 
 NAMES = tuple(cls.__name__ for cls in EVENTS)
+#: So many paths are named where none of them was the one that was meant.
+SHOWN = 20
 
 
 class Crashed(Fenced):
@@ -45,7 +47,7 @@ def crash_at(
         app: its log must outlive the crash: `in_memory`, ``memory://NAME``, a file, a database.
         event: the class of the event, or its name: ``"TaskSucceeded"``.
         path: only of this atom or scope; the end of a path is enough: ``"charge"``.
-        nth: the how manieth such append.
+        nth: the how manieth such append. Atoms that end side by side share appends: there are fewer than events.
         before: crash before the event is durable: what it tells of has happened, and nobody knows. Otherwise just
             after, before anything follows from it.
 
@@ -58,22 +60,24 @@ def crash_at(
         ValueError: there is no event of this name.
     """
     name = _known(event)
-    seen: list[str] = []
+    seen: dict[str, int] = {}
+    left = nth
 
     def at(request: Append) -> bool:
         fits = [e for e in request.events if e.type == name and _fits(e.path, path)]
-        seen.extend(e.path or "the run" for e in request.events if e.type == name)
-        nonlocal nth
-        nth -= bool(fits)
-        return bool(fits) and nth == 0
+        seen.update((e.path or "the run", 0) for e in request.events if e.type == name)
+        nonlocal left
+        left -= bool(fits)
+        return bool(fits) and left == 0
 
     of = f" of {path}" if path else ""
     crash = Crash(f"{'before' if before else 'after'} {name}{of}", at, before=before)
     with crashing(app, crash):
         yield crash
     if not crash.happened:
-        known = ", ".join(dict.fromkeys(seen)) or "nothing"
-        raise AssertionError(f"the block ended without a crash {crash.where}; {name} was appended for {known}")
+        raise AssertionError(
+            f"the block ended without a crash {crash.where}; {name} was appended for {_few(list(seen))}"
+        )
 
 
 @contextmanager
@@ -129,6 +133,11 @@ def _known(event: str | type[Event]) -> str:
         near = get_close_matches(name, NAMES, n=1)
         raise ValueError(f"there is no event {name!r}{f'; did you mean {near[0]}?' if near else ''}")
     return name
+
+
+def _few(paths: list[str]) -> str:
+    rest = len(paths) - SHOWN
+    return (", ".join(paths[:SHOWN]) or "nothing") + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def _fits(path: str, wanted: str | None) -> bool:

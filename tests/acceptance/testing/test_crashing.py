@@ -135,6 +135,20 @@ def test_what_cannot_happen_is_said(shop: Shop) -> None:
         crash_at(App("x", database_url="memory://"), "RunStarted").__enter__()
 
 
+def test_of_very_many_paths_where_no_crash_came_a_few_are_named(flow_app: InMemory) -> None:
+    app = flow_app.new("many")
+
+    @app.task
+    def step() -> None: ...
+
+    @app.flow
+    def steps() -> Flow[None]:
+        return linear(*(step.bind() for _ in range(100)))
+
+    with pytest.raises(AssertionError, match=r"steps/step-20 and 80 more$"), crash_at(app, "TaskSucceeded", nth=101):
+        app.run(steps(), executor="inline")
+
+
 def test_an_error_in_the_block_is_the_tests_own(shop: Shop) -> None:
     with pytest.raises(RunOwned, match="mine"), crash_at(shop.app, "RunStarted"):
         raise RunOwned("mine")
