@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowledger import App, IllegalRequest, Run
+from flowledger import App, IllegalRequest, Run, Settings
+from flowledger.adapters.erasing import erase
 from flowledger.adapters.sources import read, source_of
 from flowledger.core.plan import Plan
 from flowledger.core.preview import Preview
@@ -35,10 +36,10 @@ acts = st.lists(st.tuples(st.sampled_from(["rerun", "from", "from", "revert"]), 
 class Again:
     """One run, and what has been done with it."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, *, encrypted: bool = False) -> None:
         self.spec = spec
         self.recorder = Recorder()
-        self.app = App("again", database_url="memory://")
+        self.app = App("again", settings=Settings(database_url="memory://", encrypt_values=encrypted))
         self.part = build(spec, self.app, self.recorder)
         self.plan: Plan = self.app.plan(self.part, executor="inline")
         self.paths = [node.path for node in self.plan.nodes if node.path]
@@ -81,8 +82,8 @@ class Again:
     def checked(self, run: Run[Any]) -> State:
         """The log is valid and complete (D8), given what its source had."""
         log = read(self.app.runtime.store, run.id)
-        source = source_of(self.app.runtime.store, log)
-        state = check(self.plan, log, moved=dict(source.moved), taken=source.had)
+        source, loaded = source_of(self.app.runtime.store, log), self.app.load_run(run.id)
+        state = check(self.plan, log, moved=loaded.moved, taken=source.had, vault=loaded.vault)
         check_complete(self.plan, state)
         assert not state.running
         assert state.again is state.undo is None
@@ -127,12 +128,12 @@ def test_g5_a_run_may_be_run_again_and_undone_in_any_order(spec: Spec, acts: lis
 
 
 @examples(60)
-@given(specs(reverts_fail=False), st.integers(0, 40), st.booleans(), st.booleans())
+@given(specs(reverts_fail=False), st.integers(0, 40), st.booleans(), st.booleans(), st.booleans())
 def test_g6_a_fork_does_what_is_missing_and_undoes_what_is_its_own(
-    spec: Spec, at: int, adopt: bool, from_a_part: bool
+    spec: Spec, at: int, adopt: bool, from_a_part: bool, encrypted: bool
 ) -> None:
     # Given a run that has ended, and a fork of it
-    again = Again(spec)
+    again = Again(spec, encrypted=encrypted)
     try:
         path = again.paths[at % len(again.paths)] if from_a_part else None
         try:
@@ -140,6 +141,11 @@ def test_g6_a_fork_does_what_is_missing_and_undoes_what_is_its_own(
         except IllegalRequest:
             return  # it would leave something standing
         fork = again.run.fork(at=path, adopt=adopt, reason="r")
+
+        # (and the key of that run is gone, if it had one)
+        if encrypted:
+            store = again.app.runtime.store
+            erase(store, again.app.stream_of(again.run.id), reason="r", actor="somebody")
 
         # Then its log is valid, and it has run only what it said
         again.checked(fork)
