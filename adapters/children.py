@@ -107,7 +107,7 @@ class RunChildren:
         )  # fmt: skip
         append = submitting.submission(
             runtime.services, registry.name, wish, queue=above.queue, priority=above.priority,
-            parent=facts.ParentAtom(run=parent.run_id, path=parent.path, try_=parent.try_),
+            parent=facts.ParentAtom(run=parent.run_id, path=parent.path, try_=parent.try_), parent_epoch=parent.epoch,
         )  # fmt: skip
         result = (await in_thread(runtime, lambda: runtime.store.append((append,))))[0]
         if isinstance(result, FlowledgerError) and not isinstance(result, KeyTaken):

@@ -25,9 +25,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def submission(
     services: Services, app: str, wish: Wish, *, queue: str | None, priority: int = 0,
-    not_before: datetime | None = None, parent: facts.ParentAtom | None = None,
+    not_before: datetime | None = None, parent: facts.ParentAtom | None = None, parent_epoch: int = 0,
 ) -> Append:  # fmt: skip
-    """The first append of a run that nobody owns yet: its inputs, and nothing of its plan (E8)."""
+    """The first append of a run that nobody owns yet: its inputs, and nothing of its plan (E8).
+
+    ``parent``: whose child it is, which is driven under ``parent_epoch`` (G7).
+    """
     run_id = services.ids.run_id()
     state, moved = State(wish.plan), dict[str, bytes]()
     vault = services.vaults.of(run_id, wish.plan, None)
@@ -39,7 +42,7 @@ def submission(
     drafts.create(
         NewStream(
             app=app, factory=wish.factory, key=wish.key, inputs_digest=wish.inputs_digest, tags=tags, queue=queue,
-            priority=priority,
+            priority=priority, parent=None if parent is None else parent.run, parent_epoch=parent_epoch,
         )
     )  # fmt: skip
     event = facts.RunSubmitted(

@@ -100,11 +100,12 @@ class Vaults(Protocol):
 
 
 class Parent(NamedTuple):
-    """The atom whose child a run is, in one of its tries (G7)."""
+    """The atom whose child a run is, in one of its tries (G7); ``epoch`` is the one under which its run is driven."""
 
     run_id: str
     path: str
     try_: int
+    epoch: int
 
 
 class Waiting(NamedTuple):

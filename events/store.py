@@ -40,7 +40,11 @@ START = Cursor("")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewStream:
-    """What the stream row of a new run holds and keeps (rule A7). ``owner`` None: it waits to be claimed."""
+    """What the stream row of a new run holds and keeps (rule A7). ``owner`` None: it waits to be claimed.
+
+    ``parent``: the run that begets it, which must be at ``parent_epoch``, or the append is answered with `Fenced`: who
+    has lost a run begets none in its name, when its next owner may have seen already that there is none (G7).
+    """
 
     app: str
     factory: str
@@ -50,6 +54,8 @@ class NewStream:
     queue: str | None = None
     priority: int = 0
     owner: str | None = None
+    parent: str | None = None
+    parent_epoch: int = 0
 
 
 class PayloadRow(NamedTuple):

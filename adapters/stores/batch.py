@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flowledger.events.errors import Fenced, InboxNotEmpty, InputError, InternalError, StoreError, VersionConflict
-from flowledger.events.store import LIVE, Append, Cursor
+from flowledger.events.store import LIVE, Append, Cursor, NewStream
 
 
 def check(batch: Sequence[Append]) -> None:
@@ -50,6 +50,11 @@ def makes_job(request: Append) -> bool:
 def no_such_run(request: Append) -> StoreError:
     """The answer to an append to a stream that was never created."""
     return VersionConflict(f"run {request.run_id} does not exist, this append expected version {request.expected}")
+
+
+def begotten_late(new: NewStream, epoch: int | None) -> Fenced:
+    """The answer to a creation whose parent has another owner by now."""
+    return Fenced(f"run {new.parent} is at epoch {epoch}; who begets a run in its name was at epoch {new.parent_epoch}")
 
 
 def position_of(cursor: Cursor) -> int:

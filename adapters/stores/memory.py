@@ -9,7 +9,7 @@ from threading import Condition, Lock, RLock
 from typing import Any
 
 from flowledger.events.envelope import StoredEvent
-from flowledger.events.errors import Fenced, KeyTaken, NotSupported
+from flowledger.events.errors import Fenced, KeyTaken, NotSupported, StoreError
 from flowledger.events.store import (
     FINAL,
     Append,
@@ -32,7 +32,7 @@ from flowledger.events.store import (
 )
 from flowledger.events.transactions import OutcomeKey
 
-from .batch import check, has_unseen, makes_job, no_such_run, position_of, refusal
+from .batch import begotten_late, check, has_unseen, makes_job, no_such_run, position_of, refusal
 from .mailbox import Mailbox, newer
 from .memory_board import MemoryBoard
 from .memory_claims import MemoryClaims
@@ -125,7 +125,7 @@ class MemoryStore:
             if request.create is None:
                 return no_such_run(request)
             created = self._create(request, request.create)
-            if isinstance(created, KeyTaken):
+            if isinstance(created, StoreError):
                 return created
             run = created
         elif (
@@ -151,7 +151,11 @@ class MemoryStore:
             self._plans.setdefault(plan.fingerprint, plan.document)
         return Appended(len(run.events))
 
-    def _create(self, request: Append, new: NewStream) -> MemoryRun | KeyTaken:
+    def _create(self, request: Append, new: NewStream) -> MemoryRun | StoreError:
+        if new.parent is not None:
+            parent = self._runs.get(new.parent)
+            if parent is None or parent.epoch != new.parent_epoch:
+                return begotten_late(new, None if parent is None else parent.epoch)
         if new.key is not None:
             holder = self._keys.setdefault((new.app, new.factory, new.key), request.run_id)
             if holder != request.run_id:

@@ -18,7 +18,7 @@ from flowledger.adapters.failpoint import reach
 from flowledger.events.errors import KeyTaken, StoreError
 from flowledger.events.store import Append, Appended, AppendResult, NewStream
 
-from .batch import check, no_such_run, refusal
+from .batch import begotten_late, check, no_such_run, refusal
 from .sqlite_file import SqliteFile, driver
 
 _ADVANCE = (
@@ -109,6 +109,10 @@ class SqliteWriter:
     def _move(self, request: Append, moved: list[Append]) -> AppendResult:
         """Advance or make the stream row: here, and only here, an append is let through (and noted) or refused."""
         new = request.create
+        if new is not None and new.parent is not None:
+            head = self._execute(_HEAD, new.parent).fetchone()
+            if head is None or head[0] != new.parent_epoch:
+                return begotten_late(new, None if head is None else head[0])
         row = self._advance(request) if new is None else self._create(request, new)
         if row.rowcount:
             moved.append(request)

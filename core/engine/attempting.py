@@ -71,7 +71,9 @@ def next_attempt(
     attempt: Attempt
     if node.task is not None and node.task.child:
         executor = None if state.submitted is None else state.submitted.executor
-        attempt = ChildAttempt(run, node, phase, call, try_, count, key, run.services.children, executor)
+        attempt = ChildAttempt(
+            run, node, phase, call, try_, count, key, run.services.children, executor, run.drafts.epoch
+        )  # fmt: skip
     elif call.connection is None:
         attempt = Attempt(run, node, phase, call, try_, count, key)
     else:

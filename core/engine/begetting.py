@@ -20,15 +20,16 @@ AGAIN_S = 1.0
 class ChildAttempt(Attempt):
     """An attempt whose body is a look at the child run, which makes it if there is none."""
 
-    __slots__ = ("_children", "_executor")
+    __slots__ = ("_children", "_epoch", "_executor")
 
     def __init__(
         self, host: Host, node: Node, phase: Phase, call: Call, try_: int, attempt: int, key: str,
-        children: Children | None, executor: str | None,
+        children: Children | None, executor: str | None, epoch: int,
     ) -> None:  # fmt: skip
         super().__init__(host, node, phase, call, try_, attempt, key)
         self._children = children
         self._executor = executor
+        self._epoch = epoch  # the one under which this process drives the run
 
     async def arun(self) -> Outcome:
         """Look, or undo; whatever goes wrong is a failure of the atom (D7), unless it says nothing of the child: then
@@ -44,7 +45,7 @@ class ChildAttempt(Attempt):
 
     @property
     def _parent(self) -> Parent:
-        return Parent(self._host.run_id, self.node.path, self.try_)
+        return Parent(self._host.run_id, self.node.path, self.try_, self._epoch)
 
     async def _look(self) -> Outcome:
         found = await self._runs().look(self._parent, self._factory, self.arguments, self._executor)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from flowledger.adapters.ids import new_ulid
 from flowledger.events.envelope import StoredEvent
 from flowledger.events.errors import Fenced, InternalError, KeyTaken, StoreError, VersionConflict
-from flowledger.events.store import Append, Appended, PlanRow, Store, Stream
+from flowledger.events.store import Append, Appended, Claim, PlanRow, Store, Stream
 
 from .streams import NOW_US, Run, everything, joined, new_run, new_stream, payload_row
 
@@ -136,6 +136,35 @@ def test_a3_a_refused_run_leaves_no_trace_and_does_not_disturb_the_others(store:
     row = store.stream(behind.run_id)
     assert row is not None
     assert (row.version, row.head_hash) == (1, behind.head)
+
+
+def test_g7_a_run_is_begotten_only_while_its_parent_is_at_the_epoch(store: Store, elsewhere: Store) -> None:
+    # Given a run that has been claimed by another process since
+    before, after = joined(store), joined(elsewhere)
+    parent = new_run(store, owner=before.id)
+    child = Run(new_ulid())
+    claim = elsewhere.claim(parent.run_id, after.id, takeover_s=-1)
+    assert isinstance(claim, Claim)
+    # When the one that has lost it begets a run in its name, with others in the same batch
+    other = Run(new_ulid())
+    late = child.next(create=new_stream(key="c", parent=parent.run_id, parent_epoch=parent.epoch))
+    begotten, made = store.append([late, other.next(create=new_stream())])
+    # Then it is fenced, and leaves no trace
+    assert isinstance(begotten, Fenced)
+    assert made == Appended(1)
+    assert store.stream(child.run_id) is None
+    assert elsewhere.find(app="shop", factory="order", key="c") is None
+    # And the one that has the run begets it
+    kept = child.next(create=new_stream(key="c", parent=parent.run_id, parent_epoch=claim.epoch))
+    assert elsewhere.append([kept]) == [Appended(1)]
+    # And it is there when it is sent again
+    assert elsewhere.append([kept]) == [Appended(1)]
+
+
+def test_g7_a_run_whose_parent_does_not_exist_is_not_begotten(store: Store) -> None:
+    child = Run(new_ulid())
+    [result] = store.append([child.next(create=new_stream(parent="nobody", parent_epoch=1))])
+    assert isinstance(result, Fenced)
 
 
 def test_g8_a_key_is_taken_once_per_app_and_factory(store: Store) -> None:

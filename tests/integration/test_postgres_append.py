@@ -19,7 +19,7 @@ from flowledger.adapters.ids import new_ulid
 from flowledger.adapters.stores.postgres import PostgresStore, wire
 from flowledger.adapters.stores.postgres.exchange import Exchange
 from flowledger.adapters.stores.postgres.writer import SINGLE_EVENTS
-from flowledger.events.errors import StoreError, StoreUnavailable
+from flowledger.events.errors import Fenced, StoreError, StoreUnavailable
 from flowledger.events.store import Appended, PlanRow
 from tests.conformance.streams import Run, everything, new_run, new_stream, payload_row
 from tests.postgres import connect, sql, through
@@ -165,6 +165,24 @@ def test_a2_a_deadlock_with_a_stranger_is_retried_after_looking(store: PostgresS
 def _until_waiting(url: str) -> None:
     while sql(url, "SELECT count(*) FROM pg_locks WHERE NOT granted") == [(0,)]:
         pass
+
+
+def test_g7_whoever_begets_a_run_waits_for_who_is_claiming_its_parent(store: PostgresStore, postgres_url: str) -> None:
+    # Given: somebody is about to claim a run that has been lost
+    parent, child = new_run(store, owner="me"), Run(new_ulid())
+    with connect(postgres_url) as claiming, ThreadPoolExecutor(1) as pool:
+        claiming.autocommit = False
+        claim = f"UPDATE {store._database.schema}.streams SET epoch = epoch + 1 WHERE run_id = %s"
+        claiming.execute(claim.encode(), [parent.run_id])
+        # When a run is begotten in its name
+        begotten = child.next(create=new_stream(parent=parent.run_id, parent_epoch=parent.epoch))
+        appending = pool.submit(store.append, [begotten])
+        _until_waiting(postgres_url)
+        claiming.commit()
+        # Then it comes too late: whoever has claimed the parent may have seen that there is none
+        [result] = appending.result()
+        assert isinstance(result, Fenced)
+        assert store.stream(child.run_id) is None
 
 
 def test_two_processes_that_create_the_same_keys_agree(postgres_url: str) -> None:

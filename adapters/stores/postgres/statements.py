@@ -63,13 +63,18 @@ written AS (
     JOIN {accepted} USING (run_id) ORDER BY e.n)"""
 _MANY = _ADVANCE + _EVENTS + "\nSELECT run_id FROM moved"
 
-# In the order of keys, so that two processes that create the same ones wait for each other in one direction.
+# In the order of keys, so that two processes that create the same ones wait for each other in one direction. A run that
+# begets one is held until it is there: whoever claims it then finds the one, or has refused it by its epoch (G7).
 _MADE = """
+begetting AS MATERIALIZED (
+  SELECT s.run_id, s.epoch FROM {s}.streams s WHERE s.run_id = ANY (%b::text[]) ORDER BY s.run_id FOR SHARE),
 made AS (
   INSERT INTO {s}.streams ({stream})
   SELECT {stream} FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
                               %b::int8[], %b::text[], %b::text[], %b::int8[], %b::text[], %b::int8[], %b::int8[],
-                              %b::bytea[], %b::int8[]) WITH ORDINALITY AS c({stream}, n)
+                              %b::bytea[], %b::int8[], %b::text[], %b::int8[])
+    WITH ORDINALITY AS c({stream}, parent, parent_epoch, n)
+   WHERE parent IS NULL OR (parent, parent_epoch) IN (SELECT run_id, epoch FROM begetting)
    ORDER BY app, key, factory, n
   ON CONFLICT DO NOTHING RETURNING run_id),
 accepted AS MATERIALIZED (SELECT run_id FROM moved UNION ALL SELECT run_id FROM made),"""
@@ -86,11 +91,13 @@ SELECT run_id FROM accepted"""
 _FULL = _ADVANCE + _MADE + _EVENTS + _VALUES
 
 _LOOK = """
-SELECT a.run_id, s.epoch, s.version, s.requests, e.hash, k.run_id
-  FROM unnest(%b::text[], %b::int8[], %b::text[], %b::text[], %b::text[]) AS a(run_id, version, app, factory, key)
+SELECT a.run_id, s.epoch, s.version, s.requests, e.hash, k.run_id, p.epoch
+  FROM unnest(%b::text[], %b::int8[], %b::text[], %b::text[], %b::text[], %b::text[])
+    AS a(run_id, version, app, factory, key, parent)
   LEFT JOIN {s}.streams s ON s.run_id = a.run_id
   LEFT JOIN {s}.events e ON e.run_id = a.run_id AND e.version = a.version
-  LEFT JOIN {s}.streams k ON k.app = a.app AND k.key = a.key AND k.factory = a.factory"""
+  LEFT JOIN {s}.streams k ON k.app = a.app AND k.key = a.key AND k.factory = a.factory
+  LEFT JOIN {s}.streams p ON p.run_id = a.parent"""
 
 _READ = """
 SELECT {event} FROM {s}.events WHERE run_id = %s AND version > %s ORDER BY version LIMIT %s::int8"""
@@ -190,7 +197,7 @@ class Statements:
 
     @cached_property
     def look(self) -> str:
-        """Where runs stand: epoch, version, the hash at one version, and who holds a key."""
+        """Where runs stand: epoch, version, the hash at one version; who holds a key, and the epoch of the parent."""
         return self._for(_LOOK)
 
     @cached_property

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import psycopg
 
 from flowledger.adapters.failpoint import reach
-from flowledger.adapters.stores.batch import check, has_unseen, no_such_run, refusal
+from flowledger.adapters.stores.batch import begotten_late, check, has_unseen, no_such_run, refusal
 from flowledger.events.errors import KeyTaken, StoreError
 from flowledger.events.store import Append, Appended, AppendResult
 
@@ -41,6 +41,7 @@ class _Found(NamedTuple):
     requests: int | None
     hash: bytes | None
     key_holder: str | None
+    parent_epoch: int | None
 
 
 class PostgresWriter:
@@ -176,9 +177,14 @@ class PostgresWriter:
         rows = self._execute(self._texts.look, _looked_for(left)).rows()
         found = {
             words(run_id): _Found(
-                whole(epoch), whole(version), whole(requests), hash_, None if holder is None else words(holder)
+                whole(epoch),
+                whole(version),
+                whole(requests),
+                hash_,
+                None if holder is None else words(holder),
+                whole(parent_epoch),
             )
-            for run_id, epoch, version, requests, hash_, holder in rows
+            for run_id, epoch, version, requests, hash_, holder, parent_epoch in rows
         }
         for request in left:
             result = _judged(request, found[request.run_id])
@@ -193,7 +199,8 @@ def _judged(request: Append, found: _Found) -> AppendResult | None:
         if new is None:
             return no_such_run(request)
         if found.key_holder is None:
-            return None
+            late = new.parent is not None and found.parent_epoch != new.parent_epoch
+            return begotten_late(new, found.parent_epoch) if late else None
         return KeyTaken(f"key {new.key!r} of {new.factory} belongs to run {found.key_holder}", run_id=found.key_holder)
     if found.epoch == request.epoch and found.hash == request.events[0].hash:
         return Appended(request.events[-1].version)
@@ -278,9 +285,10 @@ def _full(requests: Sequence[Append], *, mail: bool) -> list[bytes | None]:
 
 
 def _created(requests: Sequence[Append]) -> list[bytes | None]:
-    """One array for each column of ``streams``, in the order of `statements`."""
+    """The parents, then an array for each column of ``streams``, then who begets each run, as in `statements`."""
     made = [(r, r.create) for r in requests if r.create is not None]
     return [
+        texts([new.parent for _, new in made if new.parent is not None]),
         texts([r.run_id for r, _ in made]),
         texts([new.app for _, new in made]),
         texts([new.factory for _, new in made]),
@@ -297,6 +305,8 @@ def _created(requests: Sequence[Append]) -> list[bytes | None]:
         ints([r.events[-1].version for r, _ in made]),
         blobs([r.events[-1].hash for r, _ in made]),
         ints([r.events[0].time_us for r, _ in made]),
+        texts([new.parent for _, new in made]),
+        ints([new.parent_epoch for _, new in made]),
     ]
 
 
@@ -308,4 +318,5 @@ def _looked_for(requests: Sequence[Append]) -> list[bytes | None]:
         texts([None if n is None else n.app for n in new]),
         texts([None if n is None else n.factory for n in new]),
         texts([None if n is None else n.key for n in new]),
+        texts([None if n is None else n.parent for n in new]),
     ]
