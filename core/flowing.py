@@ -125,6 +125,8 @@ def _ready(state: State, number: int, done: list[int], ready: list[int]) -> None
     elif node.retry is not None and state.states[number] != "DONE":  # it is, where all that is in it is kept
         on_agenda(state, number, "StartRound")
     else:
+        if node.retry is not None:
+            touch(state, number)  # a reset must visit it, and no round of it begins that would have said so
         _open(state, number, done, ready)
 
 

@@ -423,6 +423,23 @@ def test_g5_a_kept_retry_without_atoms_begins_anew_when_the_flow_around_it_is_tr
 # -- refused --------------------------------------------------------------------------------------
 
 
+def test_g5_a_kept_retry_with_nothing_in_it_but_retries_without_atoms_begins_anew_too(w: Mending) -> None:
+    # Given a retry without atoms in another one, which a rerun keeps
+    w.broken = {"b"}
+    hollow = linear(linear(name="core", retry=Times(1)), name="shell", retry=Times(1))
+    run = w.app.run(stopped(w, linear(hollow, w.part("b"), name="in", retry=Times(2))), check=False)
+    before = len(log_of(w.app, run))
+
+    # When the flow around it is tried again
+    run.rerun(reason="perhaps")
+
+    # Then it has its round in the second round, as at first; in the first it was kept
+    log = log_of(w.app, run)[before:]
+    assert [e.path for e in log if e.type == "RoundStarted"] == [
+        "line/in", "line/in", "line/in/shell", "line/in/shell/core",
+    ]  # fmt: skip
+
+
 def test_g5_a_rerun_is_refused_where_there_is_nothing_to_run(w: Mending) -> None:
     run = w.app.run(stopped(w, *w.parts("ab")))
 

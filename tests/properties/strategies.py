@@ -53,17 +53,14 @@ def attempts(*, polls: bool, holds: bool = False) -> st.SearchStrategy[Attempt]:
     return st.builds(Attempt, ends, st.integers(0, 3) if polls else st.just(0))
 
 
-def leaves(
-    *, polls: bool, reverts_fail: bool, waits: bool = False, people: bool = False,
-    begets: bool = False,
-) -> st.SearchStrategy[Leaf]:  # fmt: skip
+def leaves(*, polls: bool, reverts_fail: bool, waits: bool = False, people: bool = False) -> st.SearchStrategy[Leaf]:
     seconds = st.sampled_from([0.0, 0.0, 0.5, 20.0]) if waits else st.just(0.0)
     slept = st.sampled_from([None, None, None, None, 1.0, 100.0]) if waits else st.none()
     mostly_ok = st.one_of(
         st.just(()), st.just(()), st.lists(attempts(polls=polls, holds=people), max_size=4).map(tuple)
     )
     sometimes = st.one_of(st.just(()), st.just(()), st.just(()), st.lists(st.booleans(), max_size=3).map(tuple))
-    plain = st.builds(
+    return st.builds(
         Leaf,
         script=mostly_ok,
         attempts=st.sampled_from([1, 1, 1, 2, 3]),
@@ -80,16 +77,16 @@ def leaves(
         child=st.none(),
         on_failure=st.just(ON_FAILURE[0]),
     )
-    return st.one_of(*[plain] * 6, _child_runs(plain, waits=waits)) if begets else plain
 
 
-def _child_runs(leaf: st.SearchStrategy[Leaf], *, waits: bool) -> st.SearchStrategy[Leaf]:
-    """Parts that are runs of their own (G7)."""
-    takes = st.lists(st.integers(0, 6), max_size=2).map(tuple)
-    return st.builds(_child_run, branches(leaf, 1, waits=waits), takes, st.sampled_from(ON_FAILURE))
-
-
-def _child_run(flow: Branch, takes: tuple[int, ...], on_failure: OnFailure) -> Leaf:
+@st.composite
+def _leaves_and_runs(draw: st.DrawFn, *, polls: bool, reverts_fail: bool, waits: bool, people: bool) -> Leaf:
+    """The same, and now and then a part that is a run of its own (G7), in which there are no further ones."""
+    leaf = leaves(polls=polls, reverts_fail=reverts_fail, waits=waits, people=people)
+    if draw(st.integers(0, 6)) < 6:
+        return draw(leaf)
+    takes = tuple(draw(st.lists(st.integers(0, 6), max_size=2)))
+    flow, on_failure = draw(branches(leaf, 1, waits=waits)), draw(st.sampled_from(ON_FAILURE))
     return Leaf((), 1, "yes", (), 1, takes, child=flow, on_failure=on_failure)
 
 
@@ -210,7 +207,8 @@ def specs(
     and back-offs, for a time that nobody has to wait for; ``late``: parts are made while the run is under way (E7);
     ``people``: some wait for what somebody sends (F4), or leave to somebody what became of them (G3); ``begets``: some
     are runs of their own (G7)."""
-    leaf = leaves(polls=polls, reverts_fail=reverts_fail, waits=waits, people=people, begets=begets)
+    kind = _leaves_and_runs if begets else leaves
+    leaf = kind(polls=polls, reverts_fail=reverts_fail, waits=waits, people=people)
     root = draw(branches(leaf, MOST_DEPTH, waits=waits, late=late).filter(lambda drawn: size(drawn) <= MOST_TASKS))
     flow = Namer().flow(root, INPUTS)
     return Spec(_growing(flow, flow), draw(st.sampled_from(ON_FAILURE)))

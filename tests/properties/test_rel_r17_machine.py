@@ -7,7 +7,8 @@ ones), so that what it finds shrinks to a few lines. `make machine` for a night 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from itertools import count
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -23,8 +24,10 @@ from hypothesis.stateful import (
     multiple,
     precondition,
     rule,
+    run_state_machine_as_test,
 )
 
+from flowledger.adapters.stores import open_store
 from flowledger.core.engine import run as engine
 from flowledger.events.requests import Cancel, Request, Rerun, Resume, Revert, Signal, Suspend
 from flowledger.events.store import Mail
@@ -37,6 +40,8 @@ from tests.simulation.world import World
 
 EXAMPLES = int(os.environ.get("FLOWLEDGER_EXAMPLES", "0"))
 STEPS = int(os.environ.get("FLOWLEDGER_STEPS", "0"))
+LONG = bool(os.environ.get("FLOWLEDGER_TEST_LONG"))
+ON_STORES = (40, 30) if LONG else (6, 20)
 MOST_RUNS = 3
 MOST_PROCESSES = 5
 
@@ -58,8 +63,12 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(engine, "TURN_S", float("inf"))
-        self.world = World(0, faults=Faults(**PEACE), specs=())
+        self.world = self.a_world()
         self.world.start_process()
+        self.met: set[str] = set()  # runs of which the rules know
+
+    def a_world(self) -> World:
+        return World(0, faults=Faults(**PEACE), specs=())
 
     def a_process(self, n: int) -> Process:
         """One that lives; a new one where none does."""
@@ -68,14 +77,19 @@ class Machine(RuleBasedStateMachine):
 
     # -- calls ----------------------------------------------------------------------------------
 
-    @initialize(target=runs, spec=specs(polls=True, waits=True, people=True))
+    @initialize(target=runs, spec=specs(polls=True, waits=True, people=True, begets=True))
     def first_call(self, spec: Spec) -> Told:
-        return self.world.ask_for(spec, self.a_process(0))
+        return self.asked_for(spec, 0)
 
-    @precondition(lambda self: len(self.world.runs) < MOST_RUNS)
-    @rule(target=runs, spec=specs(polls=True, waits=True, people=True), n=st.integers(0, 4))
+    @precondition(lambda self: sum(isinstance(told, Call) for told in self.world.runs.values()) < MOST_RUNS)
+    @rule(target=runs, spec=specs(polls=True, waits=True, people=True, begets=True), n=st.integers(0, 4))
     def call(self, spec: Spec, n: int) -> Told:
-        return self.world.ask_for(spec, self.a_process(n))
+        return self.asked_for(spec, n)
+
+    def asked_for(self, spec: Spec, n: int) -> Told:
+        call = self.world.ask_for(spec, self.a_process(n))
+        self.met.add(call.key)
+        return call
 
     @rule(told=runs, n=st.integers(0, 4))
     def the_same_call_again(self, told: Told, n: int) -> None:
@@ -98,6 +112,17 @@ class Machine(RuleBasedStateMachine):
             parts = told.witness.parts
             from_ = None if at is None else parts[at % len(parts)]
             self.a_process(n).rerun(self.world.app, told.witness.run_id, from_)
+
+    @rule(told=runs, n=st.integers(0, 4), seed=st.integers(0, 200))
+    def fork(self, told: Told, n: int, seed: int) -> None:
+        if told.witness is not None:
+            self.world.people.fork(told.witness, self.a_process(n), Random(seed))
+
+    @rule(target=runs)
+    def meet_children_and_forks(self) -> Any:
+        new = [told for key, told in self.world.runs.items() if key not in self.met]
+        self.met.update(told.key for told in new)
+        return multiple(*new)
 
     @rule(n=st.integers(0, 4), m=st.integers(0, 2))
     def interrupt(self, n: int, m: int) -> None:
@@ -183,17 +208,34 @@ class Machine(RuleBasedStateMachine):
             self.patch.undo()
 
 
-def machine(examples: int, steps: int) -> Callable[..., Any]:
-    """The machine as a test."""
-    case = Machine.TestCase
-    case.settings = settings(
-        max_examples=EXAMPLES or examples,
-        stateful_step_count=STEPS or steps,
+def told_to(examples: int, steps: int) -> settings:
+    return settings(
+        max_examples=examples,
+        stateful_step_count=steps,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
         report_multiple_bugs=False,
     )
-    return case
 
 
-TestRelR17Machine = pytest.mark.timeout(300 + 20 * EXAMPLES)(machine(60, 30))
+TestRelR17Machine = pytest.mark.timeout(300 + 20 * EXAMPLES)(Machine.TestCase)
+TestRelR17Machine.settings = told_to(EXAMPLES or 60, STEPS or 30)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600 if LONG else 300)
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_rel_r17_the_same_on_a_real_store(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    # Given a store, in which each example has a world under a name of its own
+    url = f"sqlite:///{tmp_path}/log.db" if kind == "sqlite" else str(request.getfixturevalue("postgres_url"))
+    store, numbers = open_store(url), count(1)
+
+    class OnStore(Machine):
+        def a_world(self) -> World:
+            return World(0, faults=Faults(**PEACE), specs=(), store=store, number=next(numbers))
+
+    # When anything is done there in any sequence, then the log is what the model says
+    try:
+        run_state_machine_as_test(OnStore, settings=told_to(*ON_STORES))
+    finally:
+        store.close()

@@ -58,7 +58,7 @@ class Call(Told):
 
     def __init__(self, world: World, key: str, spec: Spec) -> None:
         super().__init__(world, key, spec)
-        app = App("model", database_url="memory://")
+        app = App(world.app.name, database_url="memory://")
         self.part = build(spec, app, Recorders(world))
         world.app.include(app, prefix=key)
 

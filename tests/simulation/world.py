@@ -14,28 +14,28 @@ from random import Random
 from typing import cast
 
 from flowledger import App
-from flowledger.adapters.stores.memory import MemoryStore
 from flowledger.core.engine import run as engine
 from flowledger.events import facts
 from flowledger.events.codec import opened
 from flowledger.events.envelope import StoredEvent
-from flowledger.events.store import Append, Appended, AppendResult
+from flowledger.events.store import Store
 from tests.properties.spec import Spec
 
 from .family import Family
 from .faults import Faults
 from .flows import random_spec
 from .judge import Unsafe, Witness
-from .ledger import Ledger
 from .people import PATIENCE_US, People
 from .process import Process
 from .scheduler import ProcessLoop, Scheduler
+from .stores import InMemory, Real
 from .told import Call, Told
 
 START_US = 2_000_000_000_000_000
 TROUBLED_S = 120.0  # how long the faults go on
 MOST_STEPS = 200_000
 MOST_CRASHES = 12
+NUMBERS = 1_000_000  # ids that each world has to give, where many share a store
 SHOWN = 40  # of what happened, in a message
 
 
@@ -43,65 +43,27 @@ class SimulationFailed(AssertionError):
     """What a seed has found; the message says how to see it again."""
 
 
-class WatchedStore(MemoryStore):
-    """The store, in simulated time, with a witness for each run."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self.ledger = Ledger()
-        self._world = world
-        self._witnesses: dict[str, Witness] = {}
-
-    def now_us(self) -> int:
-        return self._world.now_us()
-
-    def append(self, batch: Sequence[Append]) -> list[AppendResult]:
-        before = len(self._log)
-        results = super().append(batch)
-        for request, result in zip(batch, results, strict=True):
-            if isinstance(result, Appended) and len(self._log) > before:
-                self._judge(request)
-        return results
-
-    def _judge(self, request: Append) -> None:
-        try:
-            self.witness(request.run_id, request).stored(request)
-        except AssertionError as error:  # who appends beside the appender would take it for a failure of its own
-            self._world.complain(error)
-            raise
-
-    def witness(self, run_id: str, request: Append | None = None) -> Witness:
-        found = self._witnesses.get(run_id)
-        if found is None:
-            assert request is not None
-            found = self._witnesses[run_id] = self._world.new_witness(run_id, request.events)
-        return found
-
-    def known(self, run_id: str) -> Witness | None:
-        return self._witnesses.get(run_id)
-
-    @property
-    def witnesses(self) -> Sequence[Witness]:
-        return list(self._witnesses.values())
-
-
 class World:
     """Some runs, some processes, one store. `live` lets it happen."""
 
-    def __init__(self, seed: int, *, faults: Faults | None = None, specs: Sequence[Spec] | None = None) -> None:
+    def __init__(
+        self, seed: int, *, faults: Faults | None = None, specs: Sequence[Spec] | None = None,
+        store: Store | None = None, number: int = 0,
+    ) -> None:  # fmt: skip
+        """``store``: a real one, in which worlds of other numbers may have been."""
         self.seed = seed
         self.chance = Random(f"{seed} world")
         self.scheduler = Scheduler(START_US)
         self.loop = ProcessLoop(self.scheduler)  # the world's own: what needs no process
         self.faults = faults or Faults.drawn(self.chance)
-        self.app = App("model", database_url="memory://")
-        self.store = WatchedStore(self)
+        self.app = App(f"model-{number}" if number else "model", database_url="memory://")
+        self.store: InMemory | Real = InMemory(self) if store is None else Real(self, store)
         self.people = People(self)
         self.family = Family()
         self.story: deque[str] = deque(maxlen=SHOWN)
         self.processes: list[Process] = []
         self.found = False  # something is wrong, and what comes after means nothing
-        self._numbers = 0
+        self._numbers = number * NUMBERS
         self._crashes = 0
         self._complaint: BaseException | None = None
         drawn = [random_spec(self.chance) for _ in range(self.chance.choice([1, 1, 2, 3]))] if specs is None else specs
@@ -297,11 +259,14 @@ class World:
     def end(self) -> None:
         for process in self.processes:
             process.fate.die()
+        if isinstance(self.store, Real):
+            self.store.leave_all()
 
     def digest(self) -> str:
         total = sha256()
-        for event in self.store._log:
-            total.update(event.hash)
+        for witness in self.store.witnesses:
+            for envelope in witness.log:
+                total.update(envelope.hash)
         return total.hexdigest()
 
     def _told(self, error: BaseException) -> str:
