@@ -51,6 +51,7 @@ class RunDriver(ActiveRun):
         "_in_flight",
         "_in_line",
         "_known",
+        "_left",
         "_observers",
         "_outcomes",
         "_seen",
@@ -73,6 +74,7 @@ class RunDriver(ActiveRun):
     ) -> None:
         super().__init__(services, run_id=run_id, plan=plan, state=state, head=head, epoch=epoch, moved=moved)
         self._finished = False
+        self._left = False  # nothing more is appended here; what the run had made is being closed
         self._error: FlowledgerError | None = None  # what took the run away from here
         self._waiters: list[asyncio.Future[None]] = []
         self._observers: list[Observer] = [observe] if observe else []
@@ -173,7 +175,7 @@ class RunDriver(ActiveRun):
     @property
     def is_over(self) -> bool:
         """Whether this driver will append nothing more."""
-        return self.lost or self._finished
+        return self.lost or self._left
 
     @property
     def waits_elsewhere(self) -> bool:
@@ -195,7 +197,7 @@ class RunDriver(ActiveRun):
         until = monotonic() + TURN_S
         try:
             self._again = True
-            while self._again and not (self.lost or self._finished):
+            while self._again and not (self.lost or self._left):
                 self._again = False
                 self._turn()
                 if monotonic() > until:
@@ -318,7 +320,7 @@ class RunDriver(ActiveRun):
         if attempt.limit is not None:
             attempt.no_limit()
         self.slots(attempt.lane).give(took_s=attempt.took_s)
-        if not (self.lost or self._finished):
+        if not (self.lost or self._left):
             self.outcome(attempt, outcome)
 
     def _share_slots(self) -> None:
@@ -379,6 +381,7 @@ class RunDriver(ActiveRun):
     # -- the end --------------------------------------------------------------------------------
 
     def _leave(self, error: FlowledgerError | None) -> None:
+        self._left = True
         for _, handle in self._timers.values():
             handle.cancel()
         self._timers.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from pathlib import Path
 from threading import Event
@@ -15,6 +15,8 @@ import pytest
 from flowledger import App, DefinitionError, Flow, Permanent, Progress, Run, TaskContext, linear, unordered
 from flowledger.adapters import loading
 from flowledger.core.engine import settling
+from flowledger.core.engine.attempt import Attempt, Outcome
+from flowledger.core.engine.run import RunDriver
 from flowledger.events import facts
 from tests.acceptance import command_line
 from tests.acceptance.logs import events, log_of, story
@@ -192,6 +194,43 @@ def test_c4_a_revert_sees_outcomes_that_came_too_late(
         assert other.failure.cause is not None
         assert (other.failure.kind, other.failure.cause.message) == ("timeout", "too late")
     app.close()
+
+
+def test_c4_nothing_is_written_of_an_outcome_that_comes_when_the_run_is_over(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a body that ends after the run's last event, while what the run had made is being closed
+    closing, reported = Event(), Event()
+    report = RunDriver._report  # pyright: ignore[reportPrivateUsage]
+
+    def reporting(driver: RunDriver, attempt: Attempt, outcome: Outcome) -> None:
+        report(driver, attempt, outcome)
+        reported.set()
+
+    monkeypatch.setattr(RunDriver, "_report", reporting)
+    monkeypatch.setattr(settling, "GRACE_S", 0.05)
+
+    @app.resource(scope="run")
+    async def door() -> AsyncIterator[str]:
+        yield "open"
+        closing.set()
+        assert await asyncio.to_thread(reported.wait, 30)
+
+    @app.task
+    def enter(door: str) -> None: ...
+
+    @app.task(timeout=0.05)
+    def slow() -> None:
+        assert closing.wait(30)
+
+    @app.flow
+    def visit() -> Flow[Any]:
+        return linear(enter, slow)
+
+    # When
+    run = app.run(visit(), check=False)
+    # Then
+    assert story(log_of(app, run))[-1] == "RunReverted"
 
 
 def test_c7_a_body_that_is_given_up_is_said_to_run_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
