@@ -19,7 +19,7 @@ from flowledger.events.errors import KeyTaken, StoreError
 from flowledger.events.store import Append, Appended, AppendResult, NewStream
 
 from .batch import begotten_late, check, no_such_run, refusal
-from .sqlite_file import SqliteFile, driver
+from .sqlite_file import SqliteFile, ask_often, begin, driver
 
 _ADVANCE = (
     "UPDATE streams SET status = ?, direction = ?, wake_at_us = ?, version = ?, head_hash = ?{release} "
@@ -64,11 +64,12 @@ class SqliteWriter:
         self._lock = Lock()
         self._pooled: PoolProxiedConnection = file.connection()
         self._connection = driver(self._pooled)
+        ask_often(self._connection)
 
     def append(self, batch: Sequence[Append]) -> list[AppendResult]:
         """See `Store.append`."""
         check(batch)
-        with self._lock, self._file.guarded():
+        with self._lock, self._file.turns, self._file.guarded():
             try:
                 return self._transaction(batch)
             except _UNFIT as error:
@@ -90,7 +91,8 @@ class SqliteWriter:
 
     def _transaction(self, batch: Sequence[Append]) -> list[AppendResult]:
         reach("append.before_begin")
-        self._execute("BEGIN IMMEDIATE")
+        self.statements += 1
+        begin(self._connection)
         try:
             reach("append.after_begin")
             moved: list[Append] = []

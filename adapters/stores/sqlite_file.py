@@ -18,6 +18,7 @@ from flowledger.events.errors import InputError, StoreUnavailable
 
 from .schema import METADATA, SCHEMA_VERSION, meta
 from .sqlite_upgrading import bring_up_to_date
+from .turns import Turns
 
 Synchronous = Literal["FULL", "NORMAL"]
 _SYNCHRONOUS: dict[str, Synchronous] = {"FULL": "FULL", "NORMAL": "NORMAL"}
@@ -60,11 +61,12 @@ def parse_url(url: str) -> tuple[Path, Synchronous]:
 
 
 class SqliteFile:
-    """A pool of connections to one file, each in autocommit: who needs a transaction begins it."""
+    """A pool of connections to one file, each in autocommit: who needs a transaction begins it, in its turn."""
 
     def __init__(self, path: Path, synchronous: Synchronous = "FULL") -> None:
         self.path = path
         self.closed = False
+        self.turns = Turns()
         self._engine = _engine(path, synchronous)
         try:
             with self.guarded():
@@ -225,6 +227,37 @@ def _create_schema(connection: Connection) -> None:
     except BaseException:
         connection.exec_driver_sql("ROLLBACK")
         raise
+
+
+def ask_often(connection: sqlite3.Connection) -> None:
+    """Let a statement of this connection wait for a millisecond and no longer; see `begin`."""
+    connection.execute("PRAGMA busy_timeout = 1")
+
+
+@contextmanager
+def asking_often(connection: sqlite3.Connection) -> Generator[None]:
+    """The same for a while, on a connection that also reads: a read has nobody to ask again."""
+    ask_often(connection)
+    try:
+        yield
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000:.0f}")
+
+
+def begin(connection: sqlite3.Connection) -> None:
+    """Take the write lock on a connection that asks often (`ask_often`).
+
+    Left to itself SQLite asks again after ever longer pauses, up to a tenth of a second. Where another process commits
+    over and over, the lock is free for less than a thousandth, and one would wait for seconds.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
 
 
 def patiently(action: Callable[[], T]) -> T:

@@ -1,6 +1,7 @@
 """Owners and claims on SQLite (rules B1, B2): heartbeat rows, presence locks, epochs.
 
-On a connection of its own, so that a heartbeat never stands behind an append of the same process.
+On a connection of its own, in turns with the appends of the same process, so that a heartbeat stands behind one of
+them at most.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from flowledger.events.errors import Fenced
 from flowledger.events.store import Claim, Held, Owner
 
 from .presence import PresenceLocks
-from .sqlite_file import SqliteFile, driver
+from .sqlite_file import SqliteFile, asking_often, begin, driver
 
 _JOIN = "INSERT INTO owners (id, host, pid, app, last_seen_us) VALUES (?, ?, ?, ?, ?)"
 _BEAT = "UPDATE owners SET last_seen_us = ? WHERE id = ?"
@@ -125,9 +126,10 @@ class SqliteOwners:
     @contextmanager
     def transaction(self) -> Generator[sqlite3.Connection]:
         """The connection in a transaction of its own, which is committed at the end."""
-        with self._lock, self._file.guarded():
+        with self._lock, self._file.turns, self._file.guarded():
             connection = driver(self._pooled)
-            connection.execute("BEGIN IMMEDIATE")
+            with asking_often(connection):
+                begin(connection)
             try:
                 yield connection
                 connection.execute("COMMIT")

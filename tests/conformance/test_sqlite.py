@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from threading import Event, Thread
+from typing import Any, Self
 
 import pytest
 
 from flowledger.adapters.keys import new_key
 from flowledger.adapters.sealing import seal_log
 from flowledger.adapters.signing import Signer
-from flowledger.adapters.stores import schema, sqlite_upgrading
+from flowledger.adapters.stores import schema, sqlite_append, sqlite_upgrading
 from flowledger.adapters.stores.sqlite import SqliteStore
 from flowledger.events.chain import verified
 from flowledger.events.errors import SchemaTooNew, SchemaTooOld, StoreError, StoreUnavailable, Tampered
-from flowledger.events.store import Appended, Mail, PlanRow, Sent
+from flowledger.events.store import Appended, Mail, Owner, PlanRow, Sent
 
 from .streams import Run, everything, new_run, payload_row
 
@@ -384,3 +386,61 @@ def test_a_file_of_an_earlier_release_is_upgraded_when_it_is_opened(
         columns = [row[1] for row in connection.execute("PRAGMA table_info(owners)")]
         version = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone()[0]
     assert ("mood" in columns, version) == (True, str(schema.SCHEMA_VERSION + 1))
+
+
+# -- who writes next ----------------------------------------------------------------------------
+
+
+class Busy:
+    """Another thread that appends all the time, to a disk that takes 20 ms for a commit."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self._stop, self._locked = Event(), Event()
+        self._thread = Thread(target=self._work)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        run = new_run(self._store)
+        while not self._stop.is_set():
+            run.put(self._store)
+
+    def reach(self, point: str) -> None:
+        """Stands where an append may be made to crash."""
+        if point == "append.before_commit":
+            self._locked.set()
+            time.sleep(0.02)
+
+    def wait_until_it_has_the_lock(self) -> None:
+        self._locked.clear()
+        assert self._locked.wait(60)
+
+
+@pytest.mark.parametrize(("of", "most"), [("the same process", 5), ("another process", 400)])
+def test_b2_a_beat_does_not_wait_until_somebody_has_appended_all_there_is(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch, of: str, most: int
+) -> None:
+    # Given somebody who appends over and over
+    store.join(Owner(id="o" * 26, host="here", pid=1, app="shop"))
+    waited = 0
+    with closing(SqliteStore(path)) as other:
+        appends_to = store if of == "the same process" else other
+        busy = Busy(appends_to)
+        monkeypatch.setattr(sqlite_append, "reach", busy.reach)
+        with busy:
+            for _ in range(5):
+                busy.wait_until_it_has_the_lock()
+                before = appends_to.commits
+                # When
+                store.beat("o" * 26)
+                waited += appends_to.commits - before
+    # Then it waits for the append that is under way; among processes, where nobody stands in line, for some more, and
+    # not for the 500 there are in the ten seconds after which it would have failed
+    assert waited <= most
