@@ -273,7 +273,7 @@ def build(spec: Spec, app: App, recorder: Recorder) -> Any:
     lists = dict(zip([flow.name for flow in over], ["one", "two", "three"], strict=False))
     builder = _builder(spec, app, recorder, lists)
 
-    @app.flow(name=spec.root.name)
+    @app.flow(name=spec.root.name, on_failure=spec.on_failure)
     def factory(go: str, one: list[str], two: list[str], three: list[str], x: Any, y: Any) -> Flow[Any]:
         return replace(builder, placed={}, inputs={"x": x, "y": y}).flow(spec.root)
 

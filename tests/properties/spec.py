@@ -10,6 +10,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cached_property
+from itertools import chain
 from typing import Literal
 
 Pattern = Literal["linear", "unordered", "graph"]
@@ -86,6 +88,17 @@ class Flow(Short):
     backoff_s: float = 0.0  # before another round
     late: bool = False
 
+    @cached_property
+    def within(self) -> tuple[Part, ...]:
+        """The flow and all below it, in plan order: the model asks for it at every step."""
+        below = (child.within if isinstance(child, Flow) else (child,) for child in self.children)
+        return (self, *chain.from_iterable(below))
+
+    @cached_property
+    def tasks(self) -> tuple[Task, ...]:
+        """Its tasks, likewise."""
+        return tuple(part for part in self.within if isinstance(part, Task))
+
 
 Part = Task | Flow
 
@@ -100,15 +113,12 @@ class Spec(Short):
 
 def walk(part: Part) -> Iterator[Part]:
     """The part and all below it, in plan order."""
-    yield part
-    if isinstance(part, Flow):
-        for child in part.children:
-            yield from walk(child)
+    return iter(part.within if isinstance(part, Flow) else (part,))
 
 
 def tasks(part: Part) -> Iterator[Task]:
     """The tasks of a part, in plan order."""
-    return (p for p in walk(part) if isinstance(p, Task))
+    return iter(part.tasks if isinstance(part, Flow) else (part,))
 
 
 def children(spec: Spec) -> Iterator[Task]:

@@ -9,9 +9,10 @@ from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
 from flowledger import App
-from flowledger.adapters import driving, forking
+from flowledger.adapters import driving, forking, submitting
 from flowledger.adapters.adrift import Adrift
 from flowledger.adapters.children import RunChildren
+from flowledger.adapters.driving import Wish
 from flowledger.adapters.executors import ASYNC_CAPACITY
 from flowledger.adapters.executors.native import AsyncExecutor
 from flowledger.adapters.forking import Asked
@@ -24,6 +25,7 @@ from flowledger.core.engine.attempt import Attempt, Outcome
 from flowledger.core.engine.resources import ResourcePool
 from flowledger.core.engine.run import RunDriver
 from flowledger.core.engine.slots import Slots
+from flowledger.events.board import Conductor
 from flowledger.events.envelope import StoredEvent
 from flowledger.events.errors import Fenced, Refused, StoreError, StoreUnavailable
 from flowledger.events.facts import Progress
@@ -102,7 +104,15 @@ class Process(Runtime):
     def drive(self, call: Call, app: App) -> None:
         """What `App.run` does."""
         wish = app.wish(call.part, key=call.key, tags=None, on_failure=call.spec.on_failure, executor=None)
-        self._attend(lambda: driving.run(self, app, wish, None, None))
+        if self.world.conducted:
+            self._attend(lambda: self._submit(app, wish))
+        else:
+            self._attend(lambda: driving.run(self, app, wish, None, None))
+
+    async def _submit(self, app: App, wish: Wish) -> None:
+        """What `App.submit` does: whoever looks for jobs drives it, and its child runs."""
+        append = submitting.submission(self.services, app.name, driving.ready(self, wish), queue="default")
+        submitting.submit(self.store, append)
 
     def resume(self, app: App, run_id: str) -> None:
         """What `Run.resume` does, and the same call again."""
@@ -181,7 +191,16 @@ class Process(Runtime):
             self.world.store.beat(self.owner)
             self._seen_us = now
             self.let_go()
+            if self.world.conducted:
+                self.world.store.board.say(self._conductor())
         self.loop.call_later(BEAT_S, self._beat)
+
+    def _conductor(self) -> Conductor:
+        app, owner = self.world.app, self.beating.owner
+        return Conductor(
+            owner=owner.id, host=owner.host, pid=owner.pid, app=app.name, queues=("default",),
+            factories=tuple(app.flows), max_runs=100, runs=len(self.drivers), draining=False, seen_s=0.0,
+        )  # fmt: skip
 
     def _fence(self) -> None:
         """Own nothing any more; go on under a new name, as `App` does."""
@@ -198,6 +217,15 @@ class Process(Runtime):
             for stream in self.world.store.streams(limit=100, statuses=("PENDING", "RUNNING", "SUSPENDING")):
                 if stream.run_id not in self.drivers and (self.chance.random() < TRIES or not self._is_held(stream)):
                     self.resume(self.world.app, stream.run_id)
+            if self.world.conducted:
+                self._answer_mail()
+
+    def _answer_mail(self) -> None:
+        """Mail to a job that nobody owns makes it due, also one that is suspended (G1)."""
+        store = self.world.store
+        for stream in store.streams(limit=100, statuses=("SUSPENDED",)):
+            if stream.owner is None and store.inbox(stream.run_id).rows:
+                self.attend(self.world.app, stream.run_id)
 
     def _is_held(self, stream: Stream) -> bool:
         """Whether somebody drives it, as far as one can see."""

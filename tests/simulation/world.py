@@ -66,6 +66,7 @@ class World:
         self._numbers = number * NUMBERS
         self._crashes = 0
         self._complaint: BaseException | None = None
+        self.conducted = specs is None and self.chance.random() < 0.3  # runs are submitted, for whoever looks for jobs
         drawn = [random_spec(self.chance) for _ in range(self.chance.choice([1, 1, 2, 3]))] if specs is None else specs
         self.runs: dict[str, Told] = {}
         for spec in drawn:
