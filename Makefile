@@ -8,7 +8,8 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
-# Many tests wait for other processes: one more at a time than there are cores.
+# Many tests wait for other processes: one more at a time than there are cores, and who is idle takes from the others,
+# so that those that wait and those that compute run beside each other.
 JOBS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1 )))
 
 # The newest Python there is; `make setup PYTHON=/path/to/python` to choose.
@@ -80,7 +81,7 @@ services: ## bring RabbitMQ, Redis, pgbouncer, faketime (Debian, as root), or sa
 
 .PHONY: test
 test: setup other-python services lint types ## set up, then all checks and all tests
-	@$(BIN)/pytest -n $(JOBS)
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal
 
 .PHONY: test-fast
 test-fast: setup ## the tests that take no time

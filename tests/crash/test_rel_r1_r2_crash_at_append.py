@@ -27,12 +27,12 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(1200 if points.LONG else 12
 
 ROOT = Path(__file__).parents[2]
 FLOWS = sorted(ENDS)
-#: What these do depends on no schedule, so threads may run them.
 #: Of each kind one, in every test run; `make crash` tries all of them.
-FLOWS_ON_POSTGRES = [
+OF_EACH_KIND = [
     "cancelled", "fan_out", "grown_retried", "heard", "looped", "polling", "retried_inside", "revert_tries",
     "suspended",
 ]  # fmt: skip
+#: What these do depends on no schedule, so threads may run them.
 PARALLEL = ["diamond", "fan_out", "gathered", "grown", "nested"]
 
 
@@ -98,14 +98,18 @@ def crashed(
     return whole, [msgspec.json.decode(line, type=tuple[Point, Outcome]) for line in rest]
 
 
-@pytest.mark.parametrize("choice", ["boundaries", "inside"])
 @pytest.mark.parametrize("flow", FLOWS)
-def test_rel_r1_r2_crash_around_and_inside_appends(flow: str, choice: Choice) -> None:
-    assert_ends_like_one_that_never_died(flow, choice)
+def test_rel_r1_crash_around_appends(flow: str) -> None:
+    assert_ends_like_one_that_never_died(flow, "boundaries")
+
+
+@pytest.mark.parametrize("flow", FLOWS if points.LONG else OF_EACH_KIND)
+def test_rel_r2_crash_inside_appends(flow: str) -> None:
+    assert_ends_like_one_that_never_died(flow, "inside")
 
 
 @pytest.mark.parametrize("choice", ["boundaries", "inside"])
-@pytest.mark.parametrize("flow", FLOWS if points.LONG else FLOWS_ON_POSTGRES)
+@pytest.mark.parametrize("flow", FLOWS if points.LONG else OF_EACH_KIND)
 def test_rel_r1_r2_crash_around_and_inside_appends_on_postgres(flow: str, choice: Choice, postgres_url: str) -> None:
     assert_ends_like_one_that_never_died(flow, choice, postgres_url)
 
