@@ -8,9 +8,7 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
-# Many tests wait for other processes: one more at a time than there are cores, and who is idle takes from the others,
-# so that those that wait and those that compute run beside each other.
-JOBS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1 )))
+JOBS ?= auto
 
 # The newest Python there is; `make setup PYTHON=/path/to/python` to choose.
 PYTHON ?= $(shell for candidate in python3.14 python3.13 python3.12 python3.11 python3 python; do \
@@ -81,7 +79,7 @@ services: ## bring RabbitMQ, Redis, pgbouncer, faketime (Debian, as root), or sa
 
 .PHONY: test
 test: setup other-python services lint types ## set up, then all checks and all tests
-	@$(BIN)/pytest -n $(JOBS) --dist worksteal
+	@$(BIN)/pytest -n $(JOBS)
 
 .PHONY: test-fast
 test-fast: setup ## the tests that take no time
