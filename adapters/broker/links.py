@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, Final
 
 from kombu.connection import Connection
@@ -27,6 +28,10 @@ _ANY_BYTES: Final = 1 << 31
 _POLL_S: Final = 0.01
 #: Letters kept aside at most, by RabbitMQ; the oldest go.
 MOST_DEAD: Final = 200_000
+
+#: kombu's queues in memory are not made atomically: of two threads that both find none, the second would replace the
+#: first's, with what had been sent to it by then.
+_making_in_memory: Final = Lock()
 
 
 class LinkBroken(Exception):
@@ -165,7 +170,8 @@ class Link:
         if place not in self._known:
             with self._guarded("does not give the queue"):
                 if self._location.kind != "amqp":
-                    self._channel.queue_declare(place, durable=True)
+                    with _making_in_memory:
+                        self._channel.queue_declare(place, durable=True)
                 elif not self._declared(place, passive=True) and not self._declared(place, passive=False):
                     return False
             self._known.add(place)

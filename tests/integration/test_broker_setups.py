@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
-from threading import Event
+from queue import Queue
+from threading import Barrier, BrokenBarrierError, Event, Thread
 from time import monotonic
 
 import pytest
@@ -16,9 +17,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from kombu.connection import Connection
+from kombu.transport import memory
 
 from flowledger.adapters.broker.consumer import Consumer
 from flowledger.adapters.broker.dead_letters import DeadLetters
+from flowledger.adapters.broker.links import Incoming, Link, Outgoing
+from flowledger.adapters.broker.location import locate
 from flowledger.adapters.broker.naming import queue_name
 from flowledger.adapters.broker.publisher import Publisher
 from flowledger.adapters.keys import Key
@@ -278,3 +282,33 @@ def test_odd_bytes_in_redis_end_no_consumer(redis_url: str, message_key: Key, od
         while not (found := consumer.receive(1, 10)):
             assert monotonic() < deadline, consumer.trouble
         assert [each.content for each in found] == [b"1"]
+
+
+def test_two_that_meet_a_queue_in_memory_for_the_first_time_share_it(
+    memory_broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given one who sends and one who receives, both of whom find at the same time that there is no such queue
+    met = Barrier(2)
+
+    class Slow(Queue[object]):
+        def __init__(self) -> None:
+            with suppress(BrokenBarrierError):
+                met.wait(0.5)
+            super().__init__()
+
+    monkeypatch.setattr(memory, "Queue", Slow)
+    sender, receiver = (Link(locate(memory_broker_url), limit_s=5) for _ in range(2))
+    found: list[Incoming] = []
+
+    def receive() -> None:
+        receiver.consume(["mail"], lambda _, message: found.append(message), prefetch=1)
+
+    # When both go on
+    other = Thread(target=receive)
+    other.start()
+    sender.send([Outgoing("mail", b"1", "text/plain")])
+    other.join()
+    # Then what was sent is there
+    assert receiver.drain(5)
+    assert [message.body for message in found] == [b"1"]
+    receiver.close(), sender.close()
