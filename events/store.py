@@ -140,6 +140,13 @@ class Followed(NamedTuple):
     event: StoredEvent
 
 
+class Hidden(NamedTuple):
+    """Events that are in the log and not given out yet, since ``since_us``; ``by`` says who holds them back."""
+
+    since_us: int
+    by: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
     """A process that may own runs. ``id`` is new at every start (an id used twice would hide a death)."""
@@ -287,6 +294,10 @@ class Store(Transactions, Protocol):
 
     def read_all(self, after: Cursor, *, limit: int = 1000) -> list[Followed]:
         """Events of all streams after the cursor, in commit order; a later call never finds an earlier one (A4)."""
+        ...
+
+    def hidden(self) -> Hidden | None:
+        """What `read_all` does not give out yet, since a transaction that is older than it is open (A4, H2)."""
         ...
 
     def wait(self, after: Cursor, *, timeout_s: float) -> bool:

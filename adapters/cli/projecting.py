@@ -112,7 +112,8 @@ def _show(context: typer.Context, database_url: str | None, *, json: bool, table
             _fields(each.slot) | {"behind_s": seconds(each.behind_us)} | ({"tables": each.rows} if tables else {})
             for each in found.projections
         ]
-        terminal.document("projections", {"where": found.where, "items": items})
+        held_back = {"by": found.hidden.by, "since": iso(found.hidden.since_us)} if found.hidden else None
+        terminal.document("projections", {"where": found.where, "items": items, "held_back": held_back})
         return
     rows = [
         (
@@ -132,6 +133,9 @@ def _show(context: typer.Context, database_url: str | None, *, json: bool, table
         ]
         terminal.table(("PROJECTION", "TABLE", "ROWS"), held)
     say(f"views: {found.where}")
+    if found.hidden:
+        who = found.hidden.by or "its owner's name is not shown to this role"
+        say(f"an open transaction holds back what is in the log since {iso(found.hidden.since_us)}: {who}")
 
 
 def _fields(slot: Slot) -> dict[str, Any]:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from time import monotonic
 from typing import Final
 
 from flowledger.events.codec import decode
 from flowledger.events.envelope import Envelope
 from flowledger.events.errors import FlowledgerError, FoldFailed, IntegrityError, SchemaTooNew
-from flowledger.events.store import Followed, Store
+from flowledger.events.store import START, Followed, Store
 from flowledger.projections.projection import Projection
 from flowledger.projections.rows import Rows, SourceFailed
 from flowledger.projections.tables import Key, Table
 from flowledger.projections.view_store import Mark, Slot, Turn, ViewStore
+
+from .catching_up import Progress, behind_by_us, caught_up
 
 #: Events of one transaction.
 BATCH: Final = 2_000
@@ -58,20 +59,22 @@ class Projector:
         return done
 
     def catch_up(self, *, within_s: float, limit: int = BATCH) -> bool:
-        """Go on until there is nothing left, or the time is over. True: there is nothing left."""
-        deadline = monotonic() + within_s
-        while True:
+        """Go on until there is nothing left, or the time is over. True: there is nothing left.
+
+        Raises:
+            StoreUnavailable, FoldFailed
+        """
+
+        def turn() -> Progress:
             done = self.step(limit=limit)
-            if done == 0:
-                return True
-            if monotonic() > deadline:
-                return False
+            return Progress(done or 0, waits=done is None)
+
+        return caught_up(self._store, turn, lambda: self._slot.mark.cursor if self._slot else START, within_s=within_s)
 
     def behind_us(self, now_us: int) -> int:
         """How long the oldest event that is not in the tables has been in the log, in microseconds; 0: all are."""
         slot = self._slot or self._found()
-        waiting = self._store.read_all(slot.mark.cursor, limit=1) if slot is not None else []
-        return max(1, now_us - waiting[0].event.time_us) if waiting else 0
+        return 0 if slot is None else behind_by_us(self._store, slot.mark.cursor, now_us)
 
     @property
     def slot(self) -> Slot | None:

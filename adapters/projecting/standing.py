@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from flowledger.adapters.stores.views import views_of
-from flowledger.events.store import Store
+from flowledger.events.store import Hidden, Store
 from flowledger.projections.history import HISTORY
 from flowledger.projections.projection import Projection
 from flowledger.projections.view_store import Slot, ViewStore
 
+from .catching_up import behind_by_us
 from .projector import Projector, rebuild
 
 
@@ -29,10 +30,11 @@ class Standing:
 
 
 class Standings(NamedTuple):
-    """All projections of a log, and where their tables are."""
+    """All projections of a log, where their tables are, and what the log does not give out to them yet (H2)."""
 
     where: str
     projections: Sequence[Standing]
+    hidden: Hidden | None = None
 
 
 class Rebuilt(NamedTuple):
@@ -46,12 +48,11 @@ def standings(store: Store, *, rows: bool = False) -> Standings:
     """How the projections of a log stand; ``rows`` counts those of the built-in one (which takes a while)."""
     with closing(views_of(store)) as views:
         found = [_standing(store, views, slot, rows=rows) for slot in views.slots() if slot.projection != "deliveries"]
-        return Standings(views.describe(), found)
+        return Standings(views.describe(), found, store.hidden())
 
 
 def _standing(store: Store, views: ViewStore, slot: Slot, *, rows: bool) -> Standing:
-    waiting = store.read_all(slot.mark.cursor, limit=1)
-    behind_us = max(1, store.now_us() - waiting[0].event.time_us) if waiting else 0
+    behind_us = behind_by_us(store, slot.mark.cursor, store.now_us())
     counted = rows and (slot.projection, slot.version) == (HISTORY.name, HISTORY.version)
     tables = HISTORY.tables if counted else ()
     return Standing(slot, behind_us, {table.name: views.count(slot, table) for table in tables})

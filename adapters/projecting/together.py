@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from time import monotonic
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 from flowledger.adapters.stores.views import views_of
 from flowledger.events.errors import FoldFailed
@@ -14,16 +13,10 @@ from flowledger.events.store import START, Cursor, Store
 from flowledger.projections.projection import Projection
 from flowledger.projections.view_store import ViewStore
 
+from .catching_up import Progress, caught_up
 from .projector import BATCH, Projector
 
 _LOG: Final = logging.getLogger("flowledger.projector")
-
-
-class Progress(NamedTuple):
-    """What a round has done: ``events`` taken in; ``waits``: another projector is at one of them."""
-
-    events: int
-    waits: bool
 
 
 class Together:
@@ -34,6 +27,7 @@ class Together:
         self._store = store
         self._projectors = [Projector(store, views, projection) for projection in projections]
         self._failed: set[str] = set()
+        self._in_vain: Cursor | None = None
 
     @classmethod
     def over(cls, store: Store, projections: Sequence[Projection]) -> Self:
@@ -62,7 +56,8 @@ class Together:
     @property
     def cursor(self) -> Cursor:
         """A place up to which all have come that work."""
-        marks = [p.slot.mark.cursor for p in self._projectors if p.slot is not None]
+        working = [p for p in self._projectors if p.projection.name not in self._failed]
+        marks = [p.slot.mark.cursor for p in working if p.slot is not None]
         return marks[0] if marks and all(mark == marks[0] for mark in marks) else START
 
     def round(self, *, limit: int = BATCH) -> Progress:
@@ -86,14 +81,16 @@ class Together:
         return Progress(events, waits)
 
     def catch_up(self, *, within_s: float, limit: int = BATCH) -> bool:
-        """Go on until nothing is left, or the time is over. True: nothing is left."""
-        deadline = monotonic() + within_s
-        while True:
-            done = self.round(limit=limit)
-            if not done.events and not done.waits:
-                return not self.failed
-            if monotonic() > deadline:
-                return False
+        """Go on until nothing is left, or the time is over. True: nothing is left.
+
+        Raises:
+            StoreUnavailable
+        """
+        done = caught_up(
+            self._store, lambda: self.round(limit=limit), lambda: self.cursor, within_s=within_s, in_vain=self._in_vain
+        )
+        self._in_vain = None if done else self.cursor
+        return done and not self.failed
 
     def close(self) -> None:
         """Free the views."""

@@ -176,6 +176,9 @@ class MemoryStore:
             rows = zip(self._run_ids[start : start + limit], self._log[start : start + limit], strict=True)
         return [Followed(Cursor(position), run_id, event) for position, (run_id, event) in enumerate(rows, start + 1)]
 
+    def hidden(self) -> None:
+        return None
+
     def wait(self, after: Cursor, *, timeout_s: float) -> bool:
         position = position_of(after)
         with self._changed:

@@ -128,6 +128,9 @@ class SqliteStore:
             found = connection.execute(_READ_ALL, (position_of(after), limit))
             return [Followed(Cursor(row[0]), row[1], StoredEvent._make(row[2:])) for row in found]
 
+    def hidden(self) -> None:
+        return None
+
     def wait(self, after: Cursor, *, timeout_s: float) -> bool:
         position = position_of(after)
         deadline = time.monotonic() + timeout_s

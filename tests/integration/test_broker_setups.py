@@ -311,4 +311,5 @@ def test_two_that_meet_a_queue_in_memory_for_the_first_time_share_it(
     # Then what was sent is there
     assert receiver.drain(5)
     assert [message.body for message in found] == [b"1"]
-    receiver.close(), sender.close()
+    for link in (receiver, sender):
+        link.close()

@@ -117,6 +117,17 @@ SELECT newest.generation, newest.xid_text, newest.position,
     SELECT e.generation, e.xid::text AS xid_text, e.position FROM {s}.events e
      WHERE (e.generation, e.xid) < (horizon.generation, horizon.xid)
      ORDER BY e.generation DESC, e.xid DESC, e.position DESC LIMIT 1) AS newest ON true"""
+_HIDDEN = """
+SELECT e.time_us FROM {s}.events e, {horizon} WHERE (e.generation, e.xid) >= (horizon.generation, horizon.xid)
+ ORDER BY {place} LIMIT 1"""
+# Transaction ids of sessions have lost their epoch. What others do is shown to those only who may see it.
+OLDEST = """
+WITH oldest AS (SELECT mod(pg_snapshot_xmin(pg_current_snapshot())::text::numeric, 4294967296) AS id)
+SELECT concat('process ', pid, ' (', coalesce(nullif(application_name, ''), 'unnamed'), ') in the database ', datname)
+  FROM pg_stat_activity, oldest WHERE backend_xid::text::numeric = oldest.id
+UNION ALL
+SELECT concat('the prepared transaction ', gid, ' in the database ', database)
+  FROM pg_prepared_xacts, oldest WHERE transaction::text::numeric = oldest.id"""
 # One array with an item for each run that has mail, whatever else is asked in the same statement (B7).
 _MAIL = """
 SELECT coalesce(array_agg(ARRAY[m.owner, m.run_id, m.number]), '{{}}'::text[]) FROM (
@@ -209,6 +220,11 @@ class Statements:
     def read_all(self) -> str:
         """Events of all streams after a place, up to the horizon."""
         return self._for(_READ_ALL)
+
+    @cached_property
+    def hidden(self) -> str:
+        """When the first event was appended that the horizon hides."""
+        return self._for(_HIDDEN)
 
     def _poll(self, *, log: bool, mail: bool, offers: int) -> str:
         """All that a process wants to know once a second (B7), as columns of one row.

@@ -31,6 +31,7 @@ from flowledger.events.store import (
     Due,
     Followed,
     Held,
+    Hidden,
     Inbox,
     Mail,
     NotSent,
@@ -52,7 +53,7 @@ from .location import Location, locate
 from .outbox import PostgresOutbox
 from .owners import PostgresOwners
 from .side import Side
-from .statements import Statements
+from .statements import OLDEST, Statements
 from .transactions import AT_ONCE, LONGEST_S, PostgresTransactions
 from .ways import PostgresWays
 from .wire import original, stored
@@ -144,6 +145,13 @@ class PostgresStore:
         place = place_of(after)
         values = (place.generation, str(place.xid), place.position, limit)
         return [followed(row) for row in self._rows(self._texts.read_all, values)]
+
+    def hidden(self) -> Hidden | None:
+        found = self._rows(self._texts.hidden, ())
+        if not found:
+            return None
+        by = self._rows(OLDEST, ())
+        return Hidden(found[0][0], by[0][0] if by else "")
 
     def wait(self, after: Cursor, *, timeout_s: float) -> bool:
         place = place_of(after)

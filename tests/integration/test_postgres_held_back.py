@@ -1,0 +1,92 @@
+"""What somebody's open transaction hides from who reads views of the log (rule H2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Timer
+from time import monotonic
+
+import psycopg
+import pytest
+
+from flowledger import App, Flow, linear
+from flowledger.adapters.stores import open_store
+from flowledger.events.store import START, Store
+from tests.acceptance.command_line import Command, flowledger
+from tests.postgres import connect
+
+__all__ = ["flowledger"]
+
+shop = App("shop")
+
+
+@shop.task
+def pay() -> None: ...
+
+
+@shop.flow
+def order() -> Flow[None]:
+    return linear(pay)
+
+
+@pytest.fixture
+def app(postgres_url: str) -> Iterator[App]:
+    app = App("counter", database_url=postgres_url)
+    app.include(shop)
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def store(postgres_url: str) -> Iterator[Store]:
+    store = open_store(postgres_url)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def somebody(postgres_url: str) -> Iterator[psycopg.Connection]:
+    """Who has written something, elsewhere in the cluster, and not committed it."""
+    with connect(postgres_url) as connection:
+        connection.execute("SET application_name = 'nightly import'")
+        connection.execute("BEGIN")
+        connection.execute("SELECT pg_current_xact_id()")
+        yield connection
+
+
+def test_h2_reading_waits_for_what_an_open_transaction_hides(
+    app: App, store: Store, somebody: psycopg.Connection
+) -> None:
+    # Given
+    done = app.run(order())
+    assert store.read_all(START) == []
+    # When
+    Timer(0.3, somebody.execute, ["COMMIT"]).start()
+    # Then
+    assert [run.id for run in app.history.runs().items] == [done.id]
+    assert app.history.behind_us == 0
+
+
+def test_h2_what_is_held_back_for_long_is_said_with_who_does_it(
+    app: App, store: Store, somebody: psycopg.Connection, postgres_url: str, flowledger: Command
+) -> None:
+    # Given
+    done = app.run(order())
+    # When / Then
+    assert app.history.runs().items == []
+    assert app.history.behind_us > 0
+    # Then only the first to read has waited
+    began = monotonic()
+    assert app.history.runs().items == []
+    assert monotonic() - began < 1
+    # And who holds it back is named
+    hidden = store.hidden()
+    assert hidden is not None
+    assert hidden.by == f"process {somebody.info.backend_pid} (nightly import) in the database {somebody.info.dbname}"
+    assert hidden.since_us == store.read(done.id, limit=1)[0].time_us
+    shown = flowledger("projections", "status", "--json", "--database-url", postgres_url)
+    assert shown.json["held_back"]["by"] == hidden.by
+    # When it ends
+    somebody.execute("COMMIT")
+    # Then
+    assert [run.id for run in app.history.runs().items] == [done.id]
