@@ -73,6 +73,9 @@ def _take(found: Had, envelope: Envelope, source: Had | None) -> None:
             found.rounds[path] = value
         case facts.ScopeReset() if path:
             found.reset(path)
+        case facts.ScopeReset(forgotten=paths):
+            for each in paths:
+                found.forget(each)
         case facts.AtomEvent() if not isinstance(envelope.event, facts.OutcomeIgnored):
             found.forget(path)
         case facts.RequestAccepted(kind="fork", fork=fork) if fork:

@@ -48,6 +48,17 @@ def unfinished(state: State) -> list[int]:
     return found
 
 
+def forgotten(state: State) -> tuple[str, ...]:
+    """The paths of what a rerun that goes forward now resets though it is done, or was skipped: what was undone first
+    has told so, this has not (G6)."""
+    nodes, states = state.plan.nodes, state.states
+    return tuple(
+        nodes[number].path
+        for number in sorted(state.again or ())
+        if number in state.skipped or (nodes[number].is_atom and states[number] == "SUCCEEDED")
+    )
+
+
 def _is_work(node: Node) -> bool:
     """Whether something is done there: an atom, or an expansion that has not been made (E7)."""
     return node.is_atom or (node.expansion is not None and not node.expanded)

@@ -235,12 +235,17 @@ class ScopeReverting(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ScopeReset(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """All atoms of the scope are PENDING again, in their next try. ``until``: the next round waits for this time."""
+    """All atoms of the scope are PENDING again, in their next try. ``until``: the next round waits for this time.
+
+    Of a rerun: only what runs again. ``forgotten``: the paths of those that were done or skipped until now, and had
+    nothing to be undone that would tell.
+    """
 
     volatile = frozenset({"until"})
 
     round: int
     until: int | None = None
+    forgotten: tuple[str, ...] = ()
 
 
 class TimerFired(Event, frozen=True, kw_only=True, omit_defaults=True):

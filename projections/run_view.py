@@ -6,7 +6,7 @@ was only submitted, a log without its plan), the paths of the events do. It judg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal
 
 from flowledger.events import facts
@@ -131,15 +131,19 @@ class RunView(RunTree):
         else:
             self.use(document)
 
-    def start_over(self) -> None:
-        """A rerun goes forward (G5): kept is what has succeeded, and what was skipped after nothing that runs again."""
+    def start_over(self, forgotten: Sequence[str] = ()) -> None:
+        """A rerun goes forward (G5): kept is what has succeeded, but for what is ``forgotten``, and what was skipped
+        after nothing that runs again."""
         self.direction, self.root.phase = "FORWARD", ""
+        gone = set(forgotten)
         for node in self.below(""):
             if isinstance(node, FlowView):
                 if not node.is_done:
                     node.reset()
-            elif node.state not in ("SUCCEEDED", "SKIPPED") or (
-                node.state == "SKIPPED" and self.waits_again(node.path)
+            elif (
+                node.state not in ("SUCCEEDED", "SKIPPED")
+                or (gone and _is_in(node.path, gone))
+                or (node.state == "SKIPPED" and self.waits_again(node.path))
             ):
                 self.move(node.path, "PENDING").reset()
 
@@ -148,6 +152,13 @@ class RunView(RunTree):
         for envelope in envelopes:
             self.apply(envelope)
         return self
+
+
+def _is_in(path: str, scopes: set[str]) -> bool:
+    """Whether a path is one of these, or inside one."""
+    while path and path not in scopes:
+        path = path.rpartition("/")[0]
+    return bool(path)
 
 
 # -- the run ------------------------------------------------------------------------------------
@@ -243,7 +254,7 @@ def _scope_reverting(view: RunView, path: str, event: facts.ScopeReverting, time
 
 def _scope_reset(view: RunView, path: str, event: facts.ScopeReset, time_us: int) -> None:
     if not path:
-        view.start_over()
+        view.start_over(event.forgotten)
         return
     flow = view.flow(path)
     flow.phase, flow.until_us = "waiting", event.until

@@ -66,6 +66,9 @@ class Symbols:
                 self._forget(envelope.path)
             case facts.ScopeReset() if envelope.path:
                 self._forget(envelope.path)
+            case facts.ScopeReset(forgotten=paths):
+                for path in paths:
+                    self._forget(path)
             case _:
                 pass
 

@@ -8,6 +8,7 @@ from typing import Any
 from flowledger.core import decide as deciding
 from flowledger.core.actions import Action
 from flowledger.core.plan import RUN, Node
+from flowledger.core.rerunning import forgotten
 from flowledger.core.retry import Retry, Try
 from flowledger.core.typed import typed
 from flowledger.events import facts
@@ -99,7 +100,8 @@ def reset_scope(run: ActiveRun, action: Action) -> bool:
     """All of the scope is as before its first round; the next one waits for the back-off."""
     delay_s = run.state.backoff_s.get(action.node, 0.0)
     until = run.services.clock.now_us() + round(delay_s * 1e6) if delay_s > 0 else None
-    run.draft(action.node, facts.ScopeReset(round=run.state.rounds.get(action.node, 0), until=until))
+    told = forgotten(run.state) if action.node == RUN else ()
+    run.draft(action.node, facts.ScopeReset(round=run.state.rounds.get(action.node, 0), until=until, forgotten=told))
     return True
 
 

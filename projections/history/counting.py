@@ -6,6 +6,7 @@ JSON: skipped paths with the number of tasks, paths of expansions with the finge
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -135,9 +136,13 @@ def forget_grown(rows: Rows, run: Row, scope: str) -> None:
 # -- reruns -------------------------------------------------------------------------------------
 
 
-def start_over(rows: Rows, run: Row) -> None:
-    """A rerun goes forward (G5): what stands is kept, and what was skipped before anything that runs again."""
+def start_over(rows: Rows, run: Row, forgotten: Sequence[str]) -> None:
+    """A rerun goes forward (G5): what stands is kept, but for what is ``forgotten``, and what was skipped before
+    anything that runs again."""
     run["direction"], run["state"] = "FORWARD", "RUNNING"
+    for seen in [row for path in forgotten for row in rows.under(ATTEMPTS, run["run_id"], path) if row["stands"]]:
+        rows.at(ATTEMPTS, *(seen[name] for name in ATTEMPTS.key_names))["stands"] = 0
+        run["done"] -= 1
     skipped = _kept(run, "skipped")
     if not skipped:
         return
@@ -153,7 +158,7 @@ def start_over(rows: Rows, run: Row) -> None:
             view.move(attempt["path"], "SUCCEEDED")
     for path in skipped:
         view.skip(path)
-    view.start_over()
+    view.start_over(forgotten)
     kept = {path: many for path, many in skipped.items() if view.is_skipped(path)}
     run["done"] += sum(kept.values()) - sum(skipped.values())
     _keep(run, "skipped", kept)

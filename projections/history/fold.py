@@ -146,7 +146,7 @@ def _scope_reset(rows: Rows, run: Row, envelope: Envelope, event: facts.ScopeRes
     if is_in(run["failed_at"], envelope.path):
         run["failed_at"] = run["error"] = run["failure"] = None
     if not envelope.path:
-        start_over(rows, run)
+        start_over(rows, run, event.forgotten)
         return
     forget_unreverted(rows, run, envelope.path)
     forget_grown(rows, run, envelope.path)

@@ -34,7 +34,9 @@ from flowledger.core.preview import Preview
 from flowledger.core.replay import check, check_complete
 from flowledger.events import facts
 from flowledger.events.errors import IntegrityError, StoreUnavailable
-from flowledger.events.store import Append
+from flowledger.events.requests import Cancel, encode
+from flowledger.events.store import Append, Mail
+from flowledger.testing import crash_at
 from tests.acceptance.logs import events, log_of, story
 from tests.acceptance.mending import Counting, Mending
 from tests.agreeing import views_agree
@@ -568,6 +570,31 @@ def test_g6_a_child_run_can_be_taken_over_but_not_adopted(w: Mending) -> None:
     assert (fork.result, w.said()) == ("a", ["+b"])
     source.revert(reason="give up")
     assert "-a" in w.said()
+
+
+def test_g6_what_a_rerun_has_reset_is_not_taken_over_though_it_was_never_begun_again(tmp_path: Path) -> None:
+    # Given a fork that has taken over what its source did, of which some was to run again, one after the other
+    w = Mending(f"sqlite:///{tmp_path}/log.db")
+    flow = chain(w)("x")
+    source = w.app.run(flow, executor="inline")
+    fork = source.fork(at="chain/d", reason="d was wrong")
+    with crash_at(w.app, facts.ScopeReset):
+        fork.rerun(from_="chain/both", reason="a and b were wrong")
+    w.said()
+    # And which was cancelled, with everything kept, when only the first had begun
+    w.app.runtime.store.send([Mail(fork.id, "a letter", "cancel", encode(Cancel(reason="no", keep=True)), "somebody")])
+    cancelled = fork.resume()
+    assert "TaskStarted b" not in story(log_of(w.app, cancelled))
+    assert (cancelled.state, cancelled.results) == ("CANCELLED", {})
+    checked(w.app, cancelled, flow)
+
+    # When that is forked
+    again = cancelled.fork(reason="go on")
+
+    # Then what was to run again is new
+    assert [e.inherited for e in events(log_of(w.app, again), facts.RunForked)] == [()]
+    assert (again.state, w.said()) == ("SUCCEEDED", ["+a", "+b", "+c", "+d"])
+    w.app.close()
 
 
 def test_g6_an_expansion_is_made_anew_in_a_fork(w: Mending) -> None:

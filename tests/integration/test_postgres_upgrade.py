@@ -36,7 +36,7 @@ from flowledger.events.errors import (
 )
 from flowledger.events.store import START, Mail, Sent
 from tests.conformance.streams import everything, joined, new_run
-from tests.postgres import NewUrl, connect, made, sql
+from tests.postgres import NewUrl, another_database, made, sql
 
 ROOT = Path(__file__).parents[2]
 
@@ -216,15 +216,12 @@ class _Revision:
 
 def test_a_database_that_cannot_hold_all_text_is_refused(postgres_database: str) -> None:
     # Given
-    with connect(postgres_database) as connection:
-        name = f"latin_{make_url(postgres_database).database}"
-        connection.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0".encode())
-        url = make_url(postgres_database).set(database=name).render_as_string(hide_password=False)
+    name = f"latin_{make_url(postgres_database).database}"
+    with another_database(postgres_database, name, "ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0") as url:
         # When / Then
         with pytest.raises(StoreError, match="LATIN1") as caught:
             upgrading.upgrade(locate(url), actor="me", make_roles=False)
         assert "UTF8" in caught.value.hint
-        connection.execute(f"DROP DATABASE {name}".encode())
 
 
 # -- who may ------------------------------------------------------------------------------------

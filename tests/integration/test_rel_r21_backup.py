@@ -20,7 +20,7 @@ from flowledger.adapters.stores import open_store
 from flowledger.adapters.stores.postgres import locate
 from flowledger.adapters.verifying import verify_all
 from tests.conformance.streams import everything, new_run, payload_row
-from tests.postgres import connect
+from tests.postgres import another_database
 from tests.postgres_server import binaries
 
 SIGNER = Signer(new_key("test", "ed25519"))
@@ -54,12 +54,8 @@ def _plain(url: str) -> str:
 @pytest.fixture
 def elsewhere(postgres_database: str) -> Iterator[str]:
     """Another database on the same server, empty."""
-    name = f"restored_{os.getpid()}_{next(_numbers)}"
-    with connect(postgres_database) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    yield make_url(postgres_database).set(database=name).render_as_string(hide_password=False)
-    with connect(postgres_database) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    with another_database(postgres_database, f"restored_{os.getpid()}_{next(_numbers)}") as url:
+        yield url
 
 
 def restore(path: Path, database: str, url: str) -> str:
