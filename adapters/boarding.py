@@ -20,7 +20,6 @@ from flowledger.events.store import Store
 
 from . import driving, submitting
 from .acting import Acting
-from .conductor import Conducting
 from .driving import Wish
 from .importing import name_of
 from .run import Run
@@ -28,6 +27,7 @@ from .settings import Settings
 from .stores import open_store
 
 if TYPE_CHECKING:
+    from .conductor import Conducting
     from .worker import Working
 
 T = TypeVar("T")
@@ -115,6 +115,8 @@ class Boarding(Acting):
 
     def conducting(self, *, queues: Sequence[str] = (DEFAULT_QUEUE,)) -> Conducting:
         """A conductor of this app, to be started: it takes jobs of these queues from the board and drives them."""
+        from .conductor import Conducting  # noqa: PLC0415 - loads a server of health
+
         settings = self.settings
         return Conducting(
             self, self.living_runtime, queues=queues, max_runs=settings.max_runs,

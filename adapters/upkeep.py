@@ -7,7 +7,6 @@ from flowledger.events.errors import InputError, NotSupported
 from .history import missing_file
 from .settings import Settings
 from .stores import open_store
-from .stores.schema import SCHEMA_VERSION
 from .stores.standing import Standing
 
 __all__ = ["Standing", "restored", "status", "upgrade"]
@@ -27,7 +26,7 @@ def status(settings: Settings) -> Standing:
         return upgrading.standing(locate(settings.database_url, schema=settings.database_schema))
     path = missing_file(settings.database_url)
     if path is not None:
-        return Standing(where=str(path), version=0, needed=SCHEMA_VERSION)
+        return Standing(where=str(path), version=0, needed=_embedded_version())
     return _opened(settings)
 
 
@@ -70,7 +69,14 @@ def _opened(settings: Settings) -> Standing:
     store = open_store(settings.database_url, schema=settings.database_schema)
     where = store.describe()
     store.close()
-    return Standing(where=where, version=SCHEMA_VERSION, needed=SCHEMA_VERSION, generation=1)
+    version = _embedded_version()
+    return Standing(where=where, version=version, needed=version, generation=1)
+
+
+def _embedded_version() -> int:
+    from .stores.sqlite_schema import SCHEMA_VERSION  # noqa: PLC0415 - who has Postgres loads nothing of SQLite
+
+    return SCHEMA_VERSION
 
 
 def _is_postgres(settings: Settings) -> bool:

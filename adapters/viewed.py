@@ -66,7 +66,7 @@ class Viewed(Listened):
         query: str = "",
         stuck_after: float | timedelta = 3600,
     ) -> None:
-        """Have somebody told of this app's runs: `Webhook`, `Email` or `Command` of `flowledger.adapters.notifying`.
+        """Have somebody told of this app's runs: `Webhook`, `Email` or `Command`.
 
         ``on`` says of what ("failed", "needs-human", "stuck", "verify-failed"), ``query`` of which runs. A rule that is
         new tells of the last hour too; from then on nothing is missed: what happened while nobody sent is sent later,

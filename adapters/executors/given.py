@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -93,7 +93,11 @@ def given_executors(app: str, given: Mapping[str, Source | Bounded] | None) -> d
 
 def stays_here(executor: Executor) -> bool:
     """Whether what is handed to it surely stays on this machine, and its futures say whether they have begun."""
-    return isinstance(executor, ThreadPoolExecutor | ProcessPoolExecutor)
+    if isinstance(executor, ThreadPoolExecutor):
+        return True
+    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - loads all of multiprocessing
+
+    return isinstance(executor, ProcessPoolExecutor)
 
 
 def _called(maker: Callable[[], object]) -> object:

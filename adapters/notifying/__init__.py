@@ -2,7 +2,3 @@
 
 Durable and at least once: what is to be told is a view of the log, so nothing is missed while nobody sends.
 """
-
-from .channels import Channel, Command, Email, NotDelivered, Webhook, signature
-
-__all__ = ["Channel", "Command", "Email", "NotDelivered", "Webhook", "signature"]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from flowledger.events.errors import InputError
-from flowledger.projections.query import parse
 from flowledger.projections.tables import check_name
 
 if TYPE_CHECKING:
@@ -48,4 +47,6 @@ class Rule:
                 f"notification {self.name}: stuck_after_s is a number of seconds above 0", field="stuck_after_s",
                 expected="above 0", given=str(self.stuck_after_s),
             )  # fmt: skip
+        from flowledger.projections.query import parse  # noqa: PLC0415 - loaded by who has rules
+
         parse(self.query)

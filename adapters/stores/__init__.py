@@ -9,11 +9,13 @@ postgresql+psycopg://…       a database, made with `flowledger db upgrade`; op
 from __future__ import annotations
 
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from flowledger.events.errors import InputError
 from flowledger.events.store import Store
 
-from .memory import MemoryStore
+if TYPE_CHECKING:
+    from .memory import MemoryStore
 
 KNOWN = "memory://, sqlite:///PATH, postgresql+psycopg://…"
 
@@ -58,6 +60,8 @@ def open_store(url: str, *, schema: str | None = None) -> Store:
 
 
 def _memory(name: str) -> MemoryStore:
+    from .memory import MemoryStore  # noqa: PLC0415 - each process loads its own store
+
     if not name:
         return MemoryStore()
     with _shared_lock:

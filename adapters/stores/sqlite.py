@@ -37,8 +37,6 @@ from flowledger.events.transactions import OutcomeKey
 from .batch import position_of
 from .kept_keys import SqlRunKeys
 from .progressed import SqlProgress
-from .schema import attempt_claims, events, payloads, plans, run_keys, sealed_heads, seals
-from .schema import streams as rows
 from .sealed import SqlSeals
 from .sqlite_append import SqliteWriter
 from .sqlite_board import SqliteBoard
@@ -47,6 +45,8 @@ from .sqlite_file import SqliteFile, SqliteWays, Synchronous, parse_url
 from .sqlite_inbox import SqliteInbox, put
 from .sqlite_outbox import append_through
 from .sqlite_owners import SqliteOwners, now_us
+from .sqlite_schema import attempt_claims, events, payloads, plans, run_keys, sealed_heads, seals
+from .sqlite_schema import streams as rows
 from .sqlite_transactions import LONGEST_S, SqliteTransactions
 
 #: How often a waiting reader looks for what other processes have appended.

@@ -16,7 +16,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from flowledger.events.errors import InputError, StoreUnavailable
 
-from .schema import METADATA, SCHEMA_VERSION, meta
+from .sqlite_schema import METADATA, SCHEMA_VERSION, meta
 from .sqlite_upgrading import bring_up_to_date
 from .turns import Turns
 

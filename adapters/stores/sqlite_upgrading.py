@@ -14,7 +14,7 @@ from sqlalchemy import Connection, select, update
 
 from flowledger.events.errors import SchemaTooNew, SchemaTooOld
 
-from .schema import METADATA, SCHEMA_VERSION, meta, streams
+from .sqlite_schema import METADATA, SCHEMA_VERSION, meta, streams
 
 #: By the version that a step leads to: what changes in tables that are there already.
 STEPS: Mapping[int, Sequence[str]] = {

@@ -94,6 +94,39 @@ def test_memory_needs_no_sqlalchemy() -> None:
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
 
 
+RUN_AND_LOOK = """
+import sys
+from flowledger import App, linear
+app = App("a", database_url=sys.argv[1])
+@app.task
+def t() -> None: ...
+@app.flow
+def f(): return linear(t)
+app.run(f())
+assert len(app.history.runs().items) == 1
+print([name for name in sys.argv[2:] if name in sys.modules])
+app.close()
+"""
+ONLY_OF = {
+    "sqlite": ("sqlite3", "sqlalchemy.dialects.sqlite", "flowledger.adapters.stores.sqlite_schema"),
+    "postgres": ("psycopg", "sqlalchemy.dialects.postgresql", "flowledger.adapters.stores.postgres.schema"),
+}
+
+
+@pytest.mark.parametrize(("scheme", "other"), [("sqlite", "postgres"), ("postgres", "sqlite")])
+def test_a_process_loads_nothing_of_the_other_database(
+    scheme: str, other: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    # Given
+    url, names = NEW_URL[scheme](request, tmp_path), ONLY_OF[scheme] + ONLY_OF[other]
+    # When it runs a flow, and looks at its views
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_AND_LOOK, url, *names], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    # Then
+    assert done.stdout.strip() == str(list(ONLY_OF[scheme]))
+
+
 @pytest.mark.parametrize("scheme", ["sqlite", "postgres"])
 def test_a_closed_store_says_so(scheme: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     # Given

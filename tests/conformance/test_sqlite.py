@@ -17,8 +17,9 @@ import pytest
 from flowledger.adapters.keys import new_key
 from flowledger.adapters.sealing import seal_log
 from flowledger.adapters.signing import Signer
-from flowledger.adapters.stores import schema, sqlite_append, sqlite_upgrading
+from flowledger.adapters.stores import sqlite_append, sqlite_upgrading
 from flowledger.adapters.stores.sqlite import SqliteStore
+from flowledger.adapters.stores.sqlite_schema import SCHEMA_VERSION
 from flowledger.events.chain import verified
 from flowledger.events.errors import SchemaTooNew, SchemaTooOld, StoreError, StoreUnavailable, Tampered
 from flowledger.events.store import Appended, Mail, Owner, PlanRow, Sent
@@ -374,10 +375,8 @@ def test_a_file_of_an_earlier_release_is_upgraded_when_it_is_opened(
     # Given a file, and a release whose schema has a column more
     path = tmp_path / "old.db"
     SqliteStore(path).close()
-    monkeypatch.setattr(sqlite_upgrading, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 1)
-    monkeypatch.setattr(
-        sqlite_upgrading, "STEPS", {schema.SCHEMA_VERSION + 1: ("ALTER TABLE owners ADD COLUMN mood TEXT",)}
-    )
+    monkeypatch.setattr(sqlite_upgrading, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    monkeypatch.setattr(sqlite_upgrading, "STEPS", {SCHEMA_VERSION + 1: ("ALTER TABLE owners ADD COLUMN mood TEXT",)})
     # When it is opened twice
     SqliteStore(path).close()
     SqliteStore(path).close()
@@ -385,7 +384,7 @@ def test_a_file_of_an_earlier_release_is_upgraded_when_it_is_opened(
     with sqlite3.connect(path) as connection:
         columns = [row[1] for row in connection.execute("PRAGMA table_info(owners)")]
         version = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone()[0]
-    assert ("mood" in columns, version) == (True, str(schema.SCHEMA_VERSION + 1))
+    assert ("mood" in columns, version) == (True, str(SCHEMA_VERSION + 1))
 
 
 # -- who writes next ----------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from flowledger.adapters import upkeep
 from flowledger.adapters.settings import Settings
 from flowledger.adapters.stores import open_store
 from flowledger.adapters.stores.postgres import PostgresStore, identity, locate, opening, upgrading
-from flowledger.adapters.stores.schema import POSTGRES, POSTGRES_VERSION, Xid8
+from flowledger.adapters.stores.postgres.schema import METADATA, SCHEMA_VERSION, Xid8
 from flowledger.events.errors import (
     ClusterChanged,
     InputError,
@@ -61,7 +61,7 @@ def test_the_migrations_lead_to_the_schema_that_the_code_means(
     # When
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-        found: Any = compare_metadata(context, POSTGRES)
+        found: Any = compare_metadata(context, METADATA)
     # Then
     assert [each for each in found if "alembic_version" not in str(each)] == []
 
@@ -73,7 +73,7 @@ def test_an_upgrade_may_be_repeated(postgres_url: str) -> None:
         # When
         found = upgrading.upgrade(locate(postgres_url), actor="me", make_roles=False)
         # Then
-        assert (found.version, found.generation, found.is_ready) == (POSTGRES_VERSION, 1, True)
+        assert (found.version, found.generation, found.is_ready) == (SCHEMA_VERSION, 1, True)
         run.put(store)
 
 
@@ -86,7 +86,7 @@ def test_upgrades_at_once_make_it_once(new_postgres_schema: NewUrl) -> None:
             pool.map(lambda _: upgrading.upgrade(location, actor="me", make_roles=False), range(4), timeout=60)
         )
     # Then
-    assert [(each.version, each.generation) for each in found] == [(POSTGRES_VERSION, 1)] * 4
+    assert [(each.version, each.generation) for each in found] == [(SCHEMA_VERSION, 1)] * 4
 
 
 def test_rel_r23_an_upgrade_that_is_killed_has_not_happened(
@@ -156,7 +156,7 @@ def test_a_log_of_the_first_release_is_upgraded_with_all_that_is_in_it(
         to = command.upgrade
         patched.setattr(command, "upgrade", lambda config, _: to(config, "0001"))
         made(url)
-    monkeypatch.setattr(opening, "POSTGRES_VERSION", 1)
+    monkeypatch.setattr(opening, "SCHEMA_VERSION", 1)
     with closing(open_store(url)) as store:
         run = new_run(store, count=3)
         before = everything(store)
@@ -199,7 +199,7 @@ def test_rel_r23_where_engines_must_stop_the_upgrade_names_them(
     with closing(PostgresStore.from_url(postgres_url)) as store:
         joined(store, host="rack-7")
         monkeypatch.setattr(opening, "version", lambda *_: 1)
-        monkeypatch.setattr(upgrading, "POSTGRES_VERSION", 2)
+        monkeypatch.setattr(upgrading, "SCHEMA_VERSION", 2)
         monkeypatch.setattr(ScriptDirectory, "walk_revisions", lambda _: [_Revision("0002", engines_must_stop=True)])
         # When
         with pytest.raises(Refused, match="rack-7 pid 4711") as caught:

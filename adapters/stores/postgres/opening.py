@@ -6,11 +6,11 @@ from typing import Final
 
 from sqlalchemy import Connection, text
 
-from flowledger.adapters.stores.schema import POSTGRES_VERSION
 from flowledger.events.errors import ClusterChanged, SchemaTooNew, SchemaTooOld
 
 from . import identity
 from .location import Location
+from .schema import SCHEMA_VERSION
 
 _TABLE: Final = "SELECT to_regclass(:table) IS NOT NULL"
 _VERSION: Final = "SELECT version_num FROM {s}.alembic_version"
@@ -35,10 +35,10 @@ def check(connection: Connection, location: Location) -> None:
         raise SchemaTooOld(
             f"{where}: there is no log yet", hint="make it with `flowledger db upgrade`, as a role that may"
         )
-    if found > POSTGRES_VERSION:
-        raise SchemaTooNew(f"{where} has schema {found}, this release knows schemas up to {POSTGRES_VERSION}")
-    if found < POSTGRES_VERSION:
-        raise SchemaTooOld(f"{where} has schema {found}, this release needs schema {POSTGRES_VERSION}")
+    if found > SCHEMA_VERSION:
+        raise SchemaTooNew(f"{where} has schema {found}, this release knows schemas up to {SCHEMA_VERSION}")
+    if found < SCHEMA_VERSION:
+        raise SchemaTooOld(f"{where} has schema {found}, this release needs schema {SCHEMA_VERSION}")
     generation = identity.newest(connection, location.schema)
     if generation is None or not generation.identity.is_same(identity.here(connection, location.schema)):
         raise ClusterChanged(f"{where}: this log was written in another database cluster than the one it is in now")

@@ -15,10 +15,6 @@ from sqlalchemy import Select, select
 from flowledger.adapters.stores.batch import makes_job
 from flowledger.adapters.stores.kept_keys import SqlRunKeys
 from flowledger.adapters.stores.progressed import SqlProgress
-from flowledger.adapters.stores.schema import pg_attempt_claims, pg_events, pg_run_keys, pg_sealed_heads, pg_seals
-from flowledger.adapters.stores.schema import pg_payloads as payloads
-from flowledger.adapters.stores.schema import pg_plans as plans
-from flowledger.adapters.stores.schema import pg_streams as rows
 from flowledger.adapters.stores.sealed import SqlSeals
 from flowledger.events.envelope import StoredEvent
 from flowledger.events.errors import StoreUnavailable
@@ -52,6 +48,8 @@ from .inbox import PostgresInbox
 from .location import Location, locate
 from .outbox import PostgresOutbox
 from .owners import PostgresOwners
+from .schema import attempt_claims, events, payloads, plans, run_keys, sealed_heads, seals
+from .schema import streams as rows
 from .side import Side
 from .statements import OLDEST, Statements
 from .transactions import AT_ONCE, LONGEST_S, PostgresTransactions
@@ -91,13 +89,13 @@ class PostgresStore:
         self._owners = PostgresOwners(self._database, self._side)
         self.board = PostgresBoard(self._database, self._side)
         ways = PostgresWays(self._database)
-        self.progress = SqlProgress(ways, pg_attempt_claims)
+        self.progress = SqlProgress(ways, attempt_claims)
         self.claims = PostgresClaims(self._database, self._texts, self._side)
-        self.seals = SqlSeals(ways, seals=pg_seals, heads=pg_sealed_heads, events=pg_events)
+        self.seals = SqlSeals(ways, seals=seals, heads=sealed_heads, events=events)
         self._inbox = PostgresInbox(self._database, self._texts, self._side)
         self._outbox = PostgresOutbox(self._database)
         self._transactions = PostgresTransactions(self._database)
-        self.run_keys = SqlRunKeys(ways, pg_run_keys)
+        self.run_keys = SqlRunKeys(ways, run_keys)
 
     @classmethod
     def from_url(cls, url: str, *, schema: str | None = None) -> PostgresStore:

@@ -17,7 +17,6 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from flowledger.adapters.stores import migrations
-from flowledger.adapters.stores.schema import POSTGRES_VERSION
 from flowledger.adapters.stores.standing import Standing
 from flowledger.events.errors import Refused, SchemaTooNew, SchemaTooOld, StoreError
 
@@ -25,6 +24,7 @@ from . import identity, opening, roles
 from .connecting import Lost
 from .database import PostgresDatabase
 from .location import Location, views_schema
+from .schema import METADATA, SCHEMA_VERSION
 
 #: Older servers lack what the global log stands on, or are past their end of life.
 LEAST_SERVER: Final = 140_000
@@ -66,7 +66,7 @@ def upgrade(location: Location, *, actor: str, make_roles: bool = True) -> Stand
         _make_schema(connection, location.schema)
         _make_schema(connection, views_schema(location.schema), of=location.schema)
         _become_owner(connection, location.schema)
-        if found < POSTGRES_VERSION:
+        if found < SCHEMA_VERSION:
             _migrate(connection, location, found)
         if identity.newest(connection, location.schema) is None:
             identity.begin(connection, location.schema, reason="made", actor=actor)
@@ -83,7 +83,7 @@ def restored(location: Location, *, reason: str, actor: str) -> Standing:
         Refused: somebody is at work on it.
     """
     with _connected(location) as connection:
-        if _locked_version(connection, location) < POSTGRES_VERSION:
+        if _locked_version(connection, location) < SCHEMA_VERSION:
             raise SchemaTooOld(f"{location.describe()} is not of this release")
         _become_owner(connection, location.schema)
         # After what is being appended, before what will be: no event of the old generation comes after the new one.
@@ -123,9 +123,9 @@ def _locked_version(connection: Connection, location: Location) -> int:
     """The version, which nobody else changes before we have finished."""
     connection.execute(text(_LOCK), {"name": f"flowledger upgrade {location.schema}"})
     found = opening.version(connection, location.schema)
-    if found > POSTGRES_VERSION:
+    if found > SCHEMA_VERSION:
         raise SchemaTooNew(
-            f"{location.describe()} has schema {found}, this release knows schemas up to {POSTGRES_VERSION}"
+            f"{location.describe()} has schema {found}, this release knows schemas up to {SCHEMA_VERSION}"
         )
     return found
 
@@ -157,7 +157,7 @@ def _migrate(connection: Connection, location: Location, found: int) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__path__[0])).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    config.attributes.update(connection=connection, schema=location.schema)
+    config.attributes.update(connection=connection, schema=location.schema, metadata=METADATA)
     pending = [
         script for script in ScriptDirectory.from_config(config).walk_revisions() if int(script.revision) > found
     ]
@@ -187,7 +187,7 @@ def _standing(connection: Connection, location: Location) -> Standing:
     found = Standing(
         where=location.describe(),
         version=opening.version(connection, schema),
-        needed=POSTGRES_VERSION,
+        needed=SCHEMA_VERSION,
         missing_roles=roles.missing(connection, schema),
     )
     if not found.version:

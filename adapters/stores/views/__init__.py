@@ -8,7 +8,8 @@ Postgres    a schema beside the log's, ``flowledger_views``, in which the projec
 
 from __future__ import annotations
 
-from flowledger.adapters.stores.memory import MemoryStore
+from sys import modules
+
 from flowledger.events.errors import InternalError
 from flowledger.events.store import Store
 from flowledger.projections.view_store import ViewStore
@@ -21,22 +22,55 @@ def views_of(store: Store) -> ViewStore:
         StoreUnavailable: they cannot be opened.
         SchemaTooOld: in Postgres `flowledger db upgrade` has not made a place for them yet.
     """
-    from .sqlite import SqliteViews  # noqa: PLC0415 - loaded by who looks at views
+    found = _in_postgres(store) or _in_file(store) or _in_memory(store)
+    if found is None:
+        raise InternalError(f"{type(store).__name__} has no place for views")
+    return found
 
-    if isinstance(store, MemoryStore):
-        with store.views_lock:
-            if store.views is None:
-                store.views = SqliteViews(None)
-            assert isinstance(store.views, SqliteViews)
-            return store.views
-    from flowledger.adapters.stores.sqlite import SqliteStore  # noqa: PLC0415
 
-    if isinstance(store, SqliteStore):
-        return SqliteViews(store.path.with_name(f"{store.path.name}-views"))
+# Each is loaded by who has a store of its kind, which is there only where its module is: a process on Postgres loads
+# nothing of SQLite, nor the reverse.
+
+
+def _in_postgres(store: Store) -> ViewStore | None:
+    if not _is_loaded("postgres.store"):
+        return None
     from flowledger.adapters.stores.postgres import PostgresStore  # noqa: PLC0415
 
+    if not isinstance(store, PostgresStore):
+        return None
     from .postgres import PostgresViews  # noqa: PLC0415
 
-    if isinstance(store, PostgresStore):
-        return PostgresViews(store.location)
-    raise InternalError(f"{type(store).__name__} has no place for views")
+    return PostgresViews(store.location)
+
+
+def _in_file(store: Store) -> ViewStore | None:
+    if not _is_loaded("sqlite"):
+        return None
+    from flowledger.adapters.stores.sqlite import SqliteStore  # noqa: PLC0415
+
+    if not isinstance(store, SqliteStore):
+        return None
+    from .sqlite import SqliteViews  # noqa: PLC0415
+
+    return SqliteViews(store.path.with_name(f"{store.path.name}-views"))
+
+
+def _in_memory(store: Store) -> ViewStore | None:
+    if not _is_loaded("memory"):
+        return None
+    from flowledger.adapters.stores.memory import MemoryStore  # noqa: PLC0415
+
+    if not isinstance(store, MemoryStore):
+        return None
+    from .sqlite import SqliteViews  # noqa: PLC0415
+
+    with store.views_lock:
+        if store.views is None:
+            store.views = SqliteViews(None)
+        assert isinstance(store.views, SqliteViews)
+        return store.views
+
+
+def _is_loaded(name: str) -> bool:
+    return f"flowledger.adapters.stores.{name}" in modules
