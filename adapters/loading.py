@@ -74,7 +74,7 @@ def gather(
     submitted = envelopes[0].event if envelopes else None
     if not isinstance(submitted, facts.RunSubmitted):
         raise IntegrityError(f"run {stream.run_id}: its log does not begin with RunSubmitted")
-    if any(isinstance(envelope.event, facts.RunErased) for envelope in envelopes):
+    if any(type(envelope.event) is facts.RunErased for envelope in envelopes):
         raise PayloadErased(f"run {stream.run_id}: its key was removed, so its values cannot be read any more")
     if plan is None:
         part = rebuild(registry, submitted.factory, _inputs(runtime, stream.run_id, submitted, moved))

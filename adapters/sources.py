@@ -16,6 +16,11 @@ from flowledger.events.store import Store
 
 PAGE = 2_000  # events per read: keyset pages, no open transaction (STORE §2)
 
+#: The events that may refer to payload rows.
+_REFERRING = frozenset(
+    cls for cls in facts.EVENTS if "moved" in cls.__struct_fields__ or "secrets" in cls.__struct_fields__
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -47,6 +52,8 @@ def moved_values(store: Store, run_id: str, envelopes: Sequence[Envelope]) -> di
     """
     moved: dict[str, bytes] = {}
     for envelope in envelopes:
+        if type(envelope.event) not in _REFERRING:
+            continue
         for digest in _digests(envelope.event):
             if digest in moved:
                 continue

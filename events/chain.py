@@ -40,20 +40,20 @@ def verified(
         Tampered: at the first event that does not fit; everything before it is intact.
     """
     key = run_id.encode()
-    version = after_version
-    for e in events:
-        version += 1
-        if e.version != version:
+    expected = after_version
+    for event in events:
+        version, type_, schema_version, path, time_us, actor, payload, stored = event
+        expected += 1
+        if version != expected:
             raise Tampered(
-                f"run {run_id}: event {version} is missing (found {e.version})", run_id=run_id, version=version
+                f"run {run_id}: event {expected} is missing (found {version})", run_id=run_id, version=expected
             )
-        expected = link(previous, key, e.version, e.type, e.schema_version, e.path, e.time_us, e.actor, e.payload)
-        if expected != e.hash:
+        previous = link(previous, key, version, type_, schema_version, path, time_us, actor, payload)
+        if previous != stored:
             raise Tampered(
-                f"run {run_id}: event {e.version} {e.type}: stored hash {e.hash.hex()[:12]} is not the computed "
-                f"{expected.hex()[:12]}; events 1 to {e.version - 1} are intact",
+                f"run {run_id}: event {version} {type_}: stored hash {stored.hex()[:12]} is not the computed "
+                f"{previous.hex()[:12]}; events 1 to {version - 1} are intact",
                 run_id=run_id,
-                version=e.version,
+                version=version,
             )
-        previous = e.hash
-        yield e
+        yield event

@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+import msgspec
+
 from .facts import Event
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,8 +28,11 @@ class StoredEvent(NamedTuple):
     hash: bytes  # 32 bytes
 
 
-class Envelope(NamedTuple):
-    """A fact with where it stands: ``version`` in the stream of ``run_id``, atom ``path``, time, actor, hash."""
+class Envelope(msgspec.Struct, frozen=True, gc=False):
+    """A fact with where it stands: ``version`` in the stream of ``run_id``, atom ``path``, time, actor, hash.
+
+    It can be in no cycle, and the garbage collector does not visit it: a long run has hundreds of thousands.
+    """
 
     run_id: str
     version: int

@@ -769,7 +769,9 @@ def test_g6_a_fork_whose_source_is_not_what_it_was_is_not_gone_on_with(w: Mendin
     (forked,) = events(log, facts.RunForked)
 
     # When it speaks of a source with another history
-    other = log[1]._replace(event=facts.RunForked(source=forked.source, version=forked.version, hash="00" * 32))
+    other = msgspec.structs.replace(
+        log[1], event=facts.RunForked(source=forked.source, version=forked.version, hash="00" * 32)
+    )
     with pytest.raises(IntegrityError, match="not what it was"):
         source_of(w.app.runtime.store, [log[0], other, *log[2:]])
 

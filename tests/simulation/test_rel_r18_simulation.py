@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from flowledger import Times
 from flowledger.adapters import children, claiming, forking
@@ -120,7 +121,7 @@ def test_rel_r18_an_answer_that_is_not_true_is_found(monkeypatch: pytest.MonkeyP
     def forgetful(self: Witness, request: Append) -> None:
         stored(self, request)
         if len(self.log) > 6:
-            self.log[-1] = self.log[-1]._replace(hash=b"another")
+            self.log[-1] = replace(self.log[-1], hash=b"another")
 
     monkeypatch.setattr(Witness, "stored", forgetful)
 

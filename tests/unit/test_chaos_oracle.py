@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from msgspec.structs import replace
 
 from flowledger import App
 from flowledger.core.plan import Plan
@@ -97,7 +98,7 @@ def test_an_outcome_that_is_there_twice_is_doubled(fan: Made) -> None:
 def interrupted(fan: Made, at: int, attempt: int = 1) -> None:
     """Say that an attempt of the join was lost."""
     event = facts.TaskInterrupted(attempt=attempt, cause="gone")
-    fan.log.insert(at, fan.log[at]._replace(path="fan/total", event=event))
+    fan.log.insert(at, replace(fan.log[at], path="fan/total", event=event))
 
 
 def test_an_attempt_that_was_taken_for_lost_may_come_to_an_end_all_the_same_and_not_the_other_way_round(
@@ -116,7 +117,7 @@ def test_an_attempt_that_another_of_its_try_has_settled_is_not_lost(fan: Made) -
     assert isinstance(started, facts.TaskStarted)
     second = facts.TaskStarted(attempt=2, key=started.key)
     interrupted(fan, at + 1)
-    fan.log.insert(at + 2, fan.log[at]._replace(event=second))
+    fan.log.insert(at + 2, replace(fan.log[at], event=second))
     assert not fan.judged().lost
 
 
@@ -152,7 +153,7 @@ def test_c6_a_task_is_parked_by_as_many_losses_as_it_may_have_no_fewer_and_no_mo
         events: list[facts.Event] = [facts.TaskInterrupted(attempt=n, cause="gone") for n in range(losses)]
         poison = Failure(path="fan/total", type="Interrupted", message="", kind="poison")
         events += [facts.TaskFailed(failure=poison)] if parked else []
-        log += [fan.log[0]._replace(path="fan/total", event=event) for event in events]
+        log += [replace(fan.log[0], path="fan/total", event=event) for event in events]
         assert is_parked(verdict, "run", log, fan.plan) == parked
         return verdict.wrong
 

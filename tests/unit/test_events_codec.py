@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import msgspec
 import pytest
 
@@ -96,3 +98,13 @@ def test_an_opened_row_says_what_it_is() -> None:
     # Then
     assert (envelope.run_id, envelope.type, envelope.event, envelope.actor) == ("run", "RunStarted", event, "me@host")
     assert envelope.at.isoformat() == "1970-01-01T00:00:01+00:00"
+
+
+def test_what_is_read_of_a_long_run_is_nothing_to_the_garbage_collector() -> None:
+    # Given
+    row = StoredEvent(1, "TaskFailed", 2, "a/b", 1_000_000, "me@host", codec.encode(SAMPLES[-1]), bytes(32))
+    # When
+    (envelope,) = codec.opened("01J0000000000000000000000A", [row])
+    # Then
+    assert not gc.is_tracked(envelope)
+    assert not gc.is_tracked(envelope.event)
