@@ -59,7 +59,7 @@ class DocumentNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     pattern: str
     parent: int
     scope: int = 0
-    preds: list[int] = []
+    preds: tuple[int, ...] = ()
     task: str = ""
     provides: str | tuple[str, ...] | None = None
     retry: DocumentRetry | None = None
@@ -121,7 +121,7 @@ def describe_expansion(root: Node, nodes: list[Node], first: int) -> tuple[str, 
     A scope of 0 is the root, or a scope around it. ``factory`` is what was expanded, ``on_failure`` is empty.
     """
     of = "" if root.expansion is None else root.expansion.of
-    alone = replace(root, preds=[], conditions=(), arguments=(), revert_arguments=(), expansion=None)
+    alone = replace(root, preds=(), conditions=(), arguments=(), revert_arguments=(), expansion=None)
     return _describe([alone, *nodes[first:]], nodes, of, "", first)
 
 
@@ -221,7 +221,7 @@ def _node(node: Node, nodes: list[Node], first: int) -> DocumentNode:
     number, parent, scope, preds, returns = node.number, node.parent, node.scope, node.preds, node.returns
     if first:
         number, parent, scope = (max(0, n - first + 1) for n in (number, parent, scope))
-        preds = [n - first + 1 for n in preds]
+        preds = tuple([n - first + 1 for n in preds])
         returns = None if returns is None else returns - first + 1
     if task is not None and not (node.arguments or node.revert_arguments or task.config or node.conditions):
         return DocumentNode(

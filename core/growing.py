@@ -50,7 +50,8 @@ def _try(state: State, node: Node) -> int:
 def _retire(node: Node) -> None:
     """Its number and path stay: a body that outlived its time may still come back (C4). What takes room goes."""
     node.arguments = node.revert_arguments = node.retry_arguments = ()
-    node.children = node.preds = node.succs = _NOTHING
+    node.preds = node.succs = ()
+    node.children = _NOTHING
 
 
 def _growth(plan: Plan) -> Growth:

@@ -51,9 +51,12 @@ def crosses(lane: str) -> bool:
 # -- where an argument's value comes from -------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """A value bound by hand, or an input of a nested flow factory: JSON ``content``, read back through ``typed``."""
+class Given(msgspec.Struct, frozen=True, gc=False):
+    """A value bound by hand, or an input of a nested flow factory: JSON ``content``, read back through ``typed``.
+
+    The garbage collector does not visit it, nor the tuples and dicts that hold nothing else: there is one per bound
+    value. A cycle through it would have to go through the type of an argument, which `core.typed` keeps anyway.
+    """
 
     argument: str
     content: bytes
@@ -232,8 +235,8 @@ class Node(msgspec.Struct, kw_only=True, eq=False):
     scope: int
     lane: str = "inline"  # one of `LANES`, or the name of an executor of the app
     priority: int = 0  # of what is enabled, the higher comes first
-    preds: list[int] = []
-    succs: list[int] = []
+    preds: tuple[int, ...] = ()
+    succs: tuple[int, ...] = ()
     conditions: tuple[Condition, ...] = ()
     # atoms
     task: TaskSpec | None = None

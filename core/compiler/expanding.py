@@ -171,7 +171,7 @@ class Expander:
         for number, (item, name) in enumerate(zip(items, called, strict=True), first):
             nodes.append(Node(
                 number=number, path=f"{node.path}/{name}", name=name, pattern="task", parent=node.number,
-                scope=node.scope, lane=spec.lane, priority=node.priority, preds=_NONE, succs=_NONE, children=_NONE,
+                scope=node.scope, lane=spec.lane, priority=node.priority, children=_NONE,
                 task=spec.task, arguments=arguments.of(item), revert_arguments=reverting.of(item),
                 provides=definition.provides,
             ))  # fmt: skip

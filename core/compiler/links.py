@@ -72,9 +72,14 @@ class Links:
         """
         self._order()
         nodes = self._draft.nodes
+        preds: dict[int, list[int]] = {}
+        succs: dict[int, list[int]] = {}
         for before, after in sorted(self._edges):
-            nodes[before].succs.append(after)
-            nodes[after].preds.append(before)
+            preds.setdefault(after, []).append(before)
+            succs.setdefault(before, []).append(after)
+        for number in self._node.children:
+            nodes[number].preds = tuple(preds.get(number, ()))
+            nodes[number].succs = tuple(succs.get(number, ()))
 
     def _order(self) -> dict[int, int]:
         waits: dict[int, list[int]] = {child: [] for child in self._node.children}

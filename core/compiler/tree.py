@@ -83,11 +83,11 @@ def _level(node: Node, flow: Flow[Any]) -> _Level:
 def _place(draft: Draft, level: _Level, part: Part[Any], atom: Atom[Any] | None, name: str, specs: Specs) -> Node:
     number = len(draft.nodes)
     parent = level.node
-    preds: list[int] = []
+    preds: tuple[int, ...] = ()
     if parent.pattern == "linear" and parent.children:
         before = parent.children[-1]
-        preds.append(before)
-        draft.nodes[before].succs.append(number)
+        preds = (before,)
+        draft.nodes[before].succs = (number,)
     path = level.prefix + name
     if atom is not None:
         spec = specs.of(atom)

@@ -5,6 +5,7 @@ A figure above its baseline is a regression, or has a reason: then `FLOWLEDGER_T
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 
 from flowledger import App, Flow, Settings, linear
+from flowledger.adapters.sources import read
+from flowledger.core.evolve import fold
 
 BASELINE = Path(__file__).with_name("costs.json")
 RENEW = os.environ.get("FLOWLEDGER_TEST_NEW_BASELINE") == "1"
@@ -107,6 +110,35 @@ def test_what_a_task_costs_in_calls() -> None:
     app.run(straight(10), executor="inline")
     hold("memory", {"calls per task": (_calls(app, straight, 2 * TASKS) - _calls(app, straight, TASKS)) / TASKS})
     app.close()
+
+
+def test_what_a_long_run_leaves_to_the_garbage_collector() -> None:
+    """Containers that each collection visits, of all there is when a run has been read again: the difference of two
+    lengths, so that only what each atom adds is counted."""
+    app = App("costs", settings=Settings(database_url="memory://", views="off"))
+
+    @app.task
+    def numbered(i: int) -> int:
+        return i
+
+    @app.flow
+    def straight(n: int) -> Flow[None]:
+        return linear(*[numbered.bind(i).named(f"t{i}") for i in range(n)])
+
+    short, long = (_visited(app, straight, n) for n in (TASKS, 2 * TASKS))
+    hold("collector", {"containers per atom": (long - short) / TASKS})
+    app.close()
+
+
+def _visited(app: App, straight: Any, n: int) -> int:
+    run = app.run(straight(n), executor="inline")
+    gc.collect()
+    before = len(gc.get_objects())
+    plan, log = app.plan(straight(n)), read(app.runtime.store, run.id)
+    state = fold(plan, log)
+    gc.collect()
+    assert state.version == len(log)
+    return len(gc.get_objects()) - before
 
 
 def _calls(app: App, straight: Any, n: int) -> int:

@@ -196,7 +196,7 @@ def test_e8_the_plan_covers_what_is_to_be_made_and_the_subplan_what_was() -> Non
     node = next(node for node in read_document(story.plan.document).nodes if node.path == "orders/second")
     assert (node.expands, node.values) == ("parcel", [["n", "node", "orders/pick"]])
     root, child, atom = read_document(one.document).nodes
-    assert (root.number, root.path, root.parent, root.preds) == (0, "orders/second", 0, [])
+    assert (root.number, root.path, root.parent, root.preds) == (0, "orders/second", 0, ())
     assert (child.path, child.parent, child.retry and child.retry.kind) == ("orders/second/1", 0, "Times")
     assert (atom.path, atom.parent, atom.scope, child.returns) == ("orders/second/1/1", 1, 1, 2)
     assert differences(read_document(one.document), read_document(other.document))[:2] == [
