@@ -229,7 +229,9 @@ def free_port() -> int:
 
 
 def die_with_parent() -> None:
-    """Have the system end this process with the one that started it."""
+    """Have the system end this process with the one that started it, also where that ignores the signal, as whatever a
+    shell starts in the background does."""
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGQUIT)  # PR_SET_PDEATHSIG; only Linux has it
 
