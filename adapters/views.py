@@ -27,10 +27,10 @@ from flowledger.projections.history.records import (
     failure_group,
     run_record,
 )
-from flowledger.projections.history.tables import ATTEMPTS, AUDIT, DURATIONS, FAILURES, RUNS, STATISTICS
+from flowledger.projections.history.tables import ATTEMPTS, AUDIT, FAILURES, RUNS, STATISTICS
 from flowledger.projections.projection import Projection
 from flowledger.projections.selecting import Compares, Condition, IsIn, Select
-from flowledger.projections.statistics import HOUR_US, percentile
+from flowledger.projections.statistics import HOUR_US, counts, percentile
 from flowledger.projections.tables import Row, Table
 from flowledger.projections.timeline import Span, timeline
 from flowledger.projections.view_store import ViewStore
@@ -195,25 +195,22 @@ class Views:
     def statistics(
         self, *, flow: str | None = None, task: str | None = None, since_us: int | None = None
     ) -> list[Figures]:
-        """Counts, rates and percentiles of each flow (``task`` "") and its tasks, since a time (to the hour; else all).
-
-        Percentiles are of whole days.
-        """
+        """Counts, rates and percentiles of each flow (``task`` "") and its tasks: all, or since a time, to the hour."""
         self.catch_up()
         now_us = self.store.now_us()
         wanted = {"flow": flow, "task": task}
         where: list[Condition] = [IsIn(name, (value,)) for name, value in wanted.items() if value is not None]
         first = None if since_us is None else since_us // HOUR_US
-        counted = self._select(_since(STATISTICS, where, "hour", first))
-        timed = self._select(_since(DURATIONS, where, "day", None if first is None else first // 24))
+        if first is not None:
+            where.append(Compares("hour", ">=", first))
+        counted = self._select(Select(STATISTICS, tuple(where), limit=_FIGURE_ROWS))
         buckets: dict[tuple[str, str, str], Counter[int]] = defaultdict(Counter)
-        for row in timed:
-            buckets[row["app"], row["flow"], row["task"]][row["bucket"]] += row["count"]
         sums: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
         oldest: dict[tuple[str, str, str], int] = {}
         for row in counted:
             key = (row["app"], row["flow"], row["task"])
             sums[key].update({name: row[name] for name in _SUMMED})
+            buckets[key].update(counts(row["took"]))
             oldest[key] = min(oldest.get(key, row["hour"]), row["hour"])
         this_hour = now_us // HOUR_US
         return [
@@ -269,11 +266,6 @@ class Views:
 def open_views(store: Store) -> ViewStore:
     """Where the views of a log are kept; to be closed by who asks."""
     return views_of(store)
-
-
-def _since(table: Table, where: list[Condition], column: str, first: int | None) -> Select:
-    conditions = where if first is None else [*where, Compares(column, ">=", first)]
-    return Select(table, tuple(conditions), limit=_FIGURE_ROWS)
 
 
 def _figures(key: tuple[str, str, str], sums: Counter[str], buckets: Counter[int], *, hours: int) -> Figures:

@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-HOUR_US: Final = 3_600_000_000
-DAY_US: Final = 24 * HOUR_US
+import msgspec
 
+HOUR_US: Final = 3_600_000_000
+
+_JSON: Final = msgspec.json.Encoder()
+_COUNTS: Final = msgspec.json.Decoder(dict[int, int])
 _FINE = 3  # the binary digits that tell buckets apart: four buckets to each doubling
 
 
@@ -28,6 +31,18 @@ def bounds(number: int) -> tuple[int, int]:
     digits, rest = divmod(number, 4)
     width = 1 << (digits - _FINE)
     return (4 + rest) * width, (5 + rest) * width
+
+
+def counts(kept: str) -> dict[int, int]:
+    """How many durations fell into each bucket, from what `one_more` made; "" is none."""
+    return _COUNTS.decode(kept) if kept else {}
+
+
+def one_more(kept: str, duration_us: int) -> str:
+    """The counts with a duration more, as they are kept."""
+    found, number = counts(kept), bucket(duration_us)
+    found[number] = found.get(number, 0) + 1
+    return _JSON.encode(found).decode()
 
 
 def percentile(counts: Mapping[int, int], share: float) -> int | None:

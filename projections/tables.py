@@ -9,13 +9,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final, get_args
+from typing import Annotated, Any, Final, get_args, get_origin
 
 from flowledger.events.errors import DefinitionError
 
 Value = str | int | float | bytes | None
 #: A row by the names of its columns.
 Row = dict[str, Any]
+#: A whole number of at most 32 bits, for tables of very many rows: half the room of an ``int``, which has 64.
+Int32 = Annotated[int, 32]
 #: The values of a row's key columns, in their order.
 Key = tuple[Any, ...]
 
@@ -39,11 +41,12 @@ def check_name(name: str, what: str) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """One column: ``type`` is str, int (64 bits), float or bytes."""
+    """One column: ``type`` is str, int (of so many ``bits``), float or bytes."""
 
     name: str
     type: type
     optional: bool = False
+    bits: int = 64
 
     @property
     def empty(self) -> Value:
@@ -55,8 +58,8 @@ class Column:
 class Table:
     """A table of a projection: ``key`` names what tells rows apart, ``columns`` what else they hold, each with a type.
 
-    Types are ``str``, ``int``, ``float`` and ``bytes``; of columns that may be empty also ``str | None`` and so on. A
-    new row holds "", 0, 0.0, b"" or None. ``indexes`` are column names by which rows are looked up.
+    Types are ``str``, ``int`` (or `Int32`), ``float`` and ``bytes``; of columns that may be empty also ``str | None``
+    and so on. A new row holds "", 0, 0.0, b"" or None. ``indexes`` are column names by which rows are looked up.
 
     Raises:
         DefinitionError: a name or a type does not fit.
@@ -106,8 +109,11 @@ class Table:
 
 
 def _column(table: str, name: str, annotation: Any) -> Column:
-    options = get_args(annotation)
-    kinds = [kind for kind in options if kind is not _NONE] if options else [annotation]
+    is_one = get_origin(annotation) is Annotated or not get_args(annotation)
+    options = (annotation,) if is_one else get_args(annotation)
+    kinds = [kind for kind in options if kind is not _NONE]
+    if kinds == [Int32]:
+        return Column(name, int, optional=_NONE in options, bits=32)
     if len(kinds) != 1 or kinds[0] not in _EMPTY:
         given = getattr(annotation, "__name__", str(annotation))
         raise DefinitionError(

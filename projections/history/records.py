@@ -179,7 +179,10 @@ def run_record(row: Row) -> RunRecord:
 def attempt_record(row: Row) -> AttemptRecord:
     """A row of `ATTEMPTS`."""
     values: dict[str, Any] = dict(row)
-    return AttemptRecord(try_=values.pop("try"), stands=bool(values.pop("stands")), **values)
+    error, failure = values.pop("error") or None, values.pop("failure") or None
+    return AttemptRecord(
+        try_=values.pop("try"), stands=bool(values.pop("stands")), error=error, failure=failure, **values
+    )
 
 
 def audit_record(row: Row) -> AuditRecord:

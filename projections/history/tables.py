@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from flowledger.projections.tables import Table
+from flowledger.projections.tables import Int32, Table
 
 #: One row per run. ``state`` is the status, or REVERTING; ``tasks`` are all atoms of the plan, ``done`` those that
 #: stand (or were skipped). ``failed_at``, ``error`` and ``failure`` (its fingerprint) speak of what holds now: they are
@@ -25,21 +25,21 @@ RUNS: Final = Table(
         "owner": str | None,
         "actor": str,
         "plan": str | None,
-        "version": int,
+        "version": Int32,
         "submitted_us": int,
         "started_us": int | None,
         "ended_us": int | None,
         "updated_us": int,
-        "tasks": int,
-        "done": int,
-        "attempts": int,
+        "tasks": Int32,
+        "done": Int32,
+        "attempts": Int32,
         "failed_at": str | None,
         "error": str | None,
         "failure": str | None,
         "forked_from": str | None,
-        "asked": int,
+        "asked": Int32,
         "skipped": str | None,
-        "waited": int,
+        "waited": Int32,
         "grown": str | None,
     },
     indexes=(("state", "run_id"), ("flow", "run_id"), ("failure", "run_id"), ("key", "run_id")),
@@ -50,21 +50,22 @@ TAGS: Final = Table("tags", key={"name": str, "value": str, "run_id": str}, inde
 
 #: One row per attempt. ``phase`` is "execute" or "revert", ``started`` and ``ended`` are the versions of the events,
 #: where inputs, result and traceback are. ``actor`` is who made it: the worker, once it has said so, else the process
-#: that drives the run. ``stands`` is 1 while what the attempt did has not been undone.
+#: that drives the run. ``stands`` is 1 while what the attempt did has not been undone. ``error`` and ``failure`` are ""
+#: where there was none: a row that has all its columns takes less room, and there is no table of more rows.
 ATTEMPTS: Final = Table(
     "attempts",
-    key={"run_id": str, "path": str, "try": int, "phase": str, "attempt": int},
+    key={"run_id": str, "path": str, "try": Int32, "phase": str, "attempt": Int32},
     columns={
         "state": str,
         "actor": str,
-        "started": int,
-        "ended": int | None,
+        "started": Int32,
+        "ended": Int32 | None,
         "started_us": int,
         "ended_us": int | None,
-        "polls": int,
-        "stands": int,
-        "error": str | None,
-        "failure": str | None,
+        "polls": Int32,
+        "stands": Int32,
+        "error": str,
+        "failure": str,
     },
 )
 
@@ -78,20 +79,16 @@ AUDIT: Final = Table(
     indexes=(("time_us", "run_id", "version"), ("actor", "time_us", "run_id", "version")),
 )  # fmt: skip
 
-#: Counts per hour (hours since the epoch). ``task`` is the atom's own name; "" counts the runs of the flow.
+#: Counts per hour (hours since the epoch). ``task`` is the atom's own name; "" counts the runs of the flow. ``took`` is
+#: how long successes took: how many fell into each bucket, as `statistics.one_more` keeps it.
 STATISTICS: Final = Table(
     "statistics",
-    key={"app": str, "flow": str, "task": str, "hour": int},
+    key={"app": str, "flow": str, "task": str, "hour": Int32},
     columns={
-        "succeeded": int, "failed": int, "again": int, "interrupted": int, "reverted": int, "revert_failed": int,
-        "cancelled": int, "total_us": int,
+        "succeeded": Int32, "failed": Int32, "again": Int32, "interrupted": Int32, "reverted": Int32,
+        "revert_failed": Int32, "cancelled": Int32, "total_us": int, "took": str,
     },
 )  # fmt: skip
-
-#: How long successes took, per day (days since the epoch): how many fell into a bucket of `statistics.bucket`.
-DURATIONS: Final = Table(
-    "durations", key={"app": str, "flow": str, "task": str, "day": int, "bucket": int}, columns={"count": int}
-)
 
 #: Failures that are the same but for numbers, ids and quoted words.
 FAILURES: Final = Table(
@@ -113,4 +110,4 @@ NOTICES: Final = Table(
 #: Numbers given out.
 COUNTERS: Final = Table("counters", key={"name": str}, columns={"last": int})
 
-TABLES: Final = (RUNS, TAGS, ATTEMPTS, AUDIT, STATISTICS, DURATIONS, FAILURES, NOTICES, COUNTERS)
+TABLES: Final = (RUNS, TAGS, ATTEMPTS, AUDIT, STATISTICS, FAILURES, NOTICES, COUNTERS)

@@ -151,7 +151,7 @@ class PostgresViews:
                 for table in projection.tables:
                     plain = physical(projection.name, number, table.name)
                     name = f"{self._schema}.{quoted(plain)}"
-                    self._execute(connection, create_table(name, table, _TYPES, _OPTIONS))
+                    self._execute(connection, create_table(name, table, _type_of, _OPTIONS, _without_gaps(table)))
                     for statement in create_indexes(name, plain, table):
                         self._execute(connection, statement)
             return self._locked(connection, projection.name, number)[0]
@@ -344,6 +344,19 @@ class _Turn:
         statement = _ADVANCE.format(v=self._schema)
         values = (*mark._replace(run_id=stored(mark.run_id)), self._slot.projection, self._slot.number)
         self._connection.execute(statement, values)  # pyright: ignore[reportArgumentType]
+
+
+def _type_of(column: Column) -> str:
+    return "integer" if column.bits < 64 else _TYPES[column.type]
+
+
+def _without_gaps(table: Table) -> list[Column]:
+    """The columns so that none leaves a gap before the next: a number begins at a multiple of its own size."""
+
+    def place(column: Column) -> tuple[int, bool]:
+        return -column.bits if column.type in (int, float) else 0, column.optional
+
+    return sorted(table.every, key=place)
 
 
 def _unnest(columns: Sequence[Column]) -> str:

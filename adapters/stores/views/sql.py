@@ -20,7 +20,7 @@ from flowledger.projections.selecting import (
     Not,
     Select,
 )
-from flowledger.projections.tables import Table
+from flowledger.projections.tables import Column, Table
 
 #: Where the tables and checkpoints of projections are listed.
 SLOTS = "projections"
@@ -175,13 +175,16 @@ class Compiler:
         return f"EXISTS (SELECT 1 FROM {self.table(other)} WHERE {' AND '.join([*parts, same])})"  # noqa: S608
 
 
-def create_table(name: str, table: Table, types: dict[type, str], options: str) -> str:
-    """The statement that makes a table; ``name`` is quoted already."""
-    columns = [
-        f"{quoted(column.name)} {types[column.type]}{'' if column.optional else ' NOT NULL'}" for column in table.every
+def create_table(
+    name: str, table: Table, type_of: Callable[[Column], str], options: str, columns: Sequence[Column] = ()
+) -> str:
+    """The statement that makes a table; ``name`` is quoted already. ``columns``: as they lie in it, if not as said."""
+    said = [
+        f"{quoted(column.name)} {type_of(column)}{'' if column.optional else ' NOT NULL'}"
+        for column in columns or table.every
     ]
     key = ", ".join(quoted(column) for column in table.key_names)
-    return f"CREATE TABLE {name} ({', '.join(columns)}, PRIMARY KEY ({key})){options}"
+    return f"CREATE TABLE {name} ({', '.join(said)}, PRIMARY KEY ({key})){options}"
 
 
 def create_indexes(name: str, plain: str, table: Table) -> list[str]:

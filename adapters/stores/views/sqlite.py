@@ -19,7 +19,7 @@ from flowledger.events.store import Cursor
 from flowledger.projections.projection import Projection
 from flowledger.projections.rows import Changes
 from flowledger.projections.selecting import Select
-from flowledger.projections.tables import Key, Row, Table
+from flowledger.projections.tables import Column, Key, Row, Table
 from flowledger.projections.view_store import Mark, Slot, Turn
 
 from . import digesting
@@ -120,7 +120,7 @@ class SqliteViews:
                 for table in projection.tables:
                     plain = physical(projection.name, number, table.name)
                     name = quoted(plain)
-                    connection.execute(create_table(name, table, _TYPES, " STRICT, WITHOUT ROWID"))
+                    connection.execute(create_table(name, table, _type_of, " STRICT, WITHOUT ROWID"))
                     for statement in create_indexes(name, plain, table):
                         connection.execute(statement)
                 found = connection.execute(_ONE, (projection.name, number)).fetchone()
@@ -267,6 +267,10 @@ class _Turn:
 
     def advance(self, mark: Mark) -> None:
         self._connection.execute(_ADVANCE, (*mark, self._slot.projection, self._slot.number))
+
+
+def _type_of(column: Column) -> str:
+    return _TYPES[column.type]
 
 
 def _under(table: Table, many: int) -> str:
