@@ -32,12 +32,37 @@ class SourceFailed(Exception):
 
 
 class Changes:
-    """What one batch did to one table: ``rows`` to write, ``gone`` keys to delete; no key is in both."""
+    """What one batch did to one table: ``rows`` to write, ``gone`` keys to delete; no key is in both.
+
+    ``made`` are the keys of rows that were not there before, as far as that is known: writing those takes less.
+    """
 
     def __init__(self, table: Table) -> None:
         self.table = table
         self.rows: dict[Key, Row] = {}
+        self.made: set[Key] = set()
         self.gone: set[Key] = set()
+
+    def make(self, key: Key) -> Row:
+        """An empty row under this key, where there is none."""
+        if key in self.gone:
+            self.gone.discard(key)  # the old one has not been deleted yet
+        else:
+            self.made.add(key)
+        row = self.rows[key] = self.table.new(key)
+        return row
+
+    def delete(self, key: Key) -> None:
+        """No row under this key."""
+        self.rows.pop(key, None)
+        self.made.discard(key)
+        self.gone.add(key)
+
+    def clear(self) -> None:
+        """Nothing has been done yet."""
+        self.rows.clear()
+        self.made.clear()
+        self.gone.clear()
 
 
 class Rows:
@@ -62,9 +87,7 @@ class Rows:
         if row is None:
             row = self.find(table, *key)
             if row is None:
-                row = table.new(key)
-                self._known[table.name][key] = row
-                changes.gone.discard(key)
+                row = self._known[table.name][key] = changes.make(key)
             changes.rows[key] = row
         return row
 
@@ -77,9 +100,7 @@ class Rows:
 
     def new(self, table: Table, *key: object) -> Row:
         """`at` for a key of which it is known that nothing has been under it: nobody looks."""
-        changes = self._changes[table.name]
-        row = self._known[table.name][key] = changes.rows[key] = table.new(key)
-        changes.gone.discard(key)
+        row = self._known[table.name][key] = self._changes[table.name].make(key)
         return row
 
     def under(self, table: Table, *beginning: object) -> list[Row]:
@@ -98,9 +119,7 @@ class Rows:
 
     def delete(self, table: Table, *key: object) -> None:
         """Have no row under this key any more."""
-        changes = self._changes[table.name]
-        changes.rows.pop(key, None)
-        changes.gone.add(key)
+        self._changes[table.name].delete(key)
         self._known[table.name][key] = None
 
     def plan(self, fingerprint: str) -> bytes | None:
@@ -155,8 +174,7 @@ class Rows:
     def settled(self) -> None:
         """All changes are durable; what is known stays known, within bounds."""
         for name, changes in self._changes.items():
-            changes.rows.clear()
-            changes.gone.clear()
+            changes.clear()
             if len(self._known[name]) > KEPT_ROWS:
                 self._known[name].clear()
         self._source = None
@@ -164,8 +182,7 @@ class Rows:
     def forget(self) -> None:
         """Nothing of the batch has happened, or somebody else has gone on: what was known may be wrong."""
         for name, changes in self._changes.items():
-            changes.rows.clear()
-            changes.gone.clear()
+            changes.clear()
             self._known[name].clear()
         self._source = None
 

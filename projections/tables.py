@@ -60,6 +60,7 @@ class Table:
 
     Types are ``str``, ``int`` (or `Int32`), ``float`` and ``bytes``; of columns that may be empty also ``str | None``
     and so on. A new row holds "", 0, 0.0, b"" or None. ``indexes`` are column names by which rows are looked up.
+    ``soon_done``: a row changes once or twice, soon after it came, and then never again.
 
     Raises:
         DefinitionError: a name or a type does not fit.
@@ -69,6 +70,7 @@ class Table:
     key: Mapping[str, Any]
     columns: Mapping[str, Any] = field(default_factory=dict[str, Any])
     indexes: tuple[tuple[str, ...], ...] = ()
+    soon_done: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.name, "table")

@@ -67,6 +67,7 @@ ATTEMPTS: Final = Table(
         "error": str,
         "failure": str,
     },
+    soon_done=True,
 )
 
 #: What people (and new owners) did: ``what`` in a word, the ``reason`` they gave, ``note`` for what else is to be said.

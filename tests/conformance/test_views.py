@@ -14,7 +14,7 @@ from flowledger.adapters.stores.views import sqlite, views_of
 from flowledger.events.errors import InputError, StoreUnavailable, ViewsMissing
 from flowledger.events.store import Cursor, Store
 from flowledger.projections.projection import Projection
-from flowledger.projections.rows import Changes
+from flowledger.projections.rows import Changes, Rows
 from flowledger.projections.selecting import (
     AllOf,
     AnyOf,
@@ -74,6 +74,12 @@ def write(views: ViewStore, slot: Slot, *rows: Row, mark: Mark | None = None) ->
     return slot._replace(mark=moved)
 
 
+def write_all(views: ViewStore, slot: Slot, changes: Changes) -> None:
+    with views.turn(SHOP, slot) as turn:
+        assert turn is not None
+        turn.write([changes])
+
+
 def found(views: ViewStore, *where: Condition) -> list[int]:
     rows = views.select("shop", Select(THINGS, where, order=("kind", "number")))
     return [row["number"] for row in rows]
@@ -108,6 +114,55 @@ def test_a_row_that_is_there_is_put_in_its_place_and_what_is_gone_is_gone(views:
         assert turn is not None
         turn.write([changes])
     assert views.select("shop", Select(THINGS)) == [thing("a", 1, note="new")]
+
+
+@pytest.mark.parametrize("many", [1, 100])
+def test_new_rows_come_back_as_they_were_written_however_many(views: ViewStore, many: int) -> None:
+    # Given
+    slot = views.make(SHOP, number=1, live=True)
+    changes = Changes(THINGS)
+    for n in range(many):
+        changes.make(("a\0", n)).update(note=None if n % 2 else "\x01é", weight=n / 8, small=-n, content=b"\0")
+    # When
+    write_all(views, slot, changes)
+    # Then
+    assert views.select("shop", Select(THINGS, order=("kind", "number"), limit=many)) == list(changes.rows.values())
+
+
+@pytest.mark.parametrize("many", [1, 100])
+def test_rows_that_were_there_though_they_were_said_to_be_new_are_put_in_their_place(
+    views: ViewStore, many: int
+) -> None:
+    # Given
+    slot = write(views, views.make(SHOP, number=1, live=True), thing("a", 0, note="old"))
+    changes = Changes(THINGS)
+    for n in range(many):
+        changes.make(("a", n))["note"] = "new"
+    # When
+    write_all(views, slot, changes)
+    # Then
+    assert [row["note"] for row in views.select("shop", Select(THINGS, limit=many))] == ["new"] * many
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_a_row_may_be_deleted_and_made_again(views: ViewStore, settled: bool) -> None:
+    # Given a row that is there, and a fold that deletes it
+    slot = write(views, views.make(SHOP, number=1, live=True), thing("a", 1, note="old"), thing("b", 1))
+    rows = Rows(SHOP.tables, lambda _: None)
+    with views.turn(SHOP, slot) as turn:
+        assert turn is not None
+        rows.begin(turn)
+        rows.delete(THINGS, "a", 1)
+        if settled:
+            turn.write(rows.changes())
+            rows.settled()
+            rows.begin(turn)
+        # When it makes it again
+        rows.at(THINGS, "a", 1)["count"] = 7
+        rows.at(THINGS, "b", 1)["count"] = 8
+        turn.write(rows.changes())
+    # Then nothing of the old one is left
+    assert views.select("shop", Select(THINGS, order=("kind",))) == [thing("a", 1, count=7), thing("b", 1, count=8)]
 
 
 def test_a_turn_loads_rows_by_key_and_by_the_beginning_of_keys(views: ViewStore) -> None:

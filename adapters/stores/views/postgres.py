@@ -7,30 +7,29 @@ that fit them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from threading import RLock
 from typing import Any, Final, TypeVar
 
 import psycopg
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
 from sqlalchemy import Connection, text
 
 from flowledger.adapters.stores.postgres import roles
 from flowledger.adapters.stores.postgres.connecting import GuardedConnection, Lost
 from flowledger.adapters.stores.postgres.database import Link, PostgresDatabase
 from flowledger.adapters.stores.postgres.location import Location, views_schema
-from flowledger.adapters.stores.postgres.wire import blobs, ints, original, stored, texts
+from flowledger.adapters.stores.postgres.wire import original, stored
 from flowledger.events.errors import SchemaTooOld, ViewsMissing
 from flowledger.events.store import Cursor
 from flowledger.projections.projection import Projection
-from flowledger.projections.rows import Changes
 from flowledger.projections.selecting import Select
-from flowledger.projections.tables import Column, Key, Row, Table
+from flowledger.projections.tables import Row, Table
 from flowledger.projections.view_store import Mark, Slot, Turn
 
 from . import digesting
+from .postgres_tables import room_for, type_of, without_gaps
+from .postgres_turn import PostgresTurn, row_of, take_packed
 from .sql import (
     SLOT_COLUMNS,
     SLOTS,
@@ -40,17 +39,12 @@ from .sql import (
     create_table,
     like_glob,
     names_of,
-    on_conflict,
     physical,
     quoted,
 )
 
 T = TypeVar("T")
 
-_TYPES: Final[dict[type, str]] = {str: 'text COLLATE "C"', int: "bigint", float: "double precision", bytes: "bytea"}
-_ARRAYS: Final[dict[type, str]] = {str: "text[]", int: "int8[]", float: "float8[]", bytes: "bytea[]"}
-#: Room for a row that changes to stay on its page.
-_OPTIONS: Final = " WITH (fillfactor = 85)"
 #: Rows per page of a digest.
 _PAGE: Final = 5_000
 
@@ -69,10 +63,6 @@ _LIVE: Final = f"SELECT number FROM {{v}}.{SLOTS} WHERE projection = %s AND live
 _NEW: Final = (
     f"INSERT INTO {{v}}.{SLOTS} ({SLOT_COLUMNS}) VALUES (%s, %s, %s, %s, '', 0, '', 0, '', 0) "  # noqa: S608
     "ON CONFLICT DO NOTHING"
-)
-_ADVANCE: Final = (
-    f"UPDATE {{v}}.{SLOTS} SET cursor = %s, events = %s, run_id = %s, at_version = %s, hash = %s, time_us = %s "  # noqa: S608
-    "WHERE projection = %s AND number = %s"
 )
 _GO_LIVE: Final = f"UPDATE {{v}}.{SLOTS} SET live = true WHERE projection = %s AND number = %s"  # noqa: S608
 _FORGET: Final = f"DELETE FROM {{v}}.{SLOTS} WHERE projection = %s AND number = %s"  # noqa: S608
@@ -104,7 +94,7 @@ class PostgresViews:
         self._location = location
         self._schema = views_schema(location.schema)
         self._database = PostgresDatabase(location)
-        self._link = Link(self._database, _take_packed)
+        self._link = Link(self._database, take_packed)
         self._writing = RLock()
         self._role = ""
         self._live: dict[str, int] = {}
@@ -151,7 +141,7 @@ class PostgresViews:
                 for table in projection.tables:
                     plain = physical(projection.name, number, table.name)
                     name = f"{self._schema}.{quoted(plain)}"
-                    self._execute(connection, create_table(name, table, _type_of, _OPTIONS, _without_gaps(table)))
+                    self._execute(connection, create_table(name, table, type_of, room_for(table), without_gaps(table)))
                     for statement in create_indexes(name, plain, table):
                         self._execute(connection, statement)
             return self._locked(connection, projection.name, number)[0]
@@ -160,7 +150,7 @@ class PostgresViews:
     def turn(self, projection: Projection, slot: Slot) -> Generator[Turn | None]:
         with self._transaction() as connection:
             found = self._locked(connection, slot.projection, slot.number)
-            yield _Turn(connection, self._schema, slot) if found == [slot] else None
+            yield PostgresTurn(connection, self._schema, slot) if found == [slot] else None
 
     def swap(self, projection: Projection, old: Slot, new: Slot) -> bool:
         with self._transaction() as connection:
@@ -197,7 +187,7 @@ class PostgresViews:
             statement = compiler.select(select)
             return connection.execute(statement, compiler.values).fetchall()  # pyright: ignore[reportArgumentType]
 
-        return [_row(columns, row) for row in self._again_if_swapped(projection, read)]
+        return [row_of(columns, row) for row in self._again_if_swapped(projection, read)]
 
     def _live_slot(self, connection: GuardedConnection, projection: str) -> int:
         """Which tables are read. As long as they are there they are the ones: those that come after take them away."""
@@ -235,7 +225,7 @@ class PostgresViews:
         page = self._rows(f"{start} {end}")
         while page:
             for row in page:
-                yield list(_row(table.every, row).values())
+                yield list(row_of(table.every, row).values())
             page = self._rows(f"{start} WHERE ({keys}) > ({marks}) {end}", *page[-1][: len(table.key_names)])
 
     def count(self, slot: Slot, table: Table) -> int:
@@ -287,129 +277,6 @@ class PostgresViews:
                 yield
         except Lost as lost:
             raise self._database.unavailable(lost.error) from lost
-
-
-class _Turn:
-    """One batch: a statement per table, whatever the number of rows."""
-
-    def __init__(self, connection: GuardedConnection, schema: str, slot: Slot) -> None:
-        self._connection = connection
-        self._schema = schema
-        self._slot = slot
-
-    def _name(self, table: Table) -> str:
-        return f"{self._schema}.{quoted(physical(self._slot.projection, self._slot.number, table.name))}"
-
-    def load(self, table: Table, keys: Sequence[Key]) -> Mapping[Key, Row]:
-        columns = table.every[: len(table.key_names)]
-        names = ", ".join(quoted(name) for name in table.key_names)
-        statement = (
-            f"SELECT {names_of(table)} FROM {_unnest(columns)} AS k({names}) JOIN {self._name(table)} "  # noqa: S608
-            f"USING ({names})"
-        )
-        many = len(columns)
-        rows = (_row(table.every, row) for row in self._fetch(statement, _arrays(columns, sorted(keys))))
-        return {tuple(list(row.values())[:many]): row for row in rows}
-
-    def under(self, table: Table, beginning: Key) -> Sequence[Row]:
-        where = " AND ".join(f"{quoted(name)} = %s" for name in table.key_names[: len(beginning)])
-        statement = f"SELECT {names_of(table)} FROM {self._name(table)} WHERE {where}"  # noqa: S608
-        return [_row(table.every, row) for row in self._fetch(statement, [_bound(value) for value in beginning])]
-
-    def _fetch(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        with self._connection.cursor(binary=True) as cursor:
-            return cursor.execute(statement, values).fetchall()  # pyright: ignore[reportArgumentType]
-
-    def write(self, changes: Sequence[Changes]) -> None:
-        for change in changes:
-            table = change.table
-            if change.gone:
-                self._delete(table, sorted(change.gone))
-            if change.rows:
-                statement = (
-                    f"INSERT INTO {self._name(table)} ({names_of(table)}) SELECT * FROM {_unnest(table.every)} AS r "  # noqa: S608
-                    f"{on_conflict(table)}"
-                )
-                rows = [tuple(change.rows[key].values()) for key in sorted(change.rows)]
-                self._connection.execute(statement, _arrays(table.every, rows))  # pyright: ignore[reportArgumentType]
-
-    def _delete(self, table: Table, keys: Sequence[Key]) -> None:
-        columns = table.every[: len(table.key_names)]
-        names = ", ".join(quoted(name) for name in table.key_names)
-        same = " AND ".join(f"t.{quoted(name)} = k.{quoted(name)}" for name in table.key_names)
-        statement = f"DELETE FROM {self._name(table)} AS t USING {_unnest(columns)} AS k({names}) WHERE {same}"  # noqa: S608
-        self._connection.execute(statement, _arrays(columns, keys))  # pyright: ignore[reportArgumentType]
-
-    def advance(self, mark: Mark) -> None:
-        statement = _ADVANCE.format(v=self._schema)
-        values = (*mark._replace(run_id=stored(mark.run_id)), self._slot.projection, self._slot.number)
-        self._connection.execute(statement, values)  # pyright: ignore[reportArgumentType]
-
-
-def _type_of(column: Column) -> str:
-    return "integer" if column.bits < 64 else _TYPES[column.type]
-
-
-def _without_gaps(table: Table) -> list[Column]:
-    """The columns so that none leaves a gap before the next: a number begins at a multiple of its own size."""
-
-    def place(column: Column) -> tuple[int, bool]:
-        return -column.bits if column.type in (int, float) else 0, column.optional
-
-    return sorted(table.every, key=place)
-
-
-def _unnest(columns: Sequence[Column]) -> str:
-    return f"unnest({', '.join(f'%b::{_ARRAYS[column.type]}' for column in columns)})"
-
-
-def _arrays(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[Any]:
-    """The rows, column by column, each packed as the server reads it."""
-    turned = list(zip(*rows, strict=True))
-    return [_PACK[column.type](values) for column, values in zip(columns, turned, strict=True)]
-
-
-class _Texts(bytes):
-    """A packed ``text[]``."""
-
-
-class _Ints(bytes):
-    """A packed ``int8[]``."""
-
-
-class _Blobs(bytes):
-    """A packed ``bytea[]``."""
-
-
-_PACK: Final[dict[type, Callable[[Any], Any]]] = {
-    str: lambda values: _Texts(texts(values)),
-    int: lambda values: _Ints(ints(values)),
-    float: list,
-    bytes: lambda values: _Blobs(blobs(values)),
-}
-
-
-class _Packed(Dumper):
-    """Hands over what has been packed already."""
-
-    format = Format.BINARY
-
-    def dump(self, obj: bytes) -> bytes:
-        return obj
-
-
-def _take_packed(connection: GuardedConnection) -> None:
-    """Have a connection take packed arrays."""
-    for cls, array in ((_Texts, 1009), (_Ints, 1016), (_Blobs, 1001)):
-        connection.adapters.register_dumper(cls, type(f"{cls.__name__}Dumper", (_Packed,), {"oid": array}))
-
-
-def _row(columns: Sequence[Column], values: Sequence[Any]) -> Row:
-    row = {column.name: value for column, value in zip(columns, values, strict=True)}
-    for column in columns:
-        if column.type is str and row[column.name] is not None:
-            row[column.name] = original(row[column.name])
-    return row
 
 
 def _slot(row: Sequence[Any]) -> Slot:
