@@ -67,9 +67,13 @@ def bind_arguments(
         InputError: a value that does not fit its annotation.
     """
     bound: dict[str, Bound] = {}
+    parameters = signature.by_name
     for name, value in _by_name(signature, args, kwargs, what, place).items():
-        parameter = signature.by_name.get(name) or Parameter(name, Any, None, "")
-        bound[name] = value if isinstance(value, Symbol) else given(name, parameter.typed, value, what, place)
+        if isinstance(value, Symbol):
+            bound[name] = value
+            continue
+        parameter = parameters.get(name) or Parameter(name, Any, None, "")
+        bound[name] = given(name, parameter.typed, value, what, place)
     return bound
 
 
@@ -83,7 +87,7 @@ def _by_name(
             f"{what}{at(place)}: takes {len(signature.parameters)} arguments, was given {len(args)}",
             hint=f"its arguments: {', '.join(signature.by_name) or 'none'}",
         )
-    values = {p.name: value for p, value in zip(signature.parameters, args, strict=False)}
+    values = dict(zip(signature.by_name, args, strict=False))
     for name, value in kwargs.items():
         if name in values:
             raise UnknownArgument(f"{what}{at(place)}: `{name}` is given by position and by name", hint="give it once")

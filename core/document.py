@@ -223,10 +223,10 @@ def _node(node: Node, nodes: list[Node], first: int) -> DocumentNode:
         number, parent, scope = (max(0, n - first + 1) for n in (number, parent, scope))
         preds = tuple([n - first + 1 for n in preds])
         returns = None if returns is None else returns - first + 1
-    if task is not None and not (node.arguments or node.revert_arguments or task.config or node.conditions):
+    if task is not None and not (node.revert_arguments or task.config or node.conditions):
         return DocumentNode(
             number=number, path=node.path, name=node.name, pattern="task", parent=parent, scope=scope, preds=preds,
-            task=task.name, provides=node.provides,
+            task=task.name, provides=node.provides, values=[_value(b, nodes) for b in node.arguments],
         )  # fmt: skip
     return DocumentNode(
         number=number,

@@ -32,7 +32,16 @@ class Typed:
     ``secretive``: there are secrets in it (`core.secret`); in its JSON they are marked.
     """
 
-    __slots__ = ("_adapter", "_may_hold_anything", "annotation", "immutable", "load", "nothing", "secretive")
+    __slots__ = (
+        "_adapter",
+        "_may_hold_anything",
+        "annotation",
+        "immutable",
+        "load",
+        "nothing",
+        "secretive",
+        "validate",
+    )
 
     def __init__(self, annotation: Any) -> None:
         self.annotation = annotation
@@ -41,8 +50,12 @@ class Typed:
         self._adapter: TypeAdapter[Any] = TypeAdapter(annotation)
         self.secretive = not self.immutable and has_secrets(self._adapter.core_schema)
         self._may_hold_anything = not self.immutable and has_any(self._adapter.core_schema)
+        # not the adapter's own methods, which hand on eight options each
+        validator = self._adapter.validator
+        #: any value → value of this type; raises `pydantic.ValidationError`
+        self.validate: Callable[[Any], Any] = validator.validate_python
         #: bytes → value; raises `pydantic.ValidationError`
-        self.load: Callable[[bytes], Any] = self._load_marked if self.secretive else self._adapter.validate_json
+        self.load: Callable[[bytes], Any] = self._load_marked if self.secretive else validator.validate_json
 
     def to_json(self, value: Any) -> bytes:
         """The value as JSON, refusing what would not come back as this type.
@@ -64,10 +77,6 @@ class Typed:
 
     def _load_marked(self, content: bytes) -> Any:
         return self._adapter.validate_json(unmarked(content))
-
-    def validate(self, value: Any) -> Any:
-        """The value as this type; raises `pydantic.ValidationError`."""
-        return self._adapter.validate_python(value)
 
     def schema(self) -> dict[str, Any]:
         """The JSON schema, for help texts and forms."""

@@ -82,8 +82,8 @@ def _compile(part: Part[Any], registry: Registry, executor: str | None, on_failu
 
 def _without_revert(draft: Draft) -> Iterator[str]:
     """Of tasks that will be placed once per item, the path stands for all of them; what factories make is not known."""
-    for node in draft.nodes:
-        definition = draft.definition_of(node.number)
+    for node, atom in zip(draft.nodes, draft.atoms, strict=True):
+        definition = draft.definition_of(node.number) if atom is None else atom.definition
         if isinstance(definition, TaskDefinition) and definition.lacks_revert:
             yield node.path
 

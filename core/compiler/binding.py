@@ -111,19 +111,20 @@ class Binder:
     # -- one atom -------------------------------------------------------------------------------
 
     def _arguments(self, node: Node, atom: Atom[Any], parameters: tuple[Parameter, ...]) -> tuple[Binding, ...]:
-        bound = atom.bound
+        bound, is_root = atom.bound, node.parent == RUN
         found: list[Binding] = []
         for parameter in parameters:
-            value = bound.get(parameter.name) if bound else None
+            value = bound.get(parameter.name)
+            if isinstance(value, Given):  # of the run's root, bound values are the run's inputs
+                found.append(FromInput(value.argument, value.argument, value.typed) if is_root else value)
+                continue
             if value is None:
                 binding = self.by_name(node, parameter, parameter.name)
-            elif isinstance(value, Given):
-                binding = self._input_or(value, node)
             else:
                 binding = self.by_hand(node, parameter, value)
             if binding is not None:
                 found.append(binding)
-        if len(bound) > len(parameters) or any(name not in atom.definition.signature.by_name for name in bound):
+        if not bound.keys() <= atom.definition.signature.by_name.keys():
             found.extend(self._extra(node, atom))
         return tuple(found)
 
@@ -144,10 +145,6 @@ class Binder:
                 parameter = Parameter(name, Any, None, name)
                 found.append(value if isinstance(value, Given) else self.by_hand(node, parameter, value))
         return found
-
-    def _input_or(self, value: Given, node: Node) -> Binding:
-        """A bound value; where the atom is the run's root, its bound values are the run's inputs."""
-        return value if node.parent != RUN else FromInput(value.argument, value.argument, value.typed)
 
     def by_name(self, node: Node, parameter: Parameter, name: str) -> Binding | None:
         """What an argument nobody bound gets: by annotation, by name, or its default (None).

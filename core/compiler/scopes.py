@@ -60,7 +60,9 @@ class Scope:
         """The next child is to be resolved: it sees what the one before it exports, if this is a linear flow."""
         self.child = child.number
         if self.names is not None and child.preds:
-            self.names.update(exports_of(draft, child.preds[0]))
+            exports = exports_of(draft, child.preds[0])
+            if exports:
+                self.names.update(exports)
 
     def own(self, name: str, asking: str) -> Source | None:
         """What ``name`` means in this flow alone.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from flowledger.core.options import TaskOptions
 from flowledger.core.parts import Atom, Flow, Part
-from flowledger.core.plan import RUN, Node, TaskSpec
+from flowledger.core.plan import RUN, Given, Node, TaskSpec
 from flowledger.core.registry import Registry
 from flowledger.events.errors import FlowNotRegistered
 
@@ -96,8 +96,9 @@ def _place(draft: Draft, level: _Level, part: Part[Any], atom: Atom[Any] | None,
             lane=spec.lane, priority=spec.priority, preds=preds, children=_NONE, task=spec.task,
             provides=part.given_provides or spec.provides,
         )  # fmt: skip
-        if atom.bound:
-            draft.wanted.update([id(value) for value in atom.bound.values()])
+        for value in atom.bound.values():
+            if type(value) is not Given:
+                draft.wanted.add(id(value))
     else:
         assert isinstance(part, Flow)
         node = Node(
