@@ -40,6 +40,8 @@ def read(store: Store, run_id: str) -> list[Envelope]:
     version, previous = 0, GENESIS
     while page := store.read(run_id, after_version=version, limit=PAGE):
         envelopes += opened(run_id, verified(run_id, page, previous=previous, after_version=version))
+        if len(page) < PAGE:
+            break
         version, previous = page[-1].version, page[-1].hash
     return envelopes
 

@@ -40,8 +40,12 @@ def fold(
     ``taken``: what its source had, of a fork (G6)."""
     state = State(plan, moved, vault)
     state.taken = taken
+    by_path = state.plan.by_path
     for envelope in envelopes:
-        apply(state, envelope)
+        number = by_path.get(envelope.path)
+        if number is None:
+            raise _nowhere(envelope)
+        evolve(state, number, envelope.event, envelope.time_us)
     return state
 
 
@@ -53,10 +57,14 @@ def apply(state: State, envelope: Envelope) -> None:
     """
     number = state.plan.by_path.get(envelope.path)
     if number is None:
-        raise Nondeterminism(
-            f"event {envelope.version} {envelope.type}: the plan has no {envelope.path!r}", version=envelope.version
-        )
+        raise _nowhere(envelope)
     evolve(state, number, envelope.event, envelope.time_us)
+
+
+def _nowhere(envelope: Envelope) -> Nondeterminism:
+    return Nondeterminism(
+        f"event {envelope.version} {envelope.type}: the plan has no {envelope.path!r}", version=envelope.version
+    )
 
 
 def evolve(state: State, number: int, event: Event, time_us: int) -> None:
