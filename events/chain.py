@@ -42,16 +42,19 @@ def verified(
     key = run_id.encode()
     expected = after_version
     for event in events:
-        version, type_, schema_version, path, time_us, actor, payload, stored = event
+        version = event.version
         expected += 1
         if version != expected:
             raise Tampered(
                 f"run {run_id}: event {expected} is missing (found {version})", run_id=run_id, version=expected
             )
-        previous = link(previous, key, version, type_, schema_version, path, time_us, actor, payload)
-        if previous != stored:
+        previous = link(
+            previous, key, version, event.type, event.schema_version, event.path, event.time_us, event.actor,
+            event.payload,
+        )  # fmt: skip
+        if previous != event.hash:
             raise Tampered(
-                f"run {run_id}: event {version} {type_}: stored hash {stored.hex()[:12]} is not the computed "
+                f"run {run_id}: event {version} {event.type}: stored hash {event.hash.hex()[:12]} is not the computed "
                 f"{previous.hex()[:12]}; events 1 to {version - 1} are intact",
                 run_id=run_id,
                 version=version,

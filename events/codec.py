@@ -50,6 +50,6 @@ def _lifted(cls: type[Event], schema_version: int, payload: bytes) -> bytes:
 
 def opened(run_id: str, events: Iterable[StoredEvent]) -> Iterator[Envelope]:
     """Rows to envelopes, one at a time."""
-    for version, type_, schema_version, path, time_us, actor, payload, hash_ in events:
-        event = decode(type_, schema_version, payload)
-        yield Envelope(run_id, version, path, time_us, actor, event, hash_)
+    for e in events:
+        event = decode(e.type, e.schema_version, e.payload)
+        yield Envelope(run_id, e.version, e.path, e.time_us, e.actor, event, e.hash)

@@ -6,7 +6,6 @@ A store keeps `StoredEvent` rows and knows nothing of the vocabulary; everyone e
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
 import msgspec
 
@@ -15,8 +14,9 @@ from .facts import Event
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class StoredEvent(NamedTuple):
-    """One row of a stream, as stored: the bytes the hash chain vouches for (rule A8)."""
+class StoredEvent(msgspec.Struct, frozen=True, gc=False):
+    """One row of a stream, as stored: the bytes the hash chain vouches for (rule A8). Not visited by the garbage
+    collector, as `Envelope`."""
 
     version: int  # 1.. within the stream
     type: str

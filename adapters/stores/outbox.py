@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from msgspec.structs import asdict
 from sqlalchemy import Connection, text
 
 from flowledger.events.errors import InputError, InternalError, KeyTaken
@@ -64,7 +65,7 @@ def create(
     more, values = ("generation, ", _GENERATION.format(s=prefix)) if generations else ("", "")
     insert = _EVENT.format(s=prefix, more=more, values=values)
     for e in request.events:
-        event = e._asdict() | {"run_id": request.run_id, "path": stored(e.path), "actor": stored(e.actor)}
+        event = asdict(e) | {"run_id": request.run_id, "path": stored(e.path), "actor": stored(e.actor)}
         execute(insert, event)
     for payload in request.payloads:
         execute(_PAYLOAD.format(s=prefix), {"run_id": request.run_id, **payload._asdict()})

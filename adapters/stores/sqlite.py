@@ -121,12 +121,12 @@ class SqliteStore:
     def read(self, run_id: str, *, after_version: int = 0, limit: int | None = None) -> list[StoredEvent]:
         with self._file.reading() as connection:
             found = connection.execute(_READ, (run_id, after_version, -1 if limit is None else limit))
-            return [StoredEvent._make(row) for row in found]
+            return [StoredEvent(*row) for row in found]
 
     def read_all(self, after: Cursor, *, limit: int = 1000) -> list[Followed]:
         with self._file.reading() as connection:
             found = connection.execute(_READ_ALL, (position_of(after), limit))
-            return [Followed(Cursor(row[0]), row[1], StoredEvent._make(row[2:])) for row in found]
+            return [Followed(Cursor(row[0]), row[1], StoredEvent(*row[2:])) for row in found]
 
     def hidden(self) -> None:
         return None

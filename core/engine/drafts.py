@@ -6,9 +6,9 @@ the append is refused the folded state is thrown away with the driver (A1).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any, cast
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -28,9 +28,6 @@ from flowledger.events.store import FINAL, Append, NewStream, PayloadRow, PlanRo
 
 from .owning import NOTHING, owned
 
-_Make = Callable[[type[StoredEvent], tuple[Any, ...]], StoredEvent]
-#: What the class itself would do, which takes twice as long.
-_stored = cast("_Make", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
 #: What stands in the place of a value that was moved out.
 _EMPTY: dict[str, Any] = {
     "inputs": facts.Raw(b"{}"),
@@ -84,7 +81,7 @@ class Drafts:
         payload = encode(event)
         who = actor or self._actor
         self.head = head = link(self.head, self._run_key, version, type_, schema, path, time_us, who, payload)
-        self.events.append(_stored(StoredEvent, (version, type_, schema, path, time_us, who, payload, head)))
+        self.events.append(StoredEvent(version, type_, schema, path, time_us, who, payload, head))
 
     def _writable(self, number: int, event: Event) -> Event:
         """The event as it goes into the log: no secret in it, no large value."""

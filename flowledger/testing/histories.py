@@ -66,7 +66,7 @@ def save_history(app: App, run_id: str, path: str | Path) -> None:
     if any(getattr(e.event, "secrets", None) or getattr(e.event, "codec", None) for e in envelopes):
         raise NotSupported(f"run {run_id} has secrets or encrypted values", hint="keep a run with made-up inputs")
     plan = store.plan(plan_in_force(envelopes) or "") or b"{}"
-    rows = [_Row(*e[:6], payload=e.payload.decode(), hash=e.hash.hex()) for e in store.read(run_id)]
+    rows = [_row(e) for e in store.read(run_id)]
     moved = loading.moved_values(store, run_id, envelopes)
     history = _History(FORMAT, run_id, plan.decode(), {d: content.decode() for d, content in moved.items()}, rows)
     Path(path).write_bytes(msgspec.json.format(msgspec.json.encode(history), indent=1) + b"\n")
@@ -114,6 +114,11 @@ def _plan_of(app: App, log: list[Envelope], moved: dict[str, bytes]) -> Plan:
         raise IntegrityError("the history does not begin with RunSubmitted")
     inputs = moved[submitted.moved] if submitted.moved else bytes(submitted.inputs)
     return check_pure(lambda: rebuild(app, submitted.factory, inputs), app)
+
+
+def _row(e: StoredEvent) -> _Row:
+    payload, digest = e.payload.decode(), e.hash.hex()
+    return _Row(e.version, e.type, e.schema_version, e.path, e.time_us, e.actor, payload, digest)
 
 
 def _stored(row: _Row) -> StoredEvent:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 
 from flowledger.adapters.ids import new_ulid
 from flowledger.adapters.projecting.projector import Projector, rebuild
@@ -214,7 +215,7 @@ def test_an_event_of_a_newer_release_is_passed_over_and_said(
     # Given
     run = new_run(store, count=2)
     request = run.next(1, payload=STARTED)
-    unknown = request.events[0]._replace(type="FromTheFuture", schema_version=9)
+    unknown = replace(request.events[0], type="FromTheFuture", schema_version=9)
     store.append([structs.replace(request, events=[unknown])])
     everything(store)
     # When

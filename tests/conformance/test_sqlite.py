@@ -13,6 +13,7 @@ from threading import Event, Thread
 from typing import Any, Self
 
 import pytest
+from msgspec.structs import replace
 
 from flowledger.adapters.keys import new_key
 from flowledger.adapters.sealing import seal_log
@@ -109,7 +110,7 @@ def test_a_hash_that_is_none_is_refused_and_the_others_of_the_batch_are_not(stor
     first, bad, last = new_run(store), new_run(store), new_run(store)
     request = bad.next()
     broken = type(request)(
-        run_id=bad.run_id, expected=1, epoch=0, status="RUNNING", events=[request.events[0]._replace(hash=b"short")]
+        run_id=bad.run_id, expected=1, epoch=0, status="RUNNING", events=[replace(request.events[0], hash=b"short")]
     )
     # When
     results = store.append([first.next(), broken, last.next()])

@@ -70,7 +70,7 @@ def _drive(job: Job, place: Path, point: Point | None) -> None:
 
 
 def _rows(store: Store, run_id: str) -> list[Row]:
-    return [Row(*e[:6], payload=e.payload.decode(), hash=e.hash.hex()) for e in store.read(run_id)]
+    return [Row.of(e) for e in store.read(run_id)]
 
 
 def _run(key: str, job: Job) -> Run[Any]:

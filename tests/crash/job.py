@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import msgspec
+
+from flowledger.events.envelope import StoredEvent
 
 Executor = Literal["inline", "threads"]
 Choice = Literal["boundaries", "inside", "few"]
@@ -39,6 +41,12 @@ class Row(msgspec.Struct):
     actor: str
     payload: str
     hash: str
+
+    @classmethod
+    def of(cls, e: StoredEvent) -> Self:
+        """As JSON can carry it."""
+        payload, digest = e.payload.decode(), e.hash.hex()
+        return cls(e.version, e.type, e.schema_version, e.path, e.time_us, e.actor, payload, digest)
 
 
 class Outcome(msgspec.Struct):

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from flowledger import Flow, Run
 from flowledger.adapters import loading
@@ -94,7 +95,7 @@ def _pointing(events: Iterable[StoredEvent], head: str) -> Iterator[StoredEvent]
     for e in events:
         if e.type == "RunForked":
             event = decode(e.type, e.schema_version, e.payload)
-            yield e._replace(payload=encode(msgspec.structs.replace(event, hash=head)))
+            yield replace(e, payload=encode(msgspec.structs.replace(event, hash=head)))
         else:
             yield e
 

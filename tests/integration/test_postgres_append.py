@@ -209,15 +209,15 @@ def test_two_processes_that_create_the_same_keys_agree(postgres_url: str) -> Non
 
 
 def _short_hash(events: Sequence[Any]) -> list[Any]:
-    return [events[0]._replace(hash=b"short")]
+    return [replace(events[0], hash=b"short")]
 
 
 def _too_large_a_number(events: Sequence[Any]) -> list[Any]:
-    return [events[0]._replace(time_us=2**63)]
+    return [replace(events[0], time_us=2**63)]
 
 
 def _no_character(events: Sequence[Any]) -> list[Any]:
-    return [events[0]._replace(path="\ud800")]
+    return [replace(events[0], path="\ud800")]
 
 
 @pytest.mark.parametrize("broken", [_short_hash, _too_large_a_number, _no_character])

@@ -11,6 +11,7 @@ from time import monotonic, sleep
 
 import psycopg
 import pytest
+from msgspec.structs import astuple
 
 from flowledger.adapters.stores.postgres import PostgresStore, locate, polling, side
 from flowledger.adapters.stores.postgres.following import Place, place_of
@@ -36,7 +37,7 @@ class SlowCommit:
         self._connection.execute(
             f"INSERT INTO {schema}.events (generation, run_id, version, type, schema_version, path, time_us, actor, "
             "payload, hash) VALUES (1, %s, %s, %s, %s, %s, %s, %s, %s, %s)".encode(),
-            [run.run_id, *event],
+            [run.run_id, *astuple(event)],
         )
 
     def commit(self) -> None:
@@ -72,9 +73,9 @@ def test_a4_transactions_order_the_log_and_positions_do_not(store: PostgresStore
         connection.autocommit = False
         connection.execute("SELECT pg_current_xact_id()")
     # When
-    second.execute(insert, [b.run_id, *b.next().events[0]])
+    second.execute(insert, [b.run_id, *astuple(b.next().events[0])])
     second.commit()
-    first.execute(insert, [a.run_id, *a.next().events[0]])
+    first.execute(insert, [a.run_id, *astuple(a.next().events[0])])
     first.commit()
     # Then
     found = everything(store, at_least=4)[2:]

@@ -64,7 +64,7 @@ def _record(patch: pytest.MonkeyPatch, place: Path, flow: str) -> Recorded:
     patch.setenv(corpus.TRACE, str(place / flow))
     done = corpus.app.run(getattr(corpus, flow)(), executor="inline", check=False)
     rows = corpus.app.runtime.store.read(done.id)
-    return Recorded(flow, done.id, [Row(*e[:6], payload=e.payload.decode(), hash=e.hash.hex()) for e in rows])
+    return Recorded(flow, done.id, [Row.of(e) for e in rows])
 
 
 def test_rel_r15_ten_hash_seeds_give_one_state_and_one_decision_at_every_prefix() -> None:

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from flowledger import App, Flow, linear
 from flowledger.adapters.ids import new_ulid
@@ -67,14 +68,14 @@ def changed_numbers(number: int, size: int) -> Iterator[int]:
 
 
 def changes(event: StoredEvent) -> Iterator[StoredEvent]:
-    yield from (event._replace(payload=content) for content in other_values(event.payload))
-    yield from (event._replace(hash=content) for content in other_values(event.hash))
-    yield from (event._replace(type=text) for text in changed_texts(event.type))
-    yield from (event._replace(path=text) for text in changed_texts(event.path))
-    yield from (event._replace(actor=text) for text in changed_texts(event.actor))
-    yield from (event._replace(time_us=n) for n in changed_numbers(event.time_us, 7))
-    yield from (event._replace(schema_version=n) for n in changed_numbers(event.schema_version, 3))
-    yield from (event._replace(version=n) for n in changed_numbers(event.version, 7))
+    yield from (replace(event, payload=content) for content in other_values(event.payload))
+    yield from (replace(event, hash=content) for content in other_values(event.hash))
+    yield from (replace(event, type=text) for text in changed_texts(event.type))
+    yield from (replace(event, path=text) for text in changed_texts(event.path))
+    yield from (replace(event, actor=text) for text in changed_texts(event.actor))
+    yield from (replace(event, time_us=n) for n in changed_numbers(event.time_us, 7))
+    yield from (replace(event, schema_version=n) for n in changed_numbers(event.schema_version, 3))
+    yield from (replace(event, version=n) for n in changed_numbers(event.version, 7))
 
 
 def named(run_id: str, event: StoredEvent, previous: bytes, after: int) -> int | None:

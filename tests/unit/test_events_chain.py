@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from flowledger.events.chain import GENESIS, link, verified
 from flowledger.events.envelope import StoredEvent
@@ -63,7 +64,7 @@ def test_a8_a_stream_is_verified_from_the_middle_on() -> None:
 )  # fmt: skip
 def test_a8_a_changed_field_is_found_at_its_event(change: dict[str, Any]) -> None:
     # Given
-    events = [*SIX[:2], SIX[2]._replace(**change), *SIX[3:]]
+    events = [*SIX[:2], replace(SIX[2], **change), *SIX[3:]]
     passed: list[StoredEvent] = []
     # When
     with pytest.raises(Tampered) as caught:
@@ -81,8 +82,8 @@ def every_byte_flipped(stored: bytes, bit: int) -> list[bytes]:
 @pytest.mark.parametrize("bit", range(8))
 def test_a8_every_flipped_bit_of_every_payload_and_hash_is_found(bit: int) -> None:
     for n, event in enumerate(SIX):
-        changed = [event._replace(payload=flipped) for flipped in every_byte_flipped(event.payload, bit)]
-        changed += [event._replace(hash=flipped) for flipped in every_byte_flipped(event.hash, bit)]
+        changed = [replace(event, payload=flipped) for flipped in every_byte_flipped(event.payload, bit)]
+        changed += [replace(event, hash=flipped) for flipped in every_byte_flipped(event.hash, bit)]
         # When / Then
         for other in changed:
             with pytest.raises(Tampered) as caught:

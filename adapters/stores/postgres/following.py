@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from msgspec.structs import replace
+
 from flowledger.events.envelope import StoredEvent
 from flowledger.events.errors import InputError
 from flowledger.events.store import Cursor, Followed
@@ -48,9 +50,9 @@ def place_of(cursor: Cursor) -> Place:
 
 def event_of(row: Sequence[Any]) -> StoredEvent:
     """An event from its row."""
-    event = StoredEvent._make(row)
+    event = StoredEvent(*row)
     if "\x01" in event.path or "\x01" in event.actor or "\x01" in event.type:
-        return event._replace(path=original(event.path), actor=original(event.actor), type=original(event.type))
+        return replace(event, path=original(event.path), actor=original(event.actor), type=original(event.type))
     return event
 
 
