@@ -24,6 +24,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -35,6 +36,8 @@ from sqlalchemy.types import TypeEngine
 # SQLite gives AUTOINCREMENT only to a column called INTEGER, which there has 64 bits anyway. Its REAL has 64 bits, too.
 FLOAT64: Final[TypeEngine[float]] = Double[float]().with_variant(REAL(), "sqlite")
 INT64: Final = BigInteger().with_variant(Integer(), "sqlite")
+#: A number of 16 bits where the database has such.
+INT16: Final = SmallInteger().with_variant(Integer(), "sqlite")
 # Compared byte by byte, whatever the language of the database: ids and prefixes sort alike everywhere.
 TEXT: Final = Text().with_variant(Text(collation="C"), "postgresql")
 
@@ -102,9 +105,9 @@ def events(*run_id: ForeignKey) -> list[SchemaItem]:
     """One row per event, without what gives it its place in the global log."""
     return [
         Column("run_id", TEXT, *run_id, nullable=False),
-        Column("version", INT64, nullable=False),
+        Column("version", Integer, nullable=False),
         Column("type", TEXT, nullable=False),
-        Column("schema_version", Integer, nullable=False),
+        Column("schema_version", INT16, nullable=False),
         Column("path", TEXT, nullable=False),
         Column("time_us", INT64, nullable=False),
         Column("actor", TEXT, nullable=False),

@@ -15,7 +15,7 @@ from flowledger.adapters.stores import columns
 from flowledger.adapters.stores.columns import TEXT
 
 #: The newest migration. Alembic keeps which one a database has.
-SCHEMA_VERSION: Final = 7
+SCHEMA_VERSION: Final = 8
 
 METADATA: Final = columns.named()
 
