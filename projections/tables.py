@@ -16,7 +16,8 @@ from flowledger.events.errors import DefinitionError
 Value = str | int | float | bytes | None
 #: A row by the names of its columns.
 Row = dict[str, Any]
-#: A whole number of at most 32 bits, for tables of very many rows: half the room of an ``int``, which has 64.
+#: Whole numbers of at most so many bits, for tables of very many rows: they take less room than an ``int``, of 64.
+Int16 = Annotated[int, 16]
 Int32 = Annotated[int, 32]
 #: The values of a row's key columns, in their order.
 Key = tuple[Any, ...]
@@ -58,9 +59,9 @@ class Column:
 class Table:
     """A table of a projection: ``key`` names what tells rows apart, ``columns`` what else they hold, each with a type.
 
-    Types are ``str``, ``int`` (or `Int32`), ``float`` and ``bytes``; of columns that may be empty also ``str | None``
-    and so on. A new row holds "", 0, 0.0, b"" or None. ``indexes`` are column names by which rows are looked up.
-    ``soon_done``: a row changes once or twice, soon after it came, and then never again.
+    Types are ``str``, ``int`` (or `Int32`, `Int16`), ``float`` and ``bytes``; of columns that may be empty also
+    ``str | None`` and so on. A new row holds "", 0, 0.0, b"" or None. ``indexes`` are column names by which rows are
+    looked up. ``soon_done``: a row changes once or twice, soon after it came, and then never again.
 
     Raises:
         DefinitionError: a name or a type does not fit.
@@ -114,8 +115,9 @@ def _column(table: str, name: str, annotation: Any) -> Column:
     is_one = get_origin(annotation) is Annotated or not get_args(annotation)
     options = (annotation,) if is_one else get_args(annotation)
     kinds = [kind for kind in options if kind is not _NONE]
-    if kinds == [Int32]:
-        return Column(name, int, optional=_NONE in options, bits=32)
+    if len(kinds) == 1 and get_origin(kinds[0]) is Annotated:
+        kind, bits = get_args(kinds[0])
+        return Column(name, kind, optional=_NONE in options, bits=bits)
     if len(kinds) != 1 or kinds[0] not in _EMPTY:
         given = getattr(annotation, "__name__", str(annotation))
         raise DefinitionError(

@@ -16,7 +16,7 @@ from flowledger.projections.rows import Rows
 from flowledger.projections.run_view import RunView
 from flowledger.projections.tables import Row
 
-from .tables import ATTEMPTS
+from .tables import ATTEMPTS, EXECUTE
 
 _JSON: Final = msgspec.json.Encoder(order="deterministic")
 
@@ -76,7 +76,7 @@ def take_over(rows: Rows, run: Row, event: facts.RunForked, version: int) -> Non
     """What the fork has from its source (G6): atoms that are done, and parts that stay skipped."""
     run["forked_from"] = f"{event.source}@{event.version}"
     for path in event.inherited:
-        row = rows.new(ATTEMPTS, run["run_id"], path, 1, "execute", 0)
+        row = rows.new(ATTEMPTS, run["run_id"], path, 1, EXECUTE, 0)
         row["state"], row["actor"], row["stands"] = "SUCCEEDED", event.source, 1
         row["started"] = row["ended"] = version
         row["started_us"] = row["ended_us"] = run["updated_us"]
@@ -103,9 +103,9 @@ def forget_unreverted(rows: Rows, run: Row, scope: str) -> None:
 
 def make_anew(rows: Rows, run: Row, path: str) -> None:
     """A fork runs a task that it had taken over."""
-    seen = rows.find(ATTEMPTS, run["run_id"], path, 1, "execute", 0)
+    seen = rows.find(ATTEMPTS, run["run_id"], path, 1, EXECUTE, 0)
     if seen is not None and seen["stands"]:
-        rows.at(ATTEMPTS, run["run_id"], path, 1, "execute", 0)["stands"] = 0
+        rows.at(ATTEMPTS, run["run_id"], path, 1, EXECUTE, 0)["stands"] = 0
         run["done"] -= 1
 
 

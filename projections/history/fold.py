@@ -31,13 +31,13 @@ from .counting import (
     take_over,
 )
 from .noticing import NOTICED, notice
-from .tables import ATTEMPTS, FAILURES, RUNS, STATISTICS, TABLES, TAGS
+from .tables import ATTEMPTS, EXECUTE, FAILURES, PHASES, REVERT, RUNS, STATISTICS, TABLES, TAGS
 
 Step = Callable[[Rows, Row, Envelope, Any], None]
 
 _JSON: Final = msgspec.json.Encoder(order="deterministic")
 #: Raised with every change of a fold or a table here.
-VERSION: Final = 6
+VERSION: Final = 7
 
 
 def fold(rows: Rows, envelope: Envelope) -> None:
@@ -173,7 +173,7 @@ def _expanded(rows: Rows, run: Row, envelope: Envelope, event: facts.FlowExpande
 # -- attempts -----------------------------------------------------------------------------------
 
 
-def _attempt(rows: Rows, envelope: Envelope, event: facts.AtomEvent, phase: str) -> Row:
+def _attempt(rows: Rows, envelope: Envelope, event: facts.AtomEvent, phase: int) -> Row:
     """The row of the attempt an event speaks of."""
     row = rows.at(ATTEMPTS, envelope.run_id, envelope.path, event.try_, phase, event.attempt)
     if not row["started"]:  # it failed before its body ran
@@ -187,7 +187,7 @@ def _end(row: Row, envelope: Envelope, state: str) -> None:
 
 
 def _task_started(rows: Rows, run: Row, envelope: Envelope, event: facts.TaskStarted) -> None:
-    row = rows.new(ATTEMPTS, envelope.run_id, envelope.path, event.try_, "execute", event.attempt)
+    row = rows.new(ATTEMPTS, envelope.run_id, envelope.path, event.try_, EXECUTE, event.attempt)
     row["state"], row["actor"] = "RUNNING", envelope.actor
     row["started"], row["started_us"] = envelope.version, envelope.time_us
     run["attempts"] += 1
@@ -196,12 +196,12 @@ def _task_started(rows: Rows, run: Row, envelope: Envelope, event: facts.TaskSta
 
 
 def _task_waiting(rows: Rows, run: Row, envelope: Envelope, event: facts.TaskWaiting) -> None:
-    row = _attempt(rows, envelope, event, "execute")
+    row = _attempt(rows, envelope, event, EXECUTE)
     row["state"], row["polls"] = "WAITING", event.polls
 
 
 def _task_succeeded(rows: Rows, run: Row, envelope: Envelope, event: facts.TaskSucceeded) -> None:
-    row = _attempt(rows, envelope, event, "execute")
+    row = _attempt(rows, envelope, event, EXECUTE)
     _end(row, envelope, "SUCCEEDED")
     row["polls"] = event.polls or row["polls"]
     if not row["stands"]:
@@ -213,7 +213,7 @@ def _task_succeeded(rows: Rows, run: Row, envelope: Envelope, event: facts.TaskS
 
 
 def _task_failed(rows: Rows, run: Row, envelope: Envelope, event: facts.TaskFailed) -> None:
-    row = _attempt(rows, envelope, event, "execute")
+    row = _attempt(rows, envelope, event, EXECUTE)
     _end(row, envelope, "FAILED")
     row["polls"] = event.polls or row["polls"]
     row["error"] = shown(event.failure)
@@ -224,19 +224,19 @@ def _task_failed(rows: Rows, run: Row, envelope: Envelope, event: facts.TaskFail
 
 
 def _interrupted(rows: Rows, run: Row, envelope: Envelope, event: facts.TaskInterrupted) -> None:
-    _end(_attempt(rows, envelope, event, event.phase), envelope, "INTERRUPTED")
+    _end(_attempt(rows, envelope, event, PHASES.index(event.phase)), envelope, "INTERRUPTED")
     _count(rows, run, _name(envelope.path), envelope.time_us, "interrupted")
 
 
 def _held(rows: Rows, run: Row, envelope: Envelope, event: facts.TaskHeld) -> None:
-    row = _attempt(rows, envelope, event, "execute")
+    row = _attempt(rows, envelope, event, EXECUTE)
     _end(row, envelope, "INTERRUPTED")
     run["state"] = "SUSPENDING"
 
 
 def _revert_started(rows: Rows, run: Row, envelope: Envelope, event: facts.RevertStarted) -> None:
     _undone(rows, run, envelope, event.try_)
-    row = _attempt(rows, envelope, event, "revert")
+    row = _attempt(rows, envelope, event, REVERT)
     row["state"] = "REVERTING"
     run["attempts"] += 1
 
@@ -245,13 +245,13 @@ def _task_reverted(rows: Rows, run: Row, envelope: Envelope, event: facts.TaskRe
     if not event.attempt:  # there was nothing to call
         _undone(rows, run, envelope, event.try_)
         return
-    _end(_attempt(rows, envelope, event, "revert"), envelope, "REVERTED")
+    _end(_attempt(rows, envelope, event, REVERT), envelope, "REVERTED")
     _count(rows, run, _name(envelope.path), envelope.time_us, "reverted")
 
 
 def _undone(rows: Rows, run: Row, envelope: Envelope, try_: int) -> None:
     """The atom stands no longer; an attempt of it that waited has ended with the draining of its scope (D1)."""
-    for seen in rows.under(ATTEMPTS, envelope.run_id, envelope.path, try_, "execute"):
+    for seen in rows.under(ATTEMPTS, envelope.run_id, envelope.path, try_, EXECUTE):
         if seen["stands"] or seen["ended"] is None:
             row = rows.at(ATTEMPTS, *(seen[name] for name in ATTEMPTS.key_names))
             run["done"] -= row["stands"]
@@ -261,7 +261,7 @@ def _undone(rows: Rows, run: Row, envelope: Envelope, try_: int) -> None:
 
 
 def _revert_failed(rows: Rows, run: Row, envelope: Envelope, event: facts.RevertFailed) -> None:
-    row = _attempt(rows, envelope, event, "revert")
+    row = _attempt(rows, envelope, event, REVERT)
     _end(row, envelope, "REVERT_FAILED")
     row["error"] = shown(event.failure)
     row["failure"] = _failure(rows, run, envelope, event.failure)
@@ -338,13 +338,13 @@ _STEPS: Final[dict[type[facts.Event], Step]] = {
     facts.RevertFailed: _revert_failed,
 }
 #: Events that speak of an attempt known already.
-_PHASES: Final[dict[type[facts.Event], str]] = {
-    facts.TaskWaiting: "execute",
-    facts.TaskSucceeded: "execute",
-    facts.TaskFailed: "execute",
-    facts.TaskHeld: "execute",
-    facts.TaskReverted: "revert",
-    facts.RevertFailed: "revert",
+_PHASES: Final[dict[type[facts.Event], int]] = {
+    facts.TaskWaiting: EXECUTE,
+    facts.TaskSucceeded: EXECUTE,
+    facts.TaskFailed: EXECUTE,
+    facts.TaskHeld: EXECUTE,
+    facts.TaskReverted: REVERT,
+    facts.RevertFailed: REVERT,
 }
 
 HISTORY: Final = Projection("history", VERSION, TABLES, fold, wanted)

@@ -11,6 +11,8 @@ import msgspec
 from flowledger.events.store import FINAL
 from flowledger.projections.tables import Row
 
+from .tables import PHASES
+
 T = TypeVar("T")
 
 
@@ -179,10 +181,12 @@ def run_record(row: Row) -> RunRecord:
 def attempt_record(row: Row) -> AttemptRecord:
     """A row of `ATTEMPTS`."""
     values: dict[str, Any] = dict(row)
-    error, failure = values.pop("error") or None, values.pop("failure") or None
-    return AttemptRecord(
-        try_=values.pop("try"), stands=bool(values.pop("stands")), error=error, failure=failure, **values
-    )
+    phase: int = values.pop("phase")
+    values |= {
+        "phase": PHASES[phase], "stands": bool(values["stands"]), "error": values["error"] or None,
+        "failure": values["failure"] or None,
+    }  # fmt: skip
+    return AttemptRecord(try_=values.pop("try"), **values)
 
 
 def audit_record(row: Row) -> AuditRecord:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from flowledger.projections.tables import Int32, Table
+from flowledger.projections.tables import Int16, Int32, Table
 
 #: One row per run. ``state`` is the status, or REVERTING; ``tasks`` are all atoms of the plan, ``done`` those that
 #: stand (or were skipped). ``failed_at``, ``error`` and ``failure`` (its fingerprint) speak of what holds now: they are
@@ -48,13 +48,18 @@ RUNS: Final = Table(
 #: A tag of a run, found by name and value.
 TAGS: Final = Table("tags", key={"name": str, "value": str, "run_id": str}, indexes=(("run_id", "name"),))
 
-#: One row per attempt. ``phase`` is "execute" or "revert", ``started`` and ``ended`` are the versions of the events,
+#: What ``phase`` stands for in a row of `ATTEMPTS`, where there is no table of more rows.
+PHASES: Final = ("execute", "revert")
+EXECUTE: Final = 0
+REVERT: Final = 1
+
+#: One row per attempt. ``phase`` is one of `PHASES`, ``started`` and ``ended`` are the versions of the events,
 #: where inputs, result and traceback are. ``actor`` is who made it: the worker, once it has said so, else the process
 #: that drives the run. ``stands`` is 1 while what the attempt did has not been undone. ``error`` and ``failure`` are ""
-#: where there was none: a row that has all its columns takes less room, and there is no table of more rows.
+#: where there was none: a row that has all its columns takes less room.
 ATTEMPTS: Final = Table(
     "attempts",
-    key={"run_id": str, "path": str, "try": Int32, "phase": str, "attempt": Int32},
+    key={"run_id": str, "path": str, "try": Int32, "phase": Int16, "attempt": Int32},
     columns={
         "state": str,
         "actor": str,
@@ -63,7 +68,7 @@ ATTEMPTS: Final = Table(
         "started_us": int,
         "ended_us": int | None,
         "polls": Int32,
-        "stands": Int32,
+        "stands": Int16,
         "error": str,
         "failure": str,
     },

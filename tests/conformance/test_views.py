@@ -28,7 +28,7 @@ from flowledger.projections.selecting import (
     Not,
     Select,
 )
-from flowledger.projections.tables import Int32, Row, Table
+from flowledger.projections.tables import Int16, Int32, Row, Table
 from flowledger.projections.view_store import Mark, Slot, ViewStore
 
 THINGS = Table(
@@ -37,7 +37,7 @@ THINGS = Table(
     columns={
         "note": str | None,
         "weight": float,
-        "small": Int32,
+        "small": Int16,
         "content": bytes,
         "count": int,
         "end": int | None,
@@ -96,7 +96,7 @@ def test_rows_come_back_as_they_were_written(views: ViewStore) -> None:
     # Given
     slot = views.make(SHOP, number=1, live=True)
     strange = thing("a\0b\x01c", -(2**63), note="é\u0301\u200f'; --", weight=0.1, content=b"\0\xff", count=2**63 - 1)
-    strange |= {"small": -(2**31), "rest": 2**31 - 1}
+    strange |= {"small": -(2**15), "rest": 2**31 - 1}
     plain = thing("b", 0)
     # When
     write(views, slot, plain, strange)

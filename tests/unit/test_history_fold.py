@@ -13,7 +13,7 @@ from flowledger.core.state import State
 from flowledger.events import facts
 from flowledger.events.envelope import Envelope
 from flowledger.projections.history import HISTORY
-from flowledger.projections.history.tables import ATTEMPTS, AUDIT, FAILURES, RUNS, STATISTICS, TAGS
+from flowledger.projections.history.tables import ATTEMPTS, AUDIT, EXECUTE, FAILURES, REVERT, RUNS, STATISTICS, TAGS
 from flowledger.projections.rows import Rows
 from flowledger.projections.run_view import RunView
 from flowledger.projections.tables import Row, Table
@@ -95,13 +95,13 @@ def test_h1_attempts_are_all_that_were_started(path: Path) -> None:
     # When
     rows = folded(log, None)
     # Then
-    executed = [a for a in every(rows, ATTEMPTS) if a["phase"] == "execute"]
+    executed = [a for a in every(rows, ATTEMPTS) if a["phase"] == EXECUTE]
     started = [e.version for e in log if isinstance(e.event, facts.TaskStarted)]
     bodiless = [a["started"] for a in executed if a["started"] not in started]  # waits, and what failed before its body
     assert sorted(a["started"] for a in executed) == sorted([*started, *bodiless])
     assert all(a["attempt"] == 0 or a["started"] == a["ended"] for a in executed if a["started"] in bodiless)
     reverts = [e.version for e in log if isinstance(e.event, facts.RevertStarted)]
-    assert sorted(a["started"] for a in every(rows, ATTEMPTS) if a["phase"] == "revert") == reverts
+    assert sorted(a["started"] for a in every(rows, ATTEMPTS) if a["phase"] == REVERT) == reverts
     assert run_of(rows)["attempts"] == len(started) + len(reverts)
 
 

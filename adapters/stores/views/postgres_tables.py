@@ -6,7 +6,9 @@ from typing import Final
 
 from flowledger.projections.tables import Column, Table
 
-_TYPES: Final[dict[type, str]] = {str: 'text COLLATE "C"', int: "bigint", float: "double precision", bytes: "bytea"}
+_TYPES: Final[dict[type, str]] = {str: 'text COLLATE "C"', float: "double precision", bytes: "bytea"}
+_INTS: Final = {16: "smallint", 32: "integer", 64: "bigint"}
+_COPIED: Final[dict[type, str]] = {str: "text", float: "float8", bytes: "bytea"}
 #: Room for rows that change again and again to stay on their page. For rows that change once it is wasted: those of a
 #: page change together, so most of them have to leave it anyway.
 _ROOM: Final = " WITH (fillfactor = 85)"
@@ -14,7 +16,12 @@ _ROOM: Final = " WITH (fillfactor = 85)"
 
 def type_of(column: Column) -> str:
     """The column's type."""
-    return "integer" if column.bits < 64 else _TYPES[column.type]
+    return _INTS[column.bits] if column.type is int else _TYPES[column.type]
+
+
+def copied_as(column: Column) -> str:
+    """The type by the name by which psycopg knows it."""
+    return f"int{column.bits // 8}" if column.type is int else _COPIED[column.type]
 
 
 def without_gaps(table: Table) -> list[Column]:

@@ -19,10 +19,10 @@ from flowledger.projections.rows import Changes
 from flowledger.projections.tables import Column, Key, Row, Table
 from flowledger.projections.view_store import Mark, Slot
 
+from .postgres_tables import copied_as
 from .sql import SLOTS, names_of, on_conflict, physical, quoted
 
 _ARRAYS: Final[dict[type, str]] = {str: "text[]", int: "int8[]", float: "float8[]", bytes: "bytea[]"}
-_COPIED: Final[dict[type, str]] = {str: "text", int: "int8", float: "float8", bytes: "bytea"}
 #: So many new rows are worth a COPY, which takes three round trips more than an insert.
 COPY_FROM: Final = 20
 
@@ -98,7 +98,7 @@ class PostgresTurn:
         statement = f"COPY {self._name(table)} ({names_of(table)}) FROM STDIN (FORMAT BINARY)"
         try:
             with self._connection.transaction(), self._connection.cursor().copy(statement) as copy:  # pyright: ignore[reportArgumentType]
-                copy.set_types(["int4" if column.bits < 64 else _COPIED[column.type] for column in table.every])
+                copy.set_types([copied_as(column) for column in table.every])
                 for row in _as_stored(table, rows):
                     copy.write_row(row)
         except psycopg.errors.UniqueViolation:
