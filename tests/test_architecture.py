@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,15 @@ def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def of_each(paths: list[Path]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("path", paths, ids=name)
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def where(paths: list[Path], found: Callable[[Path], Iterable[object]]) -> dict[str, list[object]]:
+    """What is found wrong, by file: nothing, where all is right."""
+    assert paths
+    return {name(path): wrong for path in paths if (wrong := list(found(path)))}
 
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -87,52 +95,45 @@ def test_imports_point_one_way() -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-@of_each(LIBRARY)
-def test_no_file_is_longer_than_one_idea(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= FILE_LINES
+def test_no_file_is_longer_than_one_idea() -> None:
+    def too_long(path: Path) -> list[int]:
+        return [lines for lines in [len(path.read_text().splitlines())] if lines > FILE_LINES]
+
+    assert not where(LIBRARY, too_long)
 
 
-@of_each(LIBRARY + SHOWN)
-def test_no_function_is_longer_than_a_page(path: Path) -> None:
-    tree = ast.parse(path.read_text())
+def test_no_function_is_longer_than_a_page() -> None:
+    def too_long(path: Path) -> list[str]:
+        return [
+            f"{function.name}: {length} lines"
+            for function in functions(parsed(path))
+            if (length := (function.end_lineno or 0) - function.lineno + 1) > FUNCTION_LINES
+        ]
 
-    too_long = [
-        f"{function.name}: {length} lines"
-        for function in functions(tree)
-        if (length := (function.end_lineno or 0) - function.lineno + 1) > FUNCTION_LINES
-    ]
-
-    assert not too_long
+    assert not where(LIBRARY + SHOWN, too_long)
 
 
-@of_each(LIBRARY)
-def test_a_module_is_named_after_what_it_is(path: Path) -> None:
-    words = set(path.stem.strip("_").split("_"))
-
-    assert not words & FORBIDDEN_WORDS
+def test_a_module_is_named_after_what_it_is() -> None:
+    assert not where(LIBRARY, lambda path: FORBIDDEN_WORDS & set(path.stem.strip("_").split("_")))
 
 
-@of_each(LIBRARY + SHOWN)
-def test_a_part_is_imported_by_its_one_name(path: Path) -> None:
-    tree = ast.parse(path.read_text())
+def test_a_part_is_imported_by_its_one_name() -> None:
+    def second_names(path: Path) -> list[str]:
+        return [module for module in imported(parsed(path)) if module.split(".")[0] in PARTS]
 
-    second_names = [module for module in imported(tree) if module.split(".")[0] in PARTS]
-
-    assert not second_names, "import flowledger.<part>: one module, one name"
+    assert not where(LIBRARY + SHOWN, second_names), "import flowledger.<part>: one module, one name"
 
 
-@of_each(LIBRARY + SHOWN)
-def test_rel_s1_nothing_runs_what_stored_content_says(path: Path) -> None:
-    tree = ast.parse(path.read_text())
+def test_rel_s1_nothing_runs_what_stored_content_says() -> None:
+    def found(path: Path) -> list[str]:
+        return violations_of_s1(parsed(path), may_import=name(path) in IMPORTS_BY_NAME)
 
-    found = violations_of_s1(tree, may_import=name(path) in IMPORTS_BY_NAME)
-
-    assert not found
+    assert not where(LIBRARY + SHOWN, found)
 
 
 @pytest.mark.parametrize("place", IMPORTS_BY_NAME)
 def test_rel_s1_no_exception_outlives_its_reason(place: str) -> None:
-    assert any(imports_by_name(called) for called in callees(ast.parse((ROOT / place).read_text())))
+    assert any(imports_by_name(called) for called in callees(parsed(ROOT / place)))
 
 
 @pytest.mark.parametrize(
