@@ -86,7 +86,7 @@ SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 .PHONY: test
 test: setup ## set up, then all checks and all tests
 	@$(MAKE) -j4 $(SYNC) other-python services lint types
-	@$(BIN)/pytest -n $(JOBS)
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal
 
 .PHONY: test-fast
 test-fast: setup ## the tests that take no time
