@@ -1,28 +1,32 @@
-"""Processes of the command line that begin at once: forked from one that has imported what they need, and does no more.
+"""Processes that begin at once: forked from one that has imported what they need, and does no more.
 
-A process that is killed thirty times in a test costs mostly its imports. What is forked has them; all else (its app,
-its settings, its connections, its threads) it makes itself, as one that was started by hand.
+A process of the command line costs mostly its imports. What is forked has them; all else (its app, its settings, its
+connections, its threads) it makes itself, as one that was started by hand.
 
-    python -m tests.nursery     what they are forked from
+    python -m tests.nursery SOCKET [MODULE...]     what they are forked from
 """
 
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib
 import json
 import os
 import random
 import select
+import selectors
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from time import monotonic
+from typing import IO, Any
 
 from tests.postgres_server import die_with_parent
 
@@ -30,9 +34,12 @@ from tests.postgres_server import die_with_parent
 IMPORTED = (
     "cli.commands", "cli.process_log", "app", "runtime", "conductor.conductor", "conductor.health", "worker.worker",
     "worker.working", "asking", "broker.consumer", "broker.publisher", "executors.remote", "stores.postgres.store",
-    "projecting.embedded",
+    "projecting.embedded", "stores.sqlite",
 )  # fmt: skip
+#: The command line: a module whose `main` is the whole program.
+COMMAND = "flowledger.adapters.cli"
 _CHECKOUT = Path(__file__).parents[1]
+_MOST_BYTES = 1 << 20  # of what is asked in one message
 
 
 class Child:
@@ -66,41 +73,121 @@ class Child:
         self.send_signal(signal.SIGKILL)
 
 
-class Nursery:
-    """Where they come from; they end with it, and it with this process."""
+class Piped:
+    """A child whose output comes through pipes, as text."""
 
-    def __init__(self) -> None:
+    def __init__(self, child: Child, stdout: IO[str], stderr: IO[str]) -> None:
+        self.stdout, self.stderr = stdout, stderr
+        self._child = child
+        self.pid, self.poll, self.send_signal, self.kill = child.pid, child.poll, child.send_signal, child.kill
+
+    @property
+    def returncode(self) -> int | None:
+        return self._child.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, once it has ended; TimeoutError: it has not, within so many seconds."""
+        code = self._child.wait(timeout)
+        if code is None:
+            raise TimeoutError(f"the process {self.pid} has not ended")
+        return code
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """All that it still says, to stdout and to stderr, once it has ended. Raises as `wait`."""
+        until = None if timeout is None else monotonic() + timeout
+        said: dict[int, list[bytes]] = {}
+        with selectors.DefaultSelector() as speaking:
+            for file in (self.stdout, self.stderr):
+                speaking.register(file, selectors.EVENT_READ, said.setdefault(file.fileno(), []))
+            while speaking.get_map():
+                ready = speaking.select(_left(until))
+                if not ready and _left(until) == 0:
+                    raise TimeoutError(f"the process {self.pid} has not ended")
+                for key, _ in ready:
+                    key.data.append(os.read(key.fd, 1 << 16))
+                    if not key.data[-1]:
+                        speaking.unregister(key.fileobj)
+        self.wait(_left(until))
+        out, err = (b"".join(parts).decode() for parts in said.values())
+        self.close()
+        return out, err
+
+    def close(self) -> None:
+        """Kill it where it has not ended, and hear no more of it."""
+        self.kill()
+        self._child.wait()
+        self.stdout.close()
+        self.stderr.close()
+
+
+def _left(until: float | None) -> float | None:
+    return None if until is None else max(0.0, until - monotonic())
+
+
+class Nursery:
+    """Where they come from; they end with it, and it with this process.
+
+    Args:
+        more: modules that it imports, besides those that the command line needs.
+    """
+
+    def __init__(self, *more: str) -> None:
         self._lock = Lock()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.nursery"], cwd=_CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, preexec_fn=die_with_parent,  # noqa: PLW1509 - it calls nothing that could wait
-        )  # fmt: skip
+        self._asking, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with there:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.nursery", str(there.fileno()), *more], cwd=_CHECKOUT,
+                stdin=subprocess.DEVNULL, pass_fds=[there.fileno()],
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - it calls nothing that could wait
+            )  # fmt: skip
 
     def start(self, *argv: object, cwd: Path, log: Path, environment: Mapping[str, str]) -> Child:
         """The command with these arguments; what it says goes to the end of the file ``log``."""
-        words = [str(word) for word in argv]
-        return Child(self, int(self.ask(argv=words, cwd=str(cwd), log=str(log), environment=dict(environment))))
+        with log.open("ab") as said, Path(os.devnull).open("rb") as nothing:
+            return self.fork(
+                COMMAND, argv, cwd, environment, files=(nothing.fileno(), said.fileno(), said.fileno())
+            )  # fmt: skip
 
-    def ask(self, **what: object) -> Any:
+    def pipe(
+        self, *argv: object, cwd: Path, environment: Mapping[str, str], program: str = COMMAND, given: bytes = b""
+    ) -> Piped:
+        """The program with these arguments, and ``given`` to read, which is no more than a pipe holds."""
+        with ExitStack() as there:
+            asked, giving = os.pipe()
+            there.callback(os.close, asked)
+            os.write(giving, given)
+            os.close(giving)
+            (out, to_out), (err, to_err) = os.pipe(), os.pipe()
+            there.callback(os.close, to_out)
+            there.callback(os.close, to_err)
+            child = self.fork(program, argv, cwd, environment, files=(asked, to_out, to_err))
+        return Piped(child, os.fdopen(out, encoding="utf-8"), os.fdopen(err, encoding="utf-8"))
+
+    def fork(
+        self, program: str, argv: Sequence[object], cwd: Path, environment: Mapping[str, str], *, files: Sequence[int]
+    ) -> Child:
+        """The program with these arguments and these three files."""
+        words = [str(word) for word in argv]
+        pid = self.ask(files, program=program, argv=words, cwd=str(cwd), environment=dict(environment))
+        return Child(self, int(pid))
+
+    def ask(self, files: Sequence[int] = (), **what: object) -> Any:
         """Have something done there; what it answers."""
-        process = self._process
-        assert process.stdin is not None
-        assert process.stdout is not None
         with self._lock:
-            process.stdin.write(json.dumps(what) + "\n")
-            process.stdin.flush()
-            return json.loads(process.stdout.readline())
+            socket.send_fds(self._asking, [json.dumps(what).encode()], files)
+            return json.loads(self._asking.recv(_MOST_BYTES))
 
     def close(self) -> None:
         """End it, and all that came from it."""
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        self._asking.close()
 
 
 @cache
-def nursery() -> Nursery:
-    """The one of this process."""
-    made = Nursery()
+def nursery(*more: str) -> Nursery:
+    """The one of this process, which has imported these modules besides."""
+    made = Nursery(*more)
     atexit.register(made.close)
     return made
 
@@ -108,37 +195,46 @@ def nursery() -> Nursery:
 # -- there --------------------------------------------------------------------------------------
 
 
-def serve() -> None:
+def serve(asking: socket.socket, more: Sequence[str]) -> None:
     """Fork what is asked for. There is one thread, so what is forked begins with nothing held."""
-    for name in IMPORTED:
-        importlib.import_module(f"flowledger.adapters.{name}")
-    for line in sys.stdin:
-        asked = json.loads(line)
+    for name in (*(f"flowledger.adapters.{name}" for name in IMPORTED), *more):
+        importlib.import_module(name)
+    gc.freeze()  # what is shared stays shared
+    while True:
+        message, files, _, _ = socket.recv_fds(asking, _MOST_BYTES, 3)
+        if not message:
+            return
+        asked = json.loads(message)
         if "reap" in asked:
             _, status = os.waitpid(asked["reap"], 0)
             answer = os.waitstatus_to_exitcode(status)
         elif not (answer := os.fork()):
-            be(asked)
-        print(json.dumps(answer), flush=True)
+            asking.close()
+            be(asked, files)
+        for file in files:
+            os.close(file)
+        asking.send(json.dumps(answer).encode())
 
 
-def be(asked: Mapping[str, Any]) -> None:
-    """Be the command that was asked for; does not come back."""
-    from flowledger.adapters.cli import main  # noqa: PLC0415
-
+def be(asked: Mapping[str, Any], files: Sequence[int]) -> None:
+    """Be the program that was asked for; does not come back."""
     die_with_parent()
-    log = os.open(asked["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for file, number in ((nothing, 0), (log, 1), (log, 2)):
+    for number, file in enumerate(files):
         os.dup2(file, number)
+    os.closerange(3, max(files) + 1)
+    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", 1, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     os.chdir(asked["cwd"])
     os.environ.clear()
     os.environ.update(asked["environment"])
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[1:1] = [path for path in paths if path and path not in sys.path]
     random.seed()
     sys.argv = ["flowledger", *asked["argv"]]
-    main()
+    importlib.import_module(asked["program"]).main()
     sys.exit()
 
 
 if __name__ == "__main__":
-    serve()
+    with socket.socket(fileno=int(sys.argv[1])) as served:
+        serve(served, sys.argv[2:])

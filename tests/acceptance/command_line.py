@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from flowledger.adapters.cli import main
+from tests.nursery import Piped, nursery
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -65,13 +65,9 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1", **more}
 
 
-def start(*argv: object, cwd: Path, **more: str) -> subprocess.Popen[str]:
+def start(*argv: object, cwd: Path, **more: str) -> Piped:
     """The command in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "flowledger", *map(str, argv)],
-        cwd=cwd, env=environment(**more), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
+    return nursery().pipe(*argv, cwd=cwd, environment=environment(**more))
 
 
 def run(*argv: object, cwd: Path, timeout_s: float = 60, **more: str) -> Said:
@@ -80,5 +76,5 @@ def run(*argv: object, cwd: Path, timeout_s: float = 60, **more: str) -> Said:
     try:
         out, err = process.communicate(timeout=timeout_s)
     finally:
-        process.kill()
-    return Said(process.returncode, out, err)
+        process.close()
+    return Said(process.returncode or 0, out, err)

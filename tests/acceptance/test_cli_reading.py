@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from flowledger.adapters.stores import open_store
 from flowledger.events import facts
 from flowledger.events.store import PlanRow, Store
-from tests.acceptance.command_line import Command, flowledger, run, start
+from tests.acceptance.command_line import Command, environment, flowledger, run
 from tests.unit.test_run_view import BEGUN, DONE, FIRST, PAIR, SECOND, app, build
 from tests.unit.written_log import RUN_ID, Story, failure, write
 
@@ -204,7 +206,10 @@ def test_reading_never_imports_the_app(tmp_path: Path) -> None:
 
 
 def test_a_reader_who_has_seen_enough_ends_it_quietly(tmp_path: Path) -> None:
-    process = start("events", "first", cwd=tmp_path)
+    command = [sys.executable, "-m", "flowledger", "events", "first"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     process.stdout.close()  # before it has written anything
     assert process.stderr is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal as signals
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from flowledger.adapters.stores import open_store
 from flowledger.events.store import Stream
+from tests.nursery import Piped, nursery
 
 from .asked import until
 from .command_line import CHECKOUT, Command, Said
@@ -85,7 +85,7 @@ class Far:
         self.folder = folder
         self.url = url
         self.done = folder / "done"
-        self.processes: list[subprocess.Popen[str]] = []
+        self.processes: list[Piped] = []
         self.store = open_store(url)
         (folder / "far.py").write_text(APP)
 
@@ -96,22 +96,17 @@ class Far:
             "FLOWLEDGER_APP": "far:app", "PYTHONUNBUFFERED": "1", **more,
         }  # fmt: skip
 
-    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **more: str) -> Piped:
         """A process that drives."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flowledger", *arguments, "--plain"], cwd=self.folder, text=True,
-            env=self.environment(**more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        process = nursery().pipe(*arguments, "--plain", cwd=self.folder, environment=self.environment(**more))
         self.processes.append(process)
         return process
 
     def call(self, *arguments: str) -> Said:
         """A process that asks, and ends."""
-        ran = subprocess.run(
-            [sys.executable, "-m", "flowledger", *arguments], cwd=self.folder, env=self.environment(), text=True,
-            capture_output=True, check=False, timeout=60,
-        )  # fmt: skip
-        return Said(ran.returncode, ran.stdout, ran.stderr)
+        process = nursery().pipe(*arguments, cwd=self.folder, environment=self.environment())
+        out, err = process.communicate(timeout=60)
+        return Said(process.wait(), out, err)
 
     def stream(self) -> Stream | None:
         """The one run there is."""
@@ -138,8 +133,7 @@ def far(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Far]:
     world = Far(tmp_path, str(urls[request.param]()))
     yield world
     for process in world.processes:
-        process.kill()
-        process.communicate()
+        process.close()
     world.store.close()
 
 
@@ -156,8 +150,8 @@ def test_g1_requests_are_answered_by_the_process_that_drives(far: Far) -> None:
     assert sent.code == 0
     assert sent.json["accepted"]
     # Then the process that drives goes on
-    out, _ = driver.communicate(timeout=30)
-    assert driver.returncode == 0, out
+    _, err = driver.communicate(timeout=30)
+    assert driver.returncode == 0, err
     assert far.what() == ["+make", "took 7"]
 
 
@@ -190,8 +184,8 @@ def test_g4_a_cancel_is_carried_out_by_who_asks_when_the_owner_is_killed(far: Fa
     until(lambda: (stream := far.stream()) is not None and stream.requests == 1)
     os.kill(driver.pid, signals.SIGKILL)
     # When / Then: whoever asked takes the run up
-    out, _ = asked.communicate(timeout=60)
-    assert asked.returncode == 0, out
+    _, err = asked.communicate(timeout=60)
+    assert asked.returncode == 0, err
     stream = far.stream()
     assert stream is not None
     assert stream.status == "CANCELLED"
@@ -223,9 +217,9 @@ def test_g3_an_attempt_that_was_lost_is_held_until_somebody_says_what_became_of_
     assert dead.returncode == -9
     # When
     again = far.start("run", "held", "--key", "k")
-    out, _ = again.communicate(timeout=60)
+    _, err = again.communicate(timeout=60)
     # Then
-    assert again.returncode == 130, out
+    assert again.returncode == 130, err
     assert far.what() == ["+make", "+once"]
     refused = far.call("resume", "k")
     assert (refused.code, "held at held/once" in refused.err, "resolve" in refused.err) == (4, True, True)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.acceptance.cluster_world import eventually
 from tests.acceptance.command_line import Command, environment, flowledger, start
+from tests.nursery import Piped
 
 __all__ = ["flowledger"]
 
@@ -161,15 +162,14 @@ def test_g8_the_same_key_runs_nothing_twice_and_other_inputs_are_refused(flowled
 
 
 @contextmanager
-def waiting(cwd: Path, *argv: str) -> Iterator[subprocess.Popen[str]]:
+def waiting(cwd: Path, *argv: str) -> Iterator[Piped]:
     """A run in whose middle a task waits for a file."""
     process = start("run", "slow", *APP, *ORDER, "--set", "file=go", "--key", "k", *argv, cwd=cwd)
     try:
         eventually((cwd / "go.started").exists, within_s=60)
         yield process
     finally:
-        process.kill()
-        process.communicate()
+        process.close()
 
 
 def test_b5_the_first_interrupt_suspends_and_the_run_can_be_resumed(flowledger: Command, tmp_path: Path) -> None:
@@ -177,7 +177,6 @@ def test_b5_the_first_interrupt_suspends_and_the_run_can_be_resumed(flowledger: 
     with waiting(tmp_path) as process:
         # When ^C is pressed and the task comes to its end
         process.send_signal(signal.SIGINT)
-        assert process.stderr is not None
         assert "suspending" in process.stderr.readline()
         eventually(lambda: flowledger("show", "k", "--json").json["state"] == "SUSPENDING", within_s=60)
         (tmp_path / "go").touch()
@@ -197,7 +196,6 @@ def test_b5_the_first_interrupt_suspends_and_the_run_can_be_resumed(flowledger: 
 def test_b5_the_second_interrupt_exits_at_once_and_writes_nothing(flowledger: Command, tmp_path: Path) -> None:
     with waiting(tmp_path) as process:
         process.send_signal(signal.SIGINT)
-        assert process.stderr is not None
         process.stderr.readline()
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 130

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from flowledger.events.store import Mail
 from tests.acceptance import board_shop
 from tests.acceptance.command_line import Said, run, start
 from tests.acceptance.logs import events, log_of, story
+from tests.nursery import Piped
 
 pytestmark = pytest.mark.slow
 
@@ -65,9 +65,9 @@ class Shop:
             "FLOWLEDGER_APP": "tests.acceptance.board_shop:app", "FLOWLEDGER_DATABASE_URL": url,
             "BOARD_SHOP_SAID": str(self._file),
         }  # fmt: skip
-        self._processes: list[subprocess.Popen[str]] = []
+        self._processes: list[Piped] = []
 
-    def conductor(self, *argv: str) -> subprocess.Popen[str]:
+    def conductor(self, *argv: str) -> Piped:
         process = start("conductor", *argv, cwd=self._folder, **self._more)
         self._processes.append(process)
         return process
@@ -85,8 +85,7 @@ class Shop:
 
     def close(self) -> None:
         for process in self._processes:
-            process.kill()
-            process.communicate()
+            process.close()
 
 
 @pytest.fixture
@@ -296,7 +295,6 @@ def test_health_says_alive_and_ready_until_it_drains(app: App, shop: Shop) -> No
     order = app.submit(board_shop.held("x"))
     first = shop.conductor("--health", "127.0.0.1:0")
     wait_until(lambda: bool(shop.said("hold")), why="the body never began")
-    assert first.stderr is not None
     port = next(line.split()[-1] for line in first.stderr if line.startswith("health on port"))
 
     def asked(path: str) -> int:

@@ -87,8 +87,7 @@ def test_clean_takes_down_what_a_killed_demo_has_left(place: Path) -> None:
     try:
         eventually(lambda: len(servers_in(place)) >= 2, within_s=60)
     finally:
-        process.kill()
-        process.communicate()
+        process.close()
     # When it is cleaned
     said = demo(place, "--clean")
     # Then nothing is left of it

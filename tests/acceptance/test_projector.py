@@ -134,7 +134,7 @@ def test_projector_follows_until_it_is_told_to_stop(store: Store, tmp_path: Path
         # Then
         _, err = process.communicate(timeout=60)
     finally:
-        process.kill()
+        process.close()
     assert process.returncode == 0
     assert "took in" in err
 

@@ -5,8 +5,7 @@ The short form is part of every test run; `make crash` tries each point of each 
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,10 +21,12 @@ from tests.crash.compare import by_path, comparable, envelopes
 from tests.crash.corpus import ALL_ENDS, ENDS, PARENTS_ENDS
 from tests.crash.deeds import DEEDS
 from tests.crash.job import Choice, Executor, Job, Outcome, Point
+from tests.nursery import nursery
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(1200 if points.LONG else 120)]
 
 ROOT = Path(__file__).parents[2]
+DRIVER = "tests.crash.driver"
 FLOWS = sorted(ENDS)
 #: Of each kind one, in every test run; `make crash` tries all of them.
 OF_EACH_KIND = [
@@ -89,10 +90,10 @@ def crashed(
     place = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with TemporaryDirectory(prefix="flowledger-crash-", dir=place) as directory:
         job = msgspec.json.encode(Job(flow, executor, choice, directory, database_url))
-        driver = [sys.executable, "-m", "tests.crash.driver"]
-        done = subprocess.run(driver, input=job, cwd=ROOT, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
-    first, *rest = done.stdout.splitlines()
+        driver = nursery(DRIVER).pipe(cwd=ROOT, environment=os.environ, program=DRIVER, given=job)
+        out, err = driver.communicate()
+    assert driver.returncode == 0, err
+    first, *rest = out.rstrip("\n").split("\n")  # nothing else ends a line: bytes stand in it as characters
     whole = msgspec.json.decode(first, type=Outcome)
     assert whole.state == (DEEDS[flow][2] if flow in DEEDS else (ALL_ENDS | seats.ENDS)[flow])
     return whole, [msgspec.json.decode(line, type=tuple[Point, Outcome]) for line in rest]
