@@ -199,6 +199,7 @@ def serve(asking: socket.socket, more: Sequence[str]) -> None:
     """Fork what is asked for. There is one thread, so what is forked begins with nothing held."""
     for name in (*(f"flowledger.adapters.{name}" for name in IMPORTED), *more):
         importlib.import_module(name)
+    importlib.import_module(f"{COMMAND}.commands").verbs()
     gc.freeze()  # what is shared stays shared
     while True:
         message, files, _, _ = socket.recv_fds(asking, _MOST_BYTES, 3)

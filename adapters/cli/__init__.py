@@ -16,7 +16,7 @@ def _warn(message: Warning | str, *_where: object, **_more: object) -> None:
 
 def main() -> NoReturn:
     """Run the command that ``sys.argv`` asks for; ends the process with one of the codes of `exits`."""
-    from .commands import commands  # noqa: PLC0415 - typer is loaded by who types
+    from .commands import verbs  # noqa: PLC0415 - typer is loaded by who types
     from .exits import report  # noqa: PLC0415
     from .terminal import say  # noqa: PLC0415
 
@@ -24,7 +24,7 @@ def main() -> NoReturn:
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     warnings.showwarning = _warn
     try:
-        commands(prog_name="flowledger")
+        verbs()(prog_name="flowledger")
     except Exception as error:  # noqa: BLE001 - the last place where anything can be said
         sys.exit(report(error, say))
     sys.exit(0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command
 
 from . import (
     again,
@@ -127,3 +129,11 @@ commands.command()(working.worker)
 commands.add_typer(working.workers, name="workers")
 commands.add_typer(dead_letters.dlq, name="dlq")
 commands.add_typer(db.db, name="db")
+
+
+@cache
+def verbs() -> Verbs:
+    """All of them, ready to be called. Made once: that takes longer than many a verb, and does not change."""
+    made = get_command(commands)
+    assert isinstance(made, Verbs)
+    return made
