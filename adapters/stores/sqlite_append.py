@@ -10,7 +10,6 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
-from threading import Lock
 
 from sqlalchemy.pool import PoolProxiedConnection
 
@@ -61,7 +60,6 @@ class SqliteWriter:
         self.commits = 0
         self.statements = 0
         self._file = file
-        self._lock = Lock()
         self._pooled: PoolProxiedConnection = file.connection()
         self._connection = driver(self._pooled)
         ask_often(self._connection)
@@ -69,7 +67,7 @@ class SqliteWriter:
     def append(self, batch: Sequence[Append]) -> list[AppendResult]:
         """See `Store.append`."""
         check(batch)
-        with self._lock, self._file.turns, self._file.guarded():
+        with self._file.turns, self._file.guarded():
             try:
                 return self._transaction(batch)
             except _UNFIT as error:
@@ -79,7 +77,7 @@ class SqliteWriter:
 
     def close(self) -> None:
         """Give the connection back."""
-        with self._lock:
+        with self._file.turns:
             self._pooled.close()
 
     def _alone(self, request: Append) -> AppendResult:

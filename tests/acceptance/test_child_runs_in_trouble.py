@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from threading import Event, Thread
 from time import monotonic
 from typing import Any
@@ -14,15 +13,9 @@ from flowledger import Flow, Hold, IllegalRequest, linear, unordered
 from flowledger.events import facts
 from flowledger.events.errors import StoreUnavailable
 from tests.acceptance.logs import events, log_of
-from tests.acceptance.test_child_runs import House, child_of
+from tests.acceptance.test_child_runs import House, app, child_of
 
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
-    urls = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/log.db"}
-    made = House(urls.get(request.param) or request.getfixturevalue("postgres_url"))
-    yield made
-    made.close()
+__all__ = ["app"]
 
 
 def away_once(real: Callable[..., Any]) -> Callable[..., Any]:
