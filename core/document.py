@@ -226,7 +226,8 @@ def _node(node: Node, nodes: list[Node], first: int) -> DocumentNode:
     if task is not None and not (node.revert_arguments or task.config or node.conditions):
         return DocumentNode(
             number=number, path=node.path, name=node.name, pattern="task", parent=parent, scope=scope, preds=preds,
-            task=task.name, provides=node.provides, values=[_value(b, nodes) for b in node.arguments],
+            task=task.name, provides=node.provides,
+            values=[_value(b, nodes) for b in node.arguments] if node.arguments else [],
         )  # fmt: skip
     return DocumentNode(
         number=number,

@@ -96,9 +96,10 @@ def _place(draft: Draft, level: _Level, part: Part[Any], atom: Atom[Any] | None,
             lane=spec.lane, priority=spec.priority, preds=preds, children=_NONE, task=spec.task,
             provides=part.given_provides or spec.provides,
         )  # fmt: skip
-        for value in atom.bound.values():
-            if type(value) is not Given:
-                draft.wanted.add(id(value))
+        if atom.bound:
+            for value in atom.bound.values():
+                if type(value) is not Given:
+                    draft.wanted.add(id(value))
     else:
         assert isinstance(part, Flow)
         node = Node(
