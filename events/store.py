@@ -72,7 +72,7 @@ class PlanRow(NamedTuple):
     document: bytes
 
 
-class Append(msgspec.Struct, frozen=True, kw_only=True):
+class Append(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One run's next events. ``expected`` is the version before them, ``epoch`` the appender's.
 
     The stream row takes ``status``, ``direction``, ``wake_at_us`` (earliest due time), and the version and hash of the
@@ -99,7 +99,7 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     seen: int | None = None
 
 
-class Appended(NamedTuple):
+class Appended(msgspec.Struct, frozen=True, gc=False):
     """The events are durable; the stream is at ``version``."""
 
     version: int
