@@ -175,15 +175,14 @@ async def resume(
         return await _finished(driver, stream.key)
     if stream.status in FINAL:
         loaded = await in_thread(runtime, lambda: load(runtime, registry, stream, plan=plan))
-        _show(observe, loaded)
-        return loaded
+        return _shown_to(observe, loaded)
     if is_early(runtime, stream):
         raise IllegalRequest(
             f"run {stream.run_id} is not to begin before {_shown(stream.wake_at_us or 0)}",
             hint="wait for it, or submit another run",
         )
     loaded, claim = await claimed(runtime, registry, stream, plan, lambda state: check_not_held(stream.run_id, state))
-    _show(observe, loaded)
+    loaded = _shown_to(observe, loaded)
     if loaded.state.status in FINAL:  # it has ended since somebody looked
         await in_thread(runtime, lambda: runtime.store.release(loaded.run_id, epoch=claim.epoch))
         return loaded
@@ -202,7 +201,7 @@ async def attend(
 ) -> Loaded:  # fmt: skip
     """Take up a run that nobody drives, so that its mail is answered; it goes on unless it is suspended (G1)."""
     loaded, claim = await claimed(runtime, registry, stream, None)
-    _show(observe, loaded)
+    loaded = _shown_to(observe, loaded)
     if loaded.state.status in FINAL and not await in_thread(runtime, lambda: runtime.store.inbox(loaded.run_id).rows):
         await in_thread(runtime, lambda: runtime.store.release(loaded.run_id, epoch=claim.epoch))
         return loaded  # it has ended since somebody looked, and nobody waits for an answer
@@ -243,7 +242,7 @@ async def revert(
         raise InputError("a revert needs a reason", field="reason", expected="text", given=repr(reason))
     check_over(stream.run_id, stream.status, "be reverted")
     loaded, claim = await claimed(runtime, registry, stream, None, lambda state: check_revert(stream.run_id, state))
-    _show(observe, loaded)
+    loaded = _shown_to(observe, loaded)
     driver = _taken_up(runtime, loaded, claim, observe)
     driver.request(Revert(reason=reason), actor=runtime.services.actor, later=True)
     return await drive(runtime, driver, stream.key, started)
@@ -265,7 +264,7 @@ async def rerun(
     loaded, claim = await claimed(
         runtime, registry, stream, None, lambda state: check_rerun(stream.run_id, state, from_)
     )
-    _show(observe, loaded)
+    loaded = _shown_to(observe, loaded)
     driver = _taken_up(runtime, loaded, claim, observe)
     driver.request(Rerun(reason=reason, from_=from_), actor=runtime.services.actor, later=True)
     return await drive(runtime, driver, stream.key, started)
@@ -283,7 +282,7 @@ async def work(
         stream = await in_thread(runtime, lambda: runtime.store.stream(run_id))
         if stream is None:
             raise RunNotFound(f"run {run_id} is gone")
-        loaded = await read_under(runtime, registry, stream, claim)
+        loaded = _shown_to(None, await read_under(runtime, registry, stream, claim))
     except StoreUnavailable:
         runtime.adrift.add(run_id)
         raise
@@ -380,6 +379,9 @@ async def _finished(driver: RunDriver, key: str | None) -> Loaded:
     )  # fmt: skip
 
 
-def _show(observe: Observer | None, loaded: Loaded) -> None:
+def _shown_to(observe: Observer | None, loaded: Loaded) -> Loaded:
+    """Tell an observer of all that has happened. What is given back is without the events: a long run has hundreds of
+    thousands, and nobody looks at them while it is driven."""
     if observe is not None:
         observe(loaded.envelopes)
+    return replace(loaded, envelopes=())

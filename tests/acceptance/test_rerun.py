@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from flowledger import App, Flow, IllegalRequest, InputError, Times, graph, linear, link, sleep, switch, unordered
 from flowledger.core.preview import Preview
 from flowledger.events import facts
+from flowledger.events.envelope import Envelope
 from flowledger.events.requests import Cancel, Request, encode
 from flowledger.events.store import Mail
 from flowledger.projections.run_view import RunView
@@ -596,3 +598,27 @@ def test_g4_a_rerun_that_is_cancelled_at_once_keeps_everything_if_that_was_asked
 
 def _write_to(world: Mending, run: Any, request: Request) -> None:
     world.app.runtime.store.send([Mail(run.id, "a letter", request.kind, encode(request), "somebody")])
+
+
+def test_what_was_read_of_a_run_is_let_go_before_it_is_driven() -> None:
+    # Given a run that has failed
+    app, read = App("again", database_url="memory://"), list[set[str]]()
+
+    @app.task
+    def look() -> None:
+        lists = [each for each in gc.get_objects() if type(each) is list and each]
+        read.append({each[0].run_id for each in lists if type(each[0]) is Envelope})
+        if len(read) == 1:
+            raise ValueError
+
+    @app.flow
+    def looking() -> Flow[None]:
+        return linear(look)
+
+    run = app.run(looking(), on_failure="stop", check=False)
+    # When it is read and driven once more
+    run.rerun(reason="again")
+    # Then nothing keeps what may be hundreds of thousands of events
+    assert len(read) == 2
+    assert run.id not in read[-1]
+    app.close()
