@@ -104,6 +104,7 @@ class Conductor:
         if self._draining:
             return
         self._draining = True
+        self._said_at = float("-inf")  # said at once: whoever ends it looks for that
         self._lookout.stop()
         _LOG.info("draining: %d runs are let go of as soon as none of their tasks runs here", len(self._runs))
         for run_id in self._runs:

@@ -268,10 +268,12 @@ def test_a_full_disk_is_named_and_nothing_is_half_written(store: SqliteStore, pa
     run.put(store, 3, payload=b"x" * 100_000)
 
 
-def test_a_lock_held_too_long_by_another_program_is_named(store: SqliteStore, path: Path) -> None:
+def test_a_lock_held_too_long_by_another_program_is_named(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Given
     run = new_run(store)
-    store._writer._connection.execute("PRAGMA busy_timeout = 20")
+    monkeypatch.setattr("flowledger.adapters.stores.sqlite_file.BUSY_TIMEOUT_S", 0.02)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         # When
