@@ -175,7 +175,7 @@ class Rows:
         """All changes are durable; what is known stays known, within bounds."""
         for name, changes in self._changes.items():
             changes.clear()
-            if len(self._known[name]) > KEPT_ROWS:
+            if len(self._known[name]) > (KEPT_SOON_DONE if changes.table.soon_done else KEPT_ROWS):
                 self._known[name].clear()
         self._source = None
 
@@ -187,7 +187,8 @@ class Rows:
         self._source = None
 
 
-#: Rows of a table kept in memory from one batch to the next.
+#: Rows of a table kept in memory from one batch to the next; of one whose rows are soon done, most are never met again.
 KEPT_ROWS: Final = 20_000
+KEPT_SOON_DONE: Final = 2_000
 #: Plans whose nodes are kept in memory.
 KEPT_PLANS: Final = 32

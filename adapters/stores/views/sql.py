@@ -188,9 +188,14 @@ def create_table(
 
 
 def create_indexes(name: str, plain: str, table: Table) -> list[str]:
-    """The statements that make its indexes; ``plain`` is the table's name without quotes and place."""
+    """The statements that make its indexes; ``plain`` is the table's name without quotes and place.
+
+    Rows without a value in the first column are in none: they are looked up by what they have.
+    """
+    optional = {column.name for column in table.every if column.optional}
     return [
         f"CREATE INDEX {quoted(f'{plain}_by{number}')} ON {name} ({', '.join(quoted(c) for c in columns)})"
+        f"{f' WHERE {quoted(columns[0])} IS NOT NULL' if columns[0] in optional else ''}"
         for number, columns in enumerate(table.indexes, start=1)
     ]
 
