@@ -189,6 +189,6 @@ class Rows:
 
 #: Rows of a table kept in memory from one batch to the next; of one whose rows are soon done, most are never met again.
 KEPT_ROWS: Final = 20_000
-KEPT_SOON_DONE: Final = 2_000
+KEPT_SOON_DONE: Final = 500
 #: Plans whose nodes are kept in memory.
 KEPT_PLANS: Final = 32
