@@ -192,6 +192,18 @@ def test_a_table_that_is_gone_is_said_so(postgres_url: str) -> None:
             store.payload("R", "d")
 
 
+def test_rel_r23_who_only_reads_goes_on_where_an_upgrade_has_changed_what_it_reads(postgres_url: str) -> None:
+    # Given a reader whose connections have prepared what they ask again and again
+    with closing(PostgresStore.from_url(postgres_url)) as store:
+        run = new_run(store, count=3)
+        for _ in range(10):
+            assert len(store.read(run.run_id)) == 3
+        # When
+        sql(postgres_url, "ALTER TABLE {s}.events ALTER COLUMN version TYPE bigint")
+        # Then
+        assert [event.version for event in store.read(run.run_id)] == [1, 2, 3]
+
+
 def test_rel_r23_where_engines_must_stop_the_upgrade_names_them(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
