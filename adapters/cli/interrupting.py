@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 from .exits import Exit
-from .terminal import say
+from .terminal import say_amid
 
-_SHOW_CURSOR = "\x1b[?25h"
+_SHOW_CURSOR = b"\x1b[?25h\n"
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def interruptible() -> Generator[None]:
         if asked:
             _exit_at_once()
         asked = True
-        say("suspending: what runs may finish, nothing new starts (^C again exits at once)")
+        say_amid("suspending: what runs may finish, nothing new starts (^C again exits at once)")
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGINT, on_interrupt)
@@ -37,7 +37,6 @@ def interruptible() -> Generator[None]:
 
 def _exit_at_once() -> None:
     if sys.stdout.isatty():  # a tree that was being redrawn has hidden it
-        sys.stdout.write(f"{_SHOW_CURSOR}\n")
-        sys.stdout.flush()
-    say("interrupted; the run is not lost: `flowledger resume` goes on, tasks that ran count as interrupted")
+        os.write(sys.stdout.fileno(), _SHOW_CURSOR)
+    say_amid("interrupted; the run is not lost: `flowledger resume` goes on, tasks that ran count as interrupted")
     os._exit(Exit.INTERRUPTED)

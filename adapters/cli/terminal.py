@@ -26,6 +26,15 @@ def say(text: str) -> None:
     print(printable(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
+def say_amid(text: str) -> None:
+    """`say` for a signal's handler: it may have interrupted somebody who was talking, and a file that is being written
+    to refuses to be."""
+    try:
+        os.write(sys.stderr.fileno(), f"{printable(text)}\n".encode())
+    except OSError:  # it is no real one
+        say(text)
+
+
 def text_of(line: Line) -> str:
     """A line without its styles, printable."""
     return "".join(printable(span.text) for span in line).rstrip()
