@@ -148,7 +148,6 @@ def lag(url: str, rate: float, seconds: float) -> Figure:
     def follow() -> None:
         with closing(views_of(reader)) as views:
             projector = Projector(reader, views, HISTORY)
-            projector.catch_up(within_s=600)
             while not stop.is_set():
                 if not projector.step():
                     slot = projector.slot

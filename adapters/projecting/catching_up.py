@@ -13,10 +13,12 @@ _LONGEST_WAIT_S: Final = 3600.0
 
 
 class Progress(NamedTuple):
-    """What a round has done: ``events`` taken in; ``waits``: another projector is at one of them."""
+    """What a round has done: ``events`` taken in; ``waits``: another projector is at one of them; ``more``: there was
+    more than the round takes."""
 
     events: int
     waits: bool
+    more: bool
 
 
 def caught_up(
@@ -27,26 +29,27 @@ def caught_up(
     within_s: float,
     in_vain: Cursor | None = None,
 ) -> bool:
-    """Take ``turn`` after turn until nothing is left, or the time is over. True: nothing is left.
+    """Take ``turn`` after turn until nothing is left of what was in the log when this began, or the time is over. True:
+    nothing is left of that; what others append meanwhile is not waited for.
 
-    What was in the log when this began is in it for whoever asks, so what the log does not give out yet (H2) is waited
-    for at the ``place`` reached; not at the place ``in_vain``, at which that has taken too long before.
+    What the log does not give out yet (H2) is waited for at the ``place`` reached; not at the place ``in_vain``, at
+    which that has taken too long before.
 
     Raises:
         StoreUnavailable
     """
     deadline = monotonic() + within_s
     while True:
-        hidden = store.hidden()  # asked first: what appears while the turn is taken is the next one's
+        hidden = store.hidden()  # asked first: what appears while the turn is taken is of no matter
         done = turn()
+        if hidden is None and not done.more and not done.waits:
+            return True
         left_s = deadline - monotonic()
-        if not done.events and not done.waits:
-            if hidden is None:
-                return True
-            at = place()
-            if left_s <= 0 or at == in_vain or not store.wait(at, timeout_s=min(left_s, _LONGEST_WAIT_S)):
-                return False
-        elif left_s <= 0:
+        if left_s <= 0:
+            return False
+        at = place()
+        is_stuck = hidden is not None and not done.events and not done.waits
+        if is_stuck and (at == in_vain or not store.wait(at, timeout_s=min(left_s, _LONGEST_WAIT_S))):
             return False
 
 

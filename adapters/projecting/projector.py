@@ -64,12 +64,20 @@ class Projector:
         Raises:
             StoreUnavailable, FoldFailed
         """
+        return caught_up(
+            self._store, lambda: self.turn(limit=limit), lambda: self._slot.mark.cursor if self._slot else START,
+            within_s=within_s,
+        )  # fmt: skip
 
-        def turn() -> Progress:
-            done = self.step(limit=limit)
-            return Progress(done or 0, waits=done is None)
+    def turn(self, *, limit: int = BATCH) -> Progress:
+        """`step`, and whether there is more to do: tables that are not read yet are, once nothing is left for them.
 
-        return caught_up(self._store, turn, lambda: self._slot.mark.cursor if self._slot else START, within_s=within_s)
+        Raises:
+            As `step`.
+        """
+        done = self.step(limit=limit)
+        is_made = self._slot is not None and not self._slot.live
+        return Progress(done or 0, waits=done is None, more=done == limit or bool(done and is_made))
 
     def behind_us(self, now_us: int) -> int:
         """How long the oldest event that is not in the tables has been in the log, in microseconds; 0: all are."""

@@ -66,19 +66,20 @@ class Together:
         Raises:
             StoreUnavailable
         """
-        events, waits = 0, False
+        events, waits, more = 0, False, False
         for projector in self._projectors:
             if projector.projection.name in self._failed:
                 continue
             try:
-                done = projector.step(limit=limit)
+                done = projector.turn(limit=limit)
             except FoldFailed as error:
                 self._failed.add(projector.projection.name)
                 _LOG.error("%s; this process goes on without it", error.message)
                 continue
-            events += done or 0
-            waits |= done is None
-        return Progress(events, waits)
+            events += done.events
+            waits |= done.waits
+            more |= done.more
+        return Progress(events, waits, more)
 
     def catch_up(self, *, within_s: float, limit: int = BATCH) -> bool:
         """Go on until nothing is left, or the time is over. True: nothing is left.
