@@ -141,9 +141,11 @@ class Followed(NamedTuple):
 
 
 class Hidden(NamedTuple):
-    """Events that are in the log and not given out yet, since ``since_us``; ``by`` says who holds them back."""
+    """Events that are in the log and not given out yet, since ``since_us`` and up to a place; ``by`` says who holds
+    them back."""
 
     since_us: int
+    upto: Cursor
     by: str
 
 
@@ -296,8 +298,9 @@ class Store(Transactions, Protocol):
         """Events of all streams after the cursor, in commit order; a later call never finds an earlier one (A4)."""
         ...
 
-    def hidden(self) -> Hidden | None:
-        """What `read_all` does not give out yet, since a transaction that is older than it is open (A4, H2)."""
+    def hidden(self, *, upto: Cursor | None = None) -> Hidden | None:
+        """What `read_all` does not give out yet, since a transaction that is older than it is open (A4, H2): all, or
+        what there is up to a place."""
         ...
 
     def wait(self, after: Cursor, *, timeout_s: float) -> bool:

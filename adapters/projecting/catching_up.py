@@ -39,18 +39,22 @@ def caught_up(
         StoreUnavailable
     """
     deadline = monotonic() + within_s
+    hidden = store.hidden()
+    upto = hidden.upto if hidden is not None else None  # what is hidden later was not there when this began
     while True:
-        hidden = store.hidden()  # asked first: what appears while the turn is taken is of no matter
         done = turn()
         if hidden is None and not done.more and not done.waits:
             return True
         left_s = deadline - monotonic()
         if left_s <= 0:
             return False
+        if hidden is None:
+            continue
         at = place()
-        is_stuck = hidden is not None and not done.events and not done.waits
+        is_stuck = not done.events and not done.waits
         if is_stuck and (at == in_vain or not store.wait(at, timeout_s=min(left_s, _LONGEST_WAIT_S))):
             return False
+        hidden = store.hidden(upto=upto)
 
 
 def behind_by_us(store: Store, place: Cursor, now_us: int) -> int:

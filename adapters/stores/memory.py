@@ -176,7 +176,7 @@ class MemoryStore:
             rows = zip(self._run_ids[start : start + limit], self._log[start : start + limit], strict=True)
         return [Followed(Cursor(position), run_id, event) for position, (run_id, event) in enumerate(rows, start + 1)]
 
-    def hidden(self) -> None:
+    def hidden(self, *, upto: Cursor | None = None) -> None:
         return None
 
     def wait(self, after: Cursor, *, timeout_s: float) -> bool:

@@ -128,7 +128,7 @@ class SqliteStore:
             found = connection.execute(_READ_ALL, (position_of(after), limit))
             return [Followed(Cursor(row[0]), row[1], StoredEvent(*row[2:])) for row in found]
 
-    def hidden(self) -> None:
+    def hidden(self, *, upto: Cursor | None = None) -> None:
         return None
 
     def wait(self, after: Cursor, *, timeout_s: float) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from threading import Timer
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Timer
 from time import monotonic
 
 import psycopg
@@ -11,7 +12,8 @@ import pytest
 
 from flowledger import App, Flow, linear
 from flowledger.adapters.stores import open_store
-from flowledger.events.store import START, Store
+from flowledger.adapters.stores.postgres import PostgresStore
+from flowledger.events.store import START, Cursor, Store
 from tests.acceptance.command_line import Command, flowledger
 from tests.postgres import connect
 
@@ -90,3 +92,27 @@ def test_h2_what_is_held_back_for_long_is_said_with_who_does_it(
     somebody.execute("COMMIT")
     # Then
     assert [run.id for run in app.history.runs().items] == [done.id]
+
+
+def test_h2_reading_waits_for_what_was_there_and_not_for_what_comes_after_it(
+    app: App, somebody: psycopg.Connection, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given
+    done, waits, wait = app.run(order()), Event(), PostgresStore.wait
+
+    def told(store: PostgresStore, after: Cursor, *, timeout_s: float) -> bool:
+        waits.set()
+        return wait(store, after, timeout_s=timeout_s)
+
+    monkeypatch.setattr(PostgresStore, "wait", told)
+    with connect(postgres_url) as another, ThreadPoolExecutor(1) as pool:
+        # When somebody reads, and before the first transaction ends another begins, which hides a further run
+        reading = pool.submit(lambda: [run.id for run in app.history.runs().items])
+        assert waits.wait(60)
+        another.execute("BEGIN")
+        another.execute("SELECT pg_current_xact_id()")
+        app.run(order())
+        somebody.execute("COMMIT")
+        # Then
+        assert reading.result() == [done.id]
+        assert app.history.behind_us == 0

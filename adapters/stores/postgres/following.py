@@ -30,7 +30,7 @@ class Place(NamedTuple):
 
 
 BEGINNING: Final = Place(0, 0, 0)
-_LAST: Final = Place(2**15 - 1, 2**64 - 1, 2**63 - 1)
+END: Final = Place(2**15 - 1, 2**64 - 1, 2**63 - 1)
 
 
 def place_of(cursor: Cursor) -> Place:
@@ -43,7 +43,7 @@ def place_of(cursor: Cursor) -> Place:
         return BEGINNING
     found = _CURSOR.fullmatch(cursor)
     place = Place(int(found[1]), int(found[2]), int(found[3])) if found else None
-    if place is None or any(part > last for part, last in zip(place, _LAST, strict=True)):
+    if place is None or any(part > last for part, last in zip(place, END, strict=True)):
         raise InputError(f"{str(cursor)!r} is not a cursor of this store", field="cursor", given=str(cursor))
     return place
 

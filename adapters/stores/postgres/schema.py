@@ -48,9 +48,8 @@ outcomes = Table("outcomes", METADATA, *columns.outcomes())
 seals = Table("seals", METADATA, *columns.seals())
 sealed_heads = Table("sealed_heads", METADATA, *columns.sealed_heads())
 run_keys = Table("run_keys", METADATA, *columns.run_keys())
-owners = Table(
-    "owners", METADATA, *columns.owners(), Column("presence", BigInteger)
-)  # of its advisory lock, if it has one
+# presence: of its advisory lock, if it has one
+owners = Table("owners", METADATA, *columns.owners(), Column("presence", BigInteger))
 conductors = Table("conductors", METADATA, *columns.conductors())
 job_notes = Table("job_notes", METADATA, *columns.job_notes())
 inbox = Table("inbox", METADATA, *columns.inbox())

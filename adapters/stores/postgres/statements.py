@@ -118,8 +118,9 @@ SELECT newest.generation, newest.xid_text, newest.position,
      WHERE (e.generation, e.xid) < (horizon.generation, horizon.xid)
      ORDER BY e.generation DESC, e.xid DESC, e.position DESC LIMIT 1) AS newest ON true"""
 _HIDDEN = """
-SELECT e.time_us FROM {s}.events e, {horizon} WHERE (e.generation, e.xid) >= (horizon.generation, horizon.xid)
- ORDER BY {place} LIMIT 1"""
+SELECT e.time_us, e.generation, e.xid::text AS xid_text, e.position FROM {s}.events e, {horizon}
+ WHERE (e.generation, e.xid) >= (horizon.generation, horizon.xid) AND ({place}) <= (%s, %s::xid8, %s)
+ ORDER BY {order} LIMIT 1"""
 # Transaction ids of sessions have lost their epoch. What others do is shown to those only who may see it.
 OLDEST = """
 WITH oldest AS (SELECT mod(pg_snapshot_xmin(pg_current_snapshot())::text::numeric, 4294967296) AS id)
@@ -223,8 +224,13 @@ class Statements:
 
     @cached_property
     def hidden(self) -> str:
-        """When the first event was appended that the horizon hides."""
-        return self._for(_HIDDEN)
+        """The first event up to a place that the horizon hides: its time, its place."""
+        return self._for(_HIDDEN, order=_PLACE)
+
+    @cached_property
+    def last_hidden(self) -> str:
+        """The last of them."""
+        return self._for(_HIDDEN, order=_PLACE.replace(",", " DESC,") + " DESC")
 
     def _poll(self, *, log: bool, mail: bool, offers: int) -> str:
         """All that a process wants to know once a second (B7), as columns of one row.

@@ -43,7 +43,7 @@ from .board import PostgresBoard
 from .claims import PostgresClaims
 from .connecting import GuardedConnection, Lost
 from .database import PostgresDatabase
-from .following import event_of, followed, place_of
+from .following import END, Place, event_of, followed, place_of
 from .inbox import PostgresInbox
 from .location import Location, locate
 from .outbox import PostgresOutbox
@@ -144,12 +144,15 @@ class PostgresStore:
         values = (place.generation, str(place.xid), place.position, limit)
         return [followed(row) for row in self._rows(self._texts.read_all, values)]
 
-    def hidden(self) -> Hidden | None:
-        found = self._rows(self._texts.hidden, ())
-        if not found:
+    def hidden(self, *, upto: Cursor | None = None) -> Hidden | None:
+        end = END if upto is None else place_of(upto)
+        values = (end.generation, str(end.xid), end.position)
+        first, last = (self._rows(text, values) for text in (self._texts.hidden, self._texts.last_hidden))
+        if not first or not last:
             return None
         by = self._rows(OLDEST, ())
-        return Hidden(found[0][0], by[0][0] if by else "")
+        _, generation, xid, position = last[0]
+        return Hidden(first[0][0], Place(generation, int(xid), position).cursor(), by[0][0] if by else "")
 
     def wait(self, after: Cursor, *, timeout_s: float) -> bool:
         place = place_of(after)
