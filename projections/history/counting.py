@@ -140,9 +140,11 @@ def start_over(rows: Rows, run: Row, forgotten: Sequence[str]) -> None:
     """A rerun goes forward (G5): what stands is kept, but for what is ``forgotten``, and what was skipped before
     anything that runs again."""
     run["direction"], run["state"] = "FORWARD", "RUNNING"
-    for seen in [row for path in forgotten for row in rows.under(ATTEMPTS, run["run_id"], path) if row["stands"]]:
-        rows.at(ATTEMPTS, *(seen[name] for name in ATTEMPTS.key_names))["stands"] = 0
-        run["done"] -= 1
+    gone = set(forgotten)
+    for seen in rows.under(ATTEMPTS, run["run_id"]) if gone else ():  # one question, however many there are
+        if seen["stands"] and seen["path"] in gone:
+            rows.at(ATTEMPTS, *(seen[name] for name in ATTEMPTS.key_names))["stands"] = 0
+            run["done"] -= 1
     skipped = _kept(run, "skipped")
     if not skipped:
         return
