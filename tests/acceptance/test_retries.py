@@ -129,7 +129,7 @@ def test_tf_r10_try_each_takes_its_values_from_a_task(app: App) -> None:
 
 
 def test_a_deadline_retries_until_its_time_is_over_by_the_log(app: App) -> None:
-    # Given a flow that never succeeds and may try for 60 ms, waiting 25 ms between rounds
+    # Given a flow that never succeeds and may try for 500 ms, waiting 200 ms between rounds
     calls = Calls(1, 2, 3, 4, 5, 6, 7, 8, 9)
 
     @app.task(read_only=True)
@@ -138,7 +138,7 @@ def test_a_deadline_retries_until_its_time_is_over_by_the_log(app: App) -> None:
 
     @app.flow
     def hope() -> Flow[None]:
-        return linear(attempt, retry=Deadline(0.06, backoff=constant(0.025), provides="n"))
+        return linear(attempt, retry=Deadline(0.5, backoff=constant(0.2), provides="n"))
 
     seen: list[Envelope] = []
     run = app.execute(hope(), observe=seen.extend)
@@ -148,7 +148,7 @@ def test_a_deadline_retries_until_its_time_is_over_by_the_log(app: App) -> None:
     assert run.state == "REVERTED"
     assert len(rounds) >= 2
     assert [decision for _, decision in answers] == ["RETRY"] * (len(rounds) - 1) + ["REVERT"]
-    assert answers[-2][0] - rounds[0] < 60_000 + 5_000
+    assert answers[-2][0] - rounds[0] < 500_000 + 5_000
     replay.check(app.plan(hope()), seen)
 
 

@@ -147,7 +147,7 @@ def late_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, fails: bool) ->
     app = App("late", database_url=f"sqlite:///{tmp_path}/log.db")
     seen: dict[str, Any] = {"next": Event(), "late": Event()}
 
-    @app.task(timeout=0.1, attempts=2)
+    @app.task(timeout=0.5, attempts=2)
     def slow(ctx: TaskContext) -> str:
         if ctx.attempt == 1:
             assert seen["next"].wait(30)
@@ -311,7 +311,7 @@ def test_d5_a_revert_has_attempts_and_a_back_off_and_a_time_of_its_own(app: App)
     @app.task
     def made() -> None: ...
 
-    @made.revert(attempts=3, backoff=0.01, timeout=0.1)
+    @made.revert(attempts=3, backoff=0.01, timeout=0.5)
     async def unmade(ctx: TaskContext) -> None:
         calls.append(ctx.attempt)
         if ctx.attempt == 1:

@@ -183,7 +183,7 @@ def test_c8_a_revert_always_knows_how_it_ended(app: App, tables: Tables, fails: 
     # Given
     seen: list[object] = []
 
-    @app.task(transactional=True, timeout=0.2)
+    @app.task(transactional=True, timeout=0.2 if fails else 30)
     def book(connection: Connection) -> None:
         book_in(connection, "a")
         if fails:
@@ -212,7 +212,7 @@ def test_c8_a_transaction_whose_time_is_over_is_lost_though_its_body_goes_on(app
     # Given a body that returns well, but late
     ended = Event()
 
-    @app.task(transactional=True, timeout=0.2, attempts=2)
+    @app.task(transactional=True, timeout=1, attempts=2)
     def book(connection: Connection, ctx: TaskContext) -> int:
         book_in(connection, str(ctx.attempt))
         if ctx.attempt == 1:

@@ -105,7 +105,7 @@ def test_b1_after_an_outage_the_same_call_goes_on(file: Path) -> None:
 
 def test_b2_after_it_has_fenced_itself_the_same_call_goes_on(file: Path) -> None:
     # Given a process that could not beat
-    shop = Shop(file, store_outage_s=60, lease_heartbeat_s=0.05, lease_fence_s=0.5, lease_takeover_s=30)
+    shop = Shop(file, store_outage_s=60, lease_heartbeat_s=0.05, lease_fence_s=1.5, lease_takeover_s=30)
     shop.runs_until(Fenced, file)
     fenced = shop.app.runtime.owner
     # When it is asked again / Then it goes on, as another owner: to others the first one is as good as dead
