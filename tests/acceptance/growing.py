@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from flowledger import App, Flow, Run, TaskContext
+import pytest
+
+from flowledger import App, Flow, Run, TaskContext, linear
 from flowledger.adapters import loading
 from flowledger.core import replay
 from flowledger.core.evolve import fold
@@ -114,3 +117,20 @@ def below_the_root(log: list[Envelope]) -> list[str]:
     root = next(e.path for e in log if e.path)
     facts_ = [fact for fact in comparable(log) if not fact.type.startswith("Run")]
     return [repr(fact).replace(f"{root.partition('/')[0]}/", "") for fact in facts_]
+
+
+@app.flow
+def picky(n: int) -> Flow[int]:
+    """A flow that cannot be built for every number."""
+    if n < 0:
+        raise LookupError(f"no flow for {n}")
+    made = make.bind(n)
+    return linear(made, returns=made)
+
+
+@pytest.fixture(autouse=True)
+def nothing_called() -> Iterator[None]:
+    """Each test begins with bodies that have not been called, and without lists."""
+    yield
+    calls.clear()
+    lists.clear()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from flowledger import App, Retry, Run, TaskContext
+import pytest
+
+from flowledger import App, Flow, Retry, Run, TaskContext, linear
 from flowledger.core.replay import check, check_complete
 from flowledger.core.state import State
 from tests.acceptance.logs import log_of
@@ -78,3 +82,30 @@ class Counting(Retry[int]):
 
     def on_failure(self, history: Any) -> Any:
         return "RETRY" if len(history) < 2 else "REVERT"
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mending]:
+    """One on each store."""
+    urls = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/log.db"}
+    world = Mending(urls.get(request.param) or str(request.getfixturevalue("postgres_url")))
+    yield world
+    world.app.close()
+
+
+@pytest.fixture
+def w() -> Iterator[Mending]:
+    """One in memory."""
+    world = Mending()
+    yield world
+    world.app.close()
+
+
+def stopped(world: Mending, *parts: Any) -> Any:
+    """A flow of these parts that keeps everything when it fails."""
+
+    @world.app.flow(on_failure="stop", name="line")
+    def line() -> Flow[Any]:
+        return linear(*parts, returns=parts[-1])
+
+    return line()
