@@ -3,65 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
 
-from flowledger import App, Flow, FlowNotRegistered, Run, Settings, TaskContext, Times, linear, unordered
+from flowledger import App, Flow, FlowNotRegistered, Run, Settings, Times, linear, unordered
 from flowledger.core.replay import check, check_complete
 from flowledger.events import facts
+from tests.acceptance.house import House, app, child_of
 from tests.acceptance.logs import events, log_of
 
-
-class House(App):
-    """Flows that are rooms of others; ``done`` is what bodies did, in order."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__("house", database_url=url)
-        self.done: list[str] = []
-        self.fails = 0
-        self.hold = Event()
-        self.hold.set()
-
-        @self.task
-        def build(name: str, ctx: TaskContext) -> str:
-            while not (self.hold.is_set() or ctx.cancelled):
-                Event().wait(0.01)
-            self.done.append(f"build {name}")
-            return f"built {name}"
-
-        @build.revert
-        def pull_down(name: str) -> None:
-            self.done.append(f"pull down {name}")
-
-        @self.task
-        def inspect(name: str) -> None:
-            if self.fails:
-                self.fails -= 1
-                raise ValueError(f"{name} is crooked")
-
-        @self.flow
-        def room(name: str) -> Flow[str]:
-            built = build.bind(name)
-            return linear(built, inspect.bind(name), returns=built)
-
-        self.room, self.build, self.inspect = room, build, inspect
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
-    urls = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/log.db"}
-    made = House(urls.get(request.param) or request.getfixturevalue("postgres_url"))
-    yield made
-    made.close()
-
-
-def child_of(app: App, parent: Run[Any]) -> Run[Any]:
-    [child] = [run for run in app.runs() if run.id != parent.id]
-    return child
+__all__ = ["app"]
 
 
 def test_g7_an_atom_is_a_run_of_its_own(app: House) -> None:

@@ -12,8 +12,8 @@ import pytest
 from flowledger import Flow, Hold, IllegalRequest, linear, unordered
 from flowledger.events import facts
 from flowledger.events.errors import StoreUnavailable
+from tests.acceptance.house import House, app, child_of
 from tests.acceptance.logs import events, log_of
-from tests.acceptance.test_child_runs import House, app, child_of
 
 __all__ = ["app"]
 

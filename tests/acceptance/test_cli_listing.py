@@ -22,7 +22,7 @@ from flowledger.projections.history.records import run_record
 from flowledger.projections.history.tables import RUNS
 from flowledger.projections.selecting import Select
 from tests.acceptance.command_line import Command, environment, flowledger
-from tests.unit.test_run_view import BEGUN, DONE, FIRST, PAIR, SECOND, app, build
+from tests.unit.build_log import BEGUN, DONE, FIRST, PAIR, SECOND, app, build
 from tests.unit.written_log import RUN_ID, Story, failure, write
 
 __all__ = ["flowledger"]

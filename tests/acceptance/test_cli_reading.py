@@ -16,7 +16,7 @@ from flowledger.adapters.stores import open_store
 from flowledger.events import facts
 from flowledger.events.store import PlanRow, Store
 from tests.acceptance.command_line import Command, environment, flowledger, run
-from tests.unit.test_run_view import BEGUN, DONE, FIRST, PAIR, SECOND, app, build
+from tests.unit.build_log import BEGUN, DONE, FIRST, PAIR, SECOND, app, build
 from tests.unit.written_log import RUN_ID, Story, failure, write
 
 __all__ = ["flowledger"]

@@ -22,7 +22,7 @@ from flowledger.projections.history.tables import RUNS
 from flowledger.projections.selecting import Select
 from flowledger.projections.tables import Row
 from tests.acceptance.command_line import Command, flowledger, start
-from tests.unit.test_run_view import BEGUN, DONE
+from tests.unit.build_log import BEGUN, DONE
 from tests.unit.written_log import write
 
 __all__ = ["flowledger"]

@@ -20,7 +20,7 @@ from flowledger.events import facts
 from flowledger.events.failure import Failure
 from flowledger.events.store import PlanRow
 from tests.acceptance.command_line import Command, flowledger
-from tests.unit.test_run_view import BEGUN, SECOND, app, build
+from tests.unit.build_log import BEGUN, SECOND, app, build
 from tests.unit.written_log import RUN_ID, Story, write
 
 __all__ = ["flowledger"]

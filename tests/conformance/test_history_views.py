@@ -15,7 +15,7 @@ from flowledger.events.errors import InputError
 from flowledger.events.store import Store
 from flowledger.projections.history import HISTORY
 from flowledger.projections.query import FIELDS
-from tests.unit.test_run_view import BEGUN, DONE, FIRST, PAIR, SECOND
+from tests.unit.build_log import BEGUN, DONE, FIRST, PAIR, SECOND
 from tests.unit.written_log import START_US, STEP_US, Story, failure, write
 
 from .streams import everything

@@ -29,7 +29,7 @@ from flowledger.projections.rows import Rows
 from flowledger.projections.selecting import Select
 from flowledger.projections.tables import Table
 from flowledger.projections.view_store import ViewStore
-from tests.unit.test_run_view import BEGUN, DONE
+from tests.unit.build_log import BEGUN, DONE
 from tests.unit.written_log import RUN_ID, write
 
 from .streams import Run, everything, new_stream

@@ -7,7 +7,7 @@ from typing import Any
 
 from flowledger.adapters.notifying.channels import NotDelivered
 from flowledger.events import facts
-from tests.unit.test_run_view import BEGUN, SECOND
+from tests.unit.build_log import BEGUN, SECOND
 from tests.unit.written_log import Story, failure
 
 FAILED: Story = [

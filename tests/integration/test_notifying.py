@@ -22,7 +22,7 @@ from flowledger.projections.history import HISTORY
 from flowledger.projections.projection import Projection
 from flowledger.projections.view_store import Slot, ViewStore
 from tests.integration.listening import FAILED, Listening
-from tests.unit.test_run_view import BEGUN, SECOND
+from tests.unit.build_log import BEGUN, SECOND
 from tests.unit.written_log import RUN_ID, START_US, STEP_US, Story, write
 
 OTHER_ID = "01J0000000000000000000000B"

@@ -30,7 +30,7 @@ from flowledger.projections.rows import Rows
 from flowledger.projections.selecting import Compares, Not, Select
 from flowledger.projections.tables import Table
 from tests.postgres import connect
-from tests.unit.test_run_view import BEGUN, DONE, FIRST, PAIR, ROUND_FAILED, SECOND
+from tests.unit.build_log import BEGUN, DONE, FIRST, PAIR, ROUND_FAILED, SECOND
 from tests.unit.written_log import rows as rows_of
 
 T = TypeVar("T")

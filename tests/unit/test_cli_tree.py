@@ -8,8 +8,8 @@ from flowledger.adapters.cli.terminal import text_of
 from flowledger.adapters.cli.tree import Drawing, tree
 from flowledger.events import facts
 from flowledger.projections.run_view import RunView
-from tests.unit.test_run_view import BEGUN, DONE, FIRST, PAIR, ROUND_FAILED, SECOND, build
-from tests.unit.test_run_view import app as shop
+from tests.unit.build_log import BEGUN, DONE, FIRST, PAIR, ROUND_FAILED, SECOND, build
+from tests.unit.build_log import app as shop
 from tests.unit.written_log import Story, envelopes, failure
 
 wide_app = App("wide")

@@ -21,7 +21,7 @@ from tests.crash import corpus, seats
 from tests.crash.compare import envelopes as opened
 from tests.crash.deeds import DEEDS, RELEASE
 from tests.golden.record import HERE, History
-from tests.unit.test_run_view import BEGUN, DONE, FIRST, LAST, PAIR, ROUND_FAILED, SECOND, app, build
+from tests.unit.build_log import BEGUN, DONE, FIRST, LAST, PAIR, ROUND_FAILED, SECOND, app, build
 from tests.unit.written_log import RUN_ID, START_US, STEP_US, Story, envelopes, failure
 
 HISTORIES = sorted(HERE.glob("*/*.json"))

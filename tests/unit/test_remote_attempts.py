@@ -11,7 +11,7 @@ from flowledger.events.claims import AttemptKey, Claimed, KnownWorker, WorkerRow
 from flowledger.projections.remote import Asked, ago, asked
 from flowledger.projections.run_view import RunView
 from flowledger.projections.why import Evidence, why
-from tests.unit.test_run_view import BEGUN, FIRST, SECOND, app, build
+from tests.unit.build_log import BEGUN, FIRST, SECOND, app, build
 from tests.unit.written_log import RUN_ID, START_US, STEP_US, Story, envelopes, failure
 
 ASKED: list[tuple[str, facts.Event]] = [*BEGUN[:-1], (SECOND, facts.TaskStarted(key="b", queue="builds"))]

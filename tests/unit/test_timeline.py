@@ -11,7 +11,7 @@ from flowledger.events import facts
 from flowledger.projections.timeline import Span, timeline
 from tests.crash.compare import envelopes as opened
 from tests.golden.record import HERE, History
-from tests.unit.test_run_view import BEGUN, DONE, FIRST, PAIR, ROUND_FAILED, SECOND
+from tests.unit.build_log import BEGUN, DONE, FIRST, PAIR, ROUND_FAILED, SECOND
 from tests.unit.written_log import START_US, STEP_US, Story, envelopes, failure
 
 HISTORIES = sorted(HERE.glob("*/*.json"))

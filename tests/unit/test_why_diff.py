@@ -15,7 +15,7 @@ from flowledger.events.store import PlanRow
 from flowledger.projections.diff import Difference, Side, compare
 from flowledger.projections.run_view import RunView
 from flowledger.projections.why import Evidence, Reason, why
-from tests.unit.test_run_view import BEGUN, DONE, FIRST, LAST, PAIR, ROUND_FAILED, SECOND, app, build
+from tests.unit.build_log import BEGUN, DONE, FIRST, LAST, PAIR, ROUND_FAILED, SECOND, app, build
 from tests.unit.written_log import RUN_ID, START_US, STEP_US, Story, envelopes, failure, write
 
 Events = list[tuple[str, facts.Event]]
