@@ -47,14 +47,14 @@ def _judged(job: Job, conductors: Sequence[Conductor], now_us: int) -> tuple[Sta
         return "OWNED", f"process {job.pid} on {job.host}"
     if job.status not in LIVE:
         return ("SUSPENDED", "resume it") if job.status == "SUSPENDED" else ("OVER", job.status)
-    able = [c for c in conductors if serves(c, job)]
+    able = [c for c in conductors if c.seen_s <= DEAD_S and serves(c, job)]
     if not able:
         return "UNSERVED", f"no live conductor takes {job.app}/{job.factory} from the queue {job.queue}"
     if note is not None and note.remark == "refused":
         return "REFUSED", f"{note.reason} ({note.times} times, by {note.actor})"
     if job.wake_at_us is not None and job.wake_at_us > now_us:
         return "WAITING", f"for {(job.wake_at_us - now_us) / 1e6:.0f} s more"
-    return "READY", f"{len(able)} conductors could take it"
+    return "READY", f"{len(able)} conductor{'s' if len(able) > 1 else ''} could take it"
 
 
 def serves(conductor: Conductor, job: Job) -> bool:

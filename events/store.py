@@ -168,7 +168,7 @@ class Claim(NamedTuple):
 
 
 class Held(NamedTuple):
-    """The claim is refused: ``owner`` is alive, last seen ``seen_s`` seconds ago."""
+    """The run is another's: of ``owner``, which was last seen ``seen_s`` seconds ago."""
 
     owner: str
     host: str
@@ -382,6 +382,13 @@ class Store(Transactions, Protocol):
 
         Dead is who has no row, who was last seen more than ``takeover_s`` seconds ago, or whose presence lock is free
         (B2). Nobody takes over from itself: a run that ``owner_id`` owns already is `Held`.
+        """
+        ...
+
+    def driver(self, run_id: str) -> Held | None:
+        """Who drives a run, for people: its owner, and when that was last seen.
+
+        None: nobody owns it, or its owner is gone: it has no row, or its presence lock is free (B2).
         """
         ...
 

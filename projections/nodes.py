@@ -62,6 +62,7 @@ class AtomView:
     queue: str = ""
     asked_us: int = 0
     worker: str = ""
+    held: bool = False  # a person has to say what became of it (G3); ``message`` says why
 
     @property
     def path(self) -> str:
@@ -96,7 +97,7 @@ class AtomView:
         self.started_us = self.ended_us = self.until_us = None
         self.failure = self.result = None
         self.queue = self.worker = ""
-        self.inherited = False
+        self.inherited = self.held = False
         self.failed_attempts = []
         self.message = ""
 

@@ -102,6 +102,12 @@ class RunView(RunTree):
         return self.root.atoms["REVERTED"], self.root.total - self.root.atoms["PENDING"]
 
     @property
+    def held(self) -> list[AtomView]:
+        """The atoms that a person has to resolve (G3), in plan order."""
+        nodes = self.below("")
+        return [node for node in nodes if isinstance(node, AtomView) and node.held and node.state == "INTERRUPTED"]
+
+    @property
     def failures(self) -> list[Failure]:
         """The last failure of every atom that has one in its present try, in plan order."""
         nodes = self.below("")
@@ -220,6 +226,8 @@ def _ended(view: RunView, path: str, event: facts.Event, time_us: int) -> None:
 def _accepted(view: RunView, path: str, event: facts.RequestAccepted, time_us: int) -> None:
     if event.kind == "suspend":
         view.status = "SUSPENDING"
+    if event.kind == "resolve" and path in view.atoms:
+        view.atoms[path].held = False
     if event.kind == "fork":
         view.adopted_by = event.fork
     if event.kind not in ("revert", "rerun"):
@@ -328,7 +336,7 @@ def _task_interrupted(view: RunView, path: str, event: facts.TaskInterrupted, ti
 
 def _task_held(view: RunView, path: str, event: facts.TaskHeld, time_us: int) -> None:
     atom = view.move(path, "INTERRUPTED")
-    atom.message, atom.until_us = event.reason, None
+    atom.message, atom.until_us, atom.held = event.reason, None, True
     view.status = "SUSPENDING"
 
 

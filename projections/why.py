@@ -27,6 +27,13 @@ class Reason(NamedTuple):
     depth: int = 1
 
 
+class Driver(NamedTuple):
+    """Who drives the run, as the store says just now; ``words`` go on after "it is running," or ", but"."""
+
+    lives: bool
+    words: str
+
+
 class Evidence:
     """Where in the log things were said last: by path and type of event."""
 
@@ -36,6 +43,7 @@ class Evidence:
         self.failed: list[Envelope] = []  # what failed for good since then
         #: By path, how it stands with tasks that workers make (`projections.remote`), as far as somebody has looked.
         self.asked: Mapping[str, str] = {}
+        self.driver: Driver | None = None  # likewise
 
     def apply(self, envelope: Envelope) -> None:
         """Take in the next event."""
@@ -79,8 +87,10 @@ def why(view: RunView, evidence: Evidence) -> list[Reason]:
 
 
 def _pending(view: RunView, evidence: Evidence) -> Iterator[Reason]:
-    owner = evidence.last("", "RunClaimed")
-    if view.owner is None or owner is None:
+    owner, driver = evidence.last("", "RunClaimed"), evidence.driver
+    if driver is not None and not driver.lives:
+        yield Reason(f"it waits to be taken up; {driver.words}", evidence.at("", "RunSubmitted"), depth=0)
+    elif view.owner is None or owner is None:
         yield Reason("it waits for somebody to take it up; nobody has yet", evidence.at("", "RunSubmitted"), depth=0)
     else:
         yield Reason(f"{view.owner} has taken it up and is about to start it", (owner.version,), depth=0)
@@ -88,7 +98,10 @@ def _pending(view: RunView, evidence: Evidence) -> Iterator[Reason]:
 
 def _suspended(view: RunView, evidence: Evidence) -> Iterator[Reason]:
     asked = evidence.last("", "request suspend")
-    yield Reason("it is suspended, and waits for `resume`", evidence.at("", "RunSuspended"), depth=0)
+    held = view.held
+    what = "it is held, and waits for a person to `resolve` it" if held else "it is suspended, and waits for `resume`"
+    yield Reason(what, evidence.at("", "RunSuspended"), depth=0)
+    yield from _some([_held(atom, evidence) for atom in held], "more are held")
     if asked is not None and isinstance(asked.event, facts.RequestAccepted):
         why_ = f": {asked.event.reason}" if asked.event.reason else ""
         yield Reason(f"{asked.actor} asked for it{why_}", (asked.version,))
@@ -96,8 +109,17 @@ def _suspended(view: RunView, evidence: Evidence) -> Iterator[Reason]:
 
 
 def _suspending(view: RunView, evidence: Evidence) -> Iterator[Reason]:
-    yield Reason("it will be suspended once what runs has ended", evidence.at("", "request suspend"), depth=0)
+    held = tuple(version for atom in view.held for version in evidence.at(atom.path, "TaskHeld"))
+    why_, driver = evidence.at("", "request suspend") or held, evidence.driver
+    gone = f", but {driver.words}" if driver is not None and not driver.lives else ""
+    yield Reason(f"it will be suspended once what runs has ended{gone}", why_, depth=0)
+    yield from _some([_held(atom, evidence) for atom in view.held], "more are held")
     yield from _alive(view, evidence)
+
+
+def _held(atom: AtomView, evidence: Evidence) -> Reason:
+    why_ = f": {atom.message}" if atom.message else ""
+    return Reason(f"{atom.path} is held{why_}", evidence.at(atom.path, "TaskHeld"))
 
 
 def _succeeded(view: RunView, evidence: Evidence) -> Iterator[Reason]:
@@ -111,12 +133,16 @@ def _succeeded(view: RunView, evidence: Evidence) -> Iterator[Reason]:
 def _running(view: RunView, evidence: Evidence) -> Iterator[Reason]:
     backwards = view.direction == "BACK"
     what = "it is being undone" if backwards else "it is running"
-    if view.owner is None:
+    driver = evidence.driver
+    if driver is not None and not driver.lives:
+        yield Reason(f"{what}, but {driver.words}", evidence.at("", "RunReleased", "RunClaimed"), depth=0)
+    elif view.owner is None:
         yield Reason(
             f"{what}, but nobody drives it now: `resume` goes on", evidence.at("", "RunReleased", "RunClaimed"), depth=0
         )
     else:
-        yield Reason(f"{what}, driven by {view.owner}", evidence.at("", "RunClaimed"), depth=0)
+        who = view.owner if driver is None else driver.words
+        yield Reason(f"{what}, driven by {who}", evidence.at("", "RunClaimed"), depth=0)
     if backwards:
         yield from _led_to_undoing(view, evidence)
     found = [*_alive(view, evidence), *_waiting(view, evidence)]
@@ -139,7 +165,7 @@ def _alive(view: RunView, evidence: Evidence) -> Iterator[Reason]:
     lines += [
         Reason(f"{atom.path} was cut off{_counted(atom)} and will run again", evidence.at(atom.path, "TaskInterrupted"))
         for atom in view.atoms.values()
-        if atom.state == "INTERRUPTED"
+        if atom.state == "INTERRUPTED" and not atom.held
     ]
     yield from _some(lines, "more run")
 
@@ -231,6 +257,8 @@ def _doing(atom: AtomView, evidence: Evidence) -> str:
     """What a body does, or, of one that is made elsewhere, how it stands there."""
     back = atom.state == "REVERTING"
     if not atom.queue:
+        if evidence.driver is not None and not evidence.driver.lives:
+            return f"{'was being reverted' if back else 'ran'} when its process went{_counted(atom)}"
         return f"{'is being reverted' if back else 'runs'}{_counted(atom)}"
     standing = evidence.asked.get(atom.path, f"asked of workers on queue {atom.queue}")
     return f"{'has its revert' if back else 'is'} {standing}{_counted(atom)}"

@@ -13,6 +13,7 @@ from flowledger.projections.history.records import AttemptRecord, AuditRecord, R
 from flowledger.projections.nodes import AtomView, FlowView
 from flowledger.projections.remote import Asked
 from flowledger.projections.run_view import RunView
+from flowledger.projections.why import Driver
 
 from .words import iso
 
@@ -137,11 +138,17 @@ def _node(node: AtomView | FlowView) -> dict[str, Any]:
         "inherited": node.inherited,
         "queue": node.queue or None,
         "worker": node.worker or None,
+        "held": node.held and node.state == "INTERRUPTED",
         "started": iso(node.started_us),
         "ended": iso(node.ended_us),
         "duration_s": seconds(node.duration_us()),
         "failed_attempts": [_failure(failure) for failure in node.failed_attempts],
     }
+
+
+def driver_fields(driver: Driver | None) -> dict[str, Any]:
+    """Who drives a run, or why nobody does; null where nobody has to."""
+    return {"driver": None if driver is None else {"lives": driver.lives, "said": driver.words}}
 
 
 def asked_fields(asked: Asked) -> dict[str, Any]:

@@ -154,6 +154,9 @@ def next_steps(driven: Driven) -> list[str]:
     view, name = driven.view, driven.history.short(driven.view.run_id)
     says = f"log: {driven.history.store.describe()}"
     where = _database_option(driven.app)
+    if view.held:
+        path, how = shlex.quote(view.held[0].path), "--as rerun|failed|succeeded=JSON --reason …"
+        return ["held: nothing is lost", says, f"go on:  {program()} resolve {name} {path}{where} {how}"]
     if exit_code(view) is Exit.INTERRUPTED:
         return ["suspended: nothing is lost", says, f"go on:  {program()} resume {name}{where}"]
     steps = [f"{program()} show {name}{where}", f"{program()} events {name}{where}"]

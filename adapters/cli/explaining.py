@@ -35,11 +35,13 @@ def why(
     plain: PlainOption = False,
 ) -> None:
     """Say what a run waits for, or why it failed, with the events that prove it."""
+    from flowledger.adapters.drivers import driver_of  # noqa: PLC0415
     from flowledger.adapters.remote_attempts import asked_of_workers  # noqa: PLC0415
+    from flowledger.events.store import LIVE  # noqa: PLC0415
     from flowledger.projections.why import Evidence  # noqa: PLC0415
     from flowledger.projections.why import why as explain  # noqa: PLC0415
 
-    from .as_json import asked_fields  # noqa: PLC0415
+    from .as_json import asked_fields, driver_fields  # noqa: PLC0415
 
     terminal = terminal_of(json=json, plain=plain)
     with reading(context, database_url) as history:
@@ -49,15 +51,21 @@ def why(
         now_us = history.store.now_us()
         standing = asked_of_workers(history.store, view)
         evidence.asked = {path: each.words(now_us) for path, each in standing.items()}
+        evidence.driver = driver_of(history.store, stream.run_id)
         reasons = explain(view, evidence)
         if terminal.json:
             items = [_reason_fields(reason) for reason in reasons]
             remote = [asked_fields(each) for each in standing.values()]
-            terminal.document("why", {"run": view.run_id, "state": view.state, "reasons": items, "asked": remote})
+            terminal.document(
+                "why",
+                {"run": view.run_id, "state": view.state, "reasons": items, "asked": remote}
+                | driver_fields(evidence.driver),
+            )
             return
         from .frame import header  # noqa: PLC0415
 
-        lines: list[Line] = [header(view, name=view.run_id, now_us=view.last_us, bar=False)]
+        ends_us = now_us if view.status in LIVE else view.last_us
+        lines: list[Line] = [header(view, name=view.run_id, now_us=ends_us, bar=False)]
         terminal.lines([*lines, *(_reason_line(reason) for reason in reasons)])
         say(f"log: {history.store.describe()}; numbers are events: `flowledger events {view.run_id}`")
 

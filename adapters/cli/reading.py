@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from flowledger.projections.nodes import AtomView
     from flowledger.projections.remote import Asked
     from flowledger.projections.run_view import RunView
+    from flowledger.projections.why import Driver
 
     from .tree import Note
 
@@ -74,6 +75,9 @@ def show(
     plain: PlainOption = False,
 ) -> None:
     """Show a run: its tree with states, durations, tries and failures."""
+    from flowledger.adapters.drivers import driver_of  # noqa: PLC0415
+    from flowledger.events.store import LIVE  # noqa: PLC0415
+
     terminal = terminal_of(json=json, plain=plain)
     with reading(context, database_url) as history:
         stream = history.find(run)
@@ -84,14 +88,16 @@ def show(
             _show_symbols(terminal, history, stream, version)
             return
         view = history.view(stream.run_id, at=version)
+        driver = driver_of(history.store, stream.run_id) if at is None else None
         if terminal.json:
-            from .as_json import asked_fields, run_fields  # noqa: PLC0415
+            from .as_json import asked_fields, driver_fields, run_fields  # noqa: PLC0415
 
             remote = {"asked": [asked_fields(each) for each in _asked(history, view).values()]} if at is None else {}
-            terminal.document("run", run_fields(view) | remote)
+            terminal.document("run", run_fields(view) | remote | driver_fields(driver))
             return
         note = _notes(history, view) if at is None else None
-        terminal.lines(shown_run(view, at=version, note=note))
+        now_us = history.store.now_us() if at is None and view.status in LIVE else None
+        terminal.lines(shown_run(view, at=version, now_us=now_us, note=note, driver=driver))
         if version is not None:
             _say_steps(version, stream)
         say(f"log: {history.store.describe()}")
@@ -191,19 +197,27 @@ def _notes(history: History, view: RunView) -> Note:
     return note
 
 
-def shown_run(view: RunView, *, at: int | None = None, note: Note | None = None) -> list[Line]:
-    """A run as `show` draws it."""
+def shown_run(
+    view: RunView,
+    *,
+    at: int | None = None,
+    now_us: int | None = None,
+    note: Note | None = None,
+    driver: Driver | None = None,
+) -> list[Line]:
+    """A run as `show` draws it. ``now_us`` measures what goes on; None: nothing does."""
     from .frame import failures, header, resumed  # noqa: PLC0415
     from .tree import Drawing, tree  # noqa: PLC0415
     from .watching import no_note  # noqa: PLC0415
     from .words import clock, count  # noqa: PLC0415
 
-    now_us = view.last_us if at is not None else None
     parts = [f"key {view.key}"] if view.key else []
     parts += [f"app {view.app}", *(f"{name}={value}" for name, value in view.tags.items())]
     parts += [f"submitted {clock(view.submitted_us)}"] if view.submitted_us else []
     parts.append(f"as of event {at}" if at is not None else f"{count(view.version, 'event')}, chain verified")
     lines = [header(view, name=view.run_id, now_us=now_us or view.last_us, bar=False), [Span("  ".join(parts), "dim")]]
+    if driver is not None and not driver.lives:
+        lines.append([Span("! ", "bold yellow"), Span(driver.words)])
     lines += resumed(view)
     lines += tree(view, Drawing(now_us=now_us or view.last_us, note=note or no_note))
     if view.state != "SUCCEEDED" and view.failures:

@@ -185,15 +185,18 @@ def _atom_facts(atom: AtomView, drawing: Drawing) -> Line:
         spans.append(Span(f"{duration}{_polled(atom)}", "dim"))
     if atom.inherited:
         spans.append(Span("taken over", "dim"))
+    held = atom.held and atom.state == "INTERRUPTED"
     if atom.state not in ("SUCCEEDED", "PENDING"):
-        spans.append(Span(atom.state.lower().replace("_", " "), look(atom.state).style))
+        word = "held" if held else atom.state.lower().replace("_", " ")
+        spans.append(Span(word, look(atom.state).style))
     counted = [f"try {atom.try_}"] if atom.try_ > 1 else []
     counted += [f"attempt {atom.attempt}"] if atom.attempt > 1 else []
     counted += [losses(atom)] if losses(atom) else []
     if counted:
         spans.append(Span(", ".join(counted), "yellow"))
     made = f"by {atom.worker.rpartition(' ')[2]}" if atom.worker and atom.state not in ("RUNNING", "REVERTING") else ""
-    spans += [Span(text, "dim") for text in (made, drawing.note(atom), drawing.marked(atom.path)) if text]
+    notes = (made, atom.message if held else "", drawing.note(atom), drawing.marked(atom.path))
+    spans += [Span(text, "dim") for text in notes if text]
     return spans
 
 

@@ -306,6 +306,12 @@ class MemoryStore:
             self._mailed.notify_all()
             return Claim(run.epoch, len(run.events), run.events[-1].hash)
 
+    def driver(self, run_id: str) -> Held | None:
+        with self._changed:
+            run = self._runs.get(run_id)
+            lives = run is not None and self.seen_s(run.owner) is not None
+            return self.held(run, run.owner or "", 0.0) if run is not None and lives else None
+
     def held(self, run: MemoryRun, claimer: str, takeover_s: float) -> Held | None:
         """Why ``claimer`` may not have the run."""
         if run.owner is None:

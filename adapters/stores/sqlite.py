@@ -223,6 +223,9 @@ class SqliteStore:
     def claim(self, run_id: str, owner_id: str, *, takeover_s: float) -> Claim | Held | None:
         return self._owners.claim(run_id, owner_id, takeover_s=takeover_s)
 
+    def driver(self, run_id: str) -> Held | None:
+        return self._owners.driver(run_id)
+
     def release(self, run_id: str, *, epoch: int) -> None:
         self._owners.release(run_id, epoch=epoch)
 

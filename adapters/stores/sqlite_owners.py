@@ -101,6 +101,15 @@ class SqliteOwners:
             connection.execute(_CLAIM, (owner_id, epoch + 1, run_id))
             return Claim(epoch + 1, version, head_hash)
 
+    def driver(self, run_id: str) -> Held | None:
+        """See `Store.driver`."""
+        with self.looking() as connection:
+            row = connection.execute(_OWNED, (run_id,)).fetchone()
+        if row is None or row[3] is None or row[4] is None or self._presence.is_free(row[3]):
+            return None
+        _, _, _, owner, host, pid, seen_us = row
+        return Held(owner, host, pid, max(0, now_us() - seen_us) / 1e6)
+
     def release(self, run_id: str, *, epoch: int) -> None:
         """See `Store.release`."""
         with self.transaction() as connection:

@@ -215,12 +215,21 @@ def test_g3_an_attempt_that_was_lost_is_held_until_somebody_says_what_became_of_
     dead = far.start("run", "held", "--key", "k", DIE="1")
     dead.communicate(timeout=30)
     assert dead.returncode == -9
+    # Then it is not said to run, and what goes on with it is
+    for verb in ("why", "show"):
+        assert "the process that drove it is gone" in far.call(verb, "k").out
+    [_, ran, *_] = far.call("why", "k", "--json").json["reasons"]
+    assert ran["text"] == "held/once ran when its process went"
     # When
     again = far.start("run", "held", "--key", "k")
     _, err = again.communicate(timeout=60)
     # Then
     assert again.returncode == 130, err
     assert far.what() == ["+make", "+once"]
+    assert "resolve" in err.splitlines()[-1]
+    assert "waits for a person to `resolve` it" in far.call("why", "k").out
+    [once] = [line for line in far.call("show", "k").out.splitlines() if "! once" in line]
+    assert "held" in once.split()
     refused = far.call("resume", "k")
     assert (refused.code, "held at held/once" in refused.err, "resolve" in refused.err) == (4, True, True)
     dry = far.call("resolve", "k", "held/once", "--as", "succeeded=5", "--dry-run")

@@ -50,6 +50,23 @@ def test_b1_nobody_takes_over_from_itself(store: Store) -> None:
     assert isinstance(store.claim(run.run_id, me.id, takeover_s=20), Held)
 
 
+def test_b2_who_drives_a_run_is_told_as_long_as_it_lives(store: Store, elsewhere: Store) -> None:
+    # Given
+    me = joined(store, host="h1")
+    run = new_run(store, owner=me.id)
+    # Then
+    driver = elsewhere.driver(run.run_id)
+    assert driver is not None
+    assert driver[:3] == (me.id, "h1", 4711)
+    assert 0 <= driver.seen_s < 20
+    # When it has left, and of a run that nobody owns, and of one that is not there
+    store.leave(me.id)
+    # Then
+    assert elsewhere.driver(run.run_id) is None
+    assert elsewhere.driver(new_run(store).run_id) is None
+    assert elsewhere.driver(new_ulid()) is None
+
+
 def test_there_is_no_claim_on_a_run_that_does_not_exist(store: Store) -> None:
     assert store.claim(new_ulid(), joined(store).id, takeover_s=20) is None
 

@@ -36,12 +36,12 @@ def note(remark: Any) -> Note:
 @pytest.mark.parametrize(
     ("fields", "standing", "why"),
     [
-        ({}, "READY", "1 conductors"),
+        ({}, "READY", "1 conductor could"),
         ({"owner": "C", "seen_s": 1.0, "pid": 7, "host": "h"}, "OWNED", "process 7 on h"),
         ({"owner": "C", "seen_s": None}, "ORPHANED", "gone"),
         ({"owner": "C", "seen_s": 60.0}, "ORPHANED", "gone"),
         ({"wake_at_us": NOW_US + 5_000_000}, "WAITING", "5 s"),
-        ({"wake_at_us": NOW_US - 1}, "READY", "1 conductors"),
+        ({"wake_at_us": NOW_US - 1}, "READY", "1 conductor could"),
         ({"status": "SUSPENDED"}, "SUSPENDED", "resume"),
         ({"status": "FAILED", "note": note("released")}, "OVER", "FAILED"),
         ({"factory": "refund"}, "UNSERVED", "shop/refund"),
@@ -61,3 +61,7 @@ def test_b3_a_job_stands_as_the_board_and_the_conductors_say(
 
 def test_b3_a_draining_conductor_serves_nobody() -> None:
     assert judged(job(), [conductor(draining=True)], NOW_US).standing == "UNSERVED"
+
+
+def test_b3_a_conductor_that_was_not_heard_for_long_serves_nobody() -> None:
+    assert judged(job(), [conductor(seen_s=60.0)], NOW_US).standing == "UNSERVED"

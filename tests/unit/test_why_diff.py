@@ -14,7 +14,7 @@ from flowledger.events.errors import InputError
 from flowledger.events.store import PlanRow
 from flowledger.projections.diff import Difference, Side, compare
 from flowledger.projections.run_view import RunView
-from flowledger.projections.why import Evidence, Reason, why
+from flowledger.projections.why import Driver, Evidence, Reason, why
 from tests.unit.build_log import BEGUN, DONE, FIRST, LAST, PAIR, ROUND_FAILED, SECOND, app, build
 from tests.unit.written_log import RUN_ID, START_US, STEP_US, Story, envelopes, failure, write
 
@@ -23,16 +23,17 @@ DOCUMENT = app.plan(build()).document
 UNTIL = START_US + 99 * STEP_US
 
 
-def explained(story: Story) -> list[Reason]:
+def explained(story: Story, driver: Driver | None = None) -> list[Reason]:
     view, evidence = RunView(document=DOCUMENT), Evidence()
+    evidence.driver = driver
     for envelope in envelopes(story):
         view.apply(envelope)
         evidence.apply(envelope)
     return why(view, evidence)
 
 
-def said(story: Story) -> list[tuple[str, tuple[int, ...]]]:
-    return [(reason.text, reason.evidence) for reason in explained(story)]
+def said(story: Story, driver: Driver | None = None) -> list[tuple[str, tuple[int, ...]]]:
+    return [(reason.text, reason.evidence) for reason in explained(story, driver)]
 
 
 def test_why_a_run_waits_to_be_taken_up() -> None:
@@ -79,6 +80,34 @@ def test_why_a_run_is_suspended_and_who_wanted_it() -> None:
         ("it is suspended, and waits for `resume`", (9,)),
         ("me@here asked for it: lunch", (8,)),
     ]
+
+
+def test_g3_why_a_run_is_held_and_by_whom_it_goes_on() -> None:
+    # Given a task whose body wants a person
+    held: Events = [*BEGUN, (SECOND, facts.TaskHeld(reason="ask the bank")), ("", facts.RunSuspended(held=(SECOND,)))]
+    # Then
+    assert said(held)[:2] == [
+        ("it is held, and waits for a person to `resolve` it", (9,)),
+        (f"{SECOND} is held: ask the bank", (8,)),
+    ]
+    # When somebody has said what became of it
+    resolved = facts.RequestAccepted(request="r", kind="resolve", resolution="rerun")
+    story: Events = [*held, (SECOND, resolved), ("", facts.RunResumed())]
+    # Then
+    assert (f"{SECOND} was cut off and will run again", ()) in said(story)
+
+
+def test_b2_why_a_run_does_not_go_on_when_its_process_is_gone() -> None:
+    # Given
+    gone = Driver(False, "the process that drove it is gone (o1); `flowledger resume R` goes on")
+    # Then: nothing is said to run
+    assert said(BEGUN, gone)[:2] == [
+        (f"it is running, but {gone.words}", (2,)),
+        (f"{SECOND} ran when its process went", (7,)),
+    ]
+    assert said(BEGUN[:1], gone) == [(f"it waits to be taken up; {gone.words}", (1,))]
+    alive = Driver(True, "o1 (process 7 on h, heard 1 s ago)")
+    assert said(BEGUN, alive)[0] == ("it is running, driven by o1 (process 7 on h, heard 1 s ago)", (2,))
 
 
 def test_why_a_run_failed() -> None:

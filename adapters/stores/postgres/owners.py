@@ -37,6 +37,12 @@ _TAKE: Final = (
     "AND (o.presence IS NULL OR NOT pg_try_advisory_xact_lock_shared(o.presence))) "
     "RETURNING s.epoch, s.version, s.head_hash"
 )
+# In a transaction of its own, as every reading: a lock that could be taken is free again at once.
+_DRIVER: Final = (
+    "SELECT s.owner, o.host, o.pid, greatest(0, {now} - o.last_seen_us) / 1e6::float8 "
+    "FROM {s}.streams s JOIN {s}.owners o ON o.id = s.owner WHERE s.run_id = %s "
+    "AND (o.presence IS NULL OR NOT pg_try_advisory_xact_lock_shared(o.presence))"
+)
 _GIVE_UP: Final = "UPDATE {s}.streams SET owner = NULL WHERE run_id = %s AND epoch = %s RETURNING run_id"
 
 #: Others of our process have to wait while a beat is under way, so it does not wait long for a lost connection.
@@ -120,6 +126,11 @@ class PostgresOwners:
             if claim is not None:
                 return claim
             before = found
+
+    def driver(self, run_id: str) -> Held | None:
+        """See `Store.driver`."""
+        rows = self._reading(_DRIVER, stored(run_id))
+        return Held(original(rows[0][0]), *rows[0][1:]) if rows else None
 
     def release(self, run_id: str, *, epoch: int) -> None:
         """See `Store.release`."""
