@@ -25,6 +25,7 @@ from flowledger.events.errors import InputError, RunNotFound
 from flowledger.events.merkle import prove
 from flowledger.events.store import Store, Stream
 
+from .beside import Beside, plan_of
 from .verifying import PAGE, payload_digests, payload_fault
 
 FORMAT: Final = "flowledger-evidence-1"
@@ -125,6 +126,7 @@ class _Export:
         self._files: dict[str, str] = {}
         self._moved: dict[str, StoredEvent] = {}
         self._plans: set[str] = set()
+        self._beside = Beside(stream.run_id)
         self._last: StoredEvent | None = None
 
     def write(self, name: str) -> Manifest:
@@ -141,7 +143,8 @@ class _Export:
         last = self._last
         manifest = Manifest(
             format=FORMAT, run_id=stream.run_id, app=stream.app, factory=stream.factory, key=stream.key,
-            status=stream.status, version=last.version if last else 0, head=(last.hash if last else GENESIS).hex(),
+            status=self._beside.status(stream.status), version=last.version if last else 0,
+            head=(last.hash if last else GENESIS).hex(),
             exported_us=self._now_us, exported_by=self._actor, files=self._files,
         )  # fmt: skip
         self._write("manifest.json", msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
@@ -169,12 +172,12 @@ class _Export:
     def _note(self, event: StoredEvent) -> None:
         """What else belongs to the event."""
         self._last = event
+        self._beside.take(event)
         for digest in payload_digests(event):
             self._moved.setdefault(digest, event)
-        if event.type in ("RunStarted", "PlanChanged", "FlowExpanded"):
-            fingerprint = msgspec.json.decode(event.payload, type=dict[str, object]).get("fingerprint")
-            if isinstance(fingerprint, str) and fingerprint.isalnum():
-                self._plans.add(fingerprint)
+        fingerprint = plan_of(event)
+        if fingerprint is not None and fingerprint.isalnum():
+            self._plans.add(fingerprint)
 
     def _payload(self, digest: str, event: StoredEvent) -> bytes:
         content = self._store.payload(self._stream.run_id, digest)

@@ -18,6 +18,7 @@ from flowledger.events.errors import InputError, SealBroken, Tampered
 from flowledger.events.merkle import Head, Proof, proven
 from flowledger.events.seals import Seal, Statement, check_seal
 
+from .beside import Beside, Called, Plans
 from .bundle import EventLine, Manifest, SealLine
 from .findings import Finding, Verified
 from .seal_checking import note_key, rewritten
@@ -137,8 +138,13 @@ def verify_bundle(bundle: Bundle, *, trusted: frozenset[bytes] = frozenset()) ->
 def _chain(bundle: Bundle, done: Verified) -> None:
     manifest = bundle.manifest
     last: StoredEvent | None = None
+    beside, plans = Beside(manifest.run_id), Plans(bundle.plans.get)
     for last in verified(manifest.run_id, bundle.events):
         done.events += 1
+        beside.take(last)
+        changed = plans.fault(manifest.run_id, last)
+        if changed is not None:
+            raise changed
         for digest in payload_digests(last):
             done.payloads += 1
             wrong = payload_fault(manifest.run_id, last, digest, bundle.payloads.get(digest))
@@ -151,6 +157,10 @@ def _chain(bundle: Bundle, done: Verified) -> None:
             run_id=manifest.run_id,
             version=found[0] + 1,
         )
+    called = Called(manifest.app, manifest.factory, manifest.key, manifest.status)
+    otherwise = beside.fault(called, "the manifest", manifest.version)
+    if otherwise is not None:  # what the seals say is wanted all the same
+        done.findings.append(Finding(run_id=manifest.run_id, version=otherwise.version, what=otherwise.message))
 
 
 def _seal(bundle: Bundle, line: SealLine, done: Verified, trusted: frozenset[bytes]) -> None:

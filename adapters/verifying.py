@@ -16,6 +16,7 @@ from flowledger.events.errors import SealBroken, Tampered
 from flowledger.events.seals import Sealed
 from flowledger.events.store import ChecksItself, Store, Stream
 
+from .beside import Beside, Called, Plans
 from .findings import Finding, Verified
 from .seal_checking import rewritten, unmet, verify_seals
 
@@ -29,14 +30,14 @@ STREAMS = 500
 def verify_run(store: Store, stream: Stream) -> Verified:
     """Verify one run: its chain, its head as the stream row has it, its moved values, and its sealed heads."""
     sealed = {each.head.version: each for each in store.seals.of_run(stream.run_id)}
-    done = _verify_stream(store, stream, sealed)
+    done = _verify_stream(store, stream, sealed, Plans(store.plan))
     done.seals = len(sealed)
     return done
 
 
-def _verify_stream(store: Store, stream: Stream, sealed: dict[int, Sealed]) -> Verified:
+def _verify_stream(store: Store, stream: Stream, sealed: dict[int, Sealed], plans: Plans) -> Verified:
     done = Verified(runs=1)
-    walk = _Walk(store, stream, sealed, done)
+    walk = _Walk(store, stream, sealed, plans, done)
     try:
         walk.events()
     except (Tampered, SealBroken) as error:
@@ -47,8 +48,12 @@ def _verify_stream(store: Store, stream: Stream, sealed: dict[int, Sealed]) -> V
 class _Walk:
     """Goes along one stream."""
 
-    def __init__(self, store: Store, stream: Stream, sealed: dict[int, Sealed], done: Verified) -> None:
+    def __init__(
+        self, store: Store, stream: Stream, sealed: dict[int, Sealed], plans: Plans, done: Verified
+    ) -> None:  # fmt: skip
         self._store = store
+        self._plans = plans
+        self._beside = Beside(stream.run_id)
         self._stream = stream
         self._sealed = sealed
         self._done = done
@@ -77,6 +82,18 @@ class _Walk:
             raise rewritten(sealed.seal, sealed.head)
         for digest in payload_digests(event):
             self._payload(event, digest)
+        self._hold_to(event)
+
+    def _hold_to(self, event: StoredEvent) -> None:
+        """Hold to the event what stands beside it: the plan it names; and, with the last one, the stream row."""
+        stream = self._stream
+        self._beside.take(event)
+        wrong = self._plans.fault(stream.run_id, event)
+        if wrong is None and event.version == stream.version:
+            called = Called(stream.app, stream.factory, stream.key, stream.status, stream.tags)
+            wrong = self._beside.fault(called, "the stream row", event.version)
+        if wrong is not None:
+            raise wrong
 
     def _payload(self, event: StoredEvent, digest: str) -> None:
         run_id = self._stream.run_id
@@ -135,18 +152,20 @@ def verify_all(store: Store, *, trusted: frozenset[bytes] = frozenset()) -> Veri
 
     A database that can hash computes the chains itself (`ChecksItself`); what it finds amiss is looked at here again.
     """
-    done = Verified()
+    done, plans = Verified(), Plans(store.plan)
     verify_seals(store, trusted, done)
     if isinstance(store, ChecksItself):
         for counted in store.check_log():
+            amiss = {*counted.amiss, *(run_id for run_id, plan in counted.plans if not plans.is_good(plan))}
             done.runs += counted.runs
             done.events += counted.events
             done.payloads += counted.payloads
-            for run_id in counted.amiss:
-                done.findings += _looked_at_again(store, run_id)
+            for run_id in sorted(amiss):
+                done.findings += _looked_at_again(store, run_id, plans)
     else:
         for stream in _streams(store):
-            done.add(_verify_stream(store, stream, {}))
+            done.add(_verify_stream(store, stream, {}, plans))
+        done.findings += [_stray(run_id) for run_id in store.strays()]
     known = {finding.run_id for finding in done.findings}
     for sealed in store.seals.unmet():
         if sealed.head.run_id not in known:
@@ -155,11 +174,13 @@ def verify_all(store: Store, *, trusted: frozenset[bytes] = frozenset()) -> Veri
     return done
 
 
-def _looked_at_again(store: Store, run_id: str) -> list[Finding]:
+def _looked_at_again(store: Store, run_id: str, plans: Plans) -> list[Finding]:
     stream = store.stream(run_id)
-    if stream is None:
-        return [Finding(run_id=run_id, version=1, what=f"run {run_id}: it has events, but its stream row is gone")]
-    return _verify_stream(store, stream, {}).findings
+    return [_stray(run_id)] if stream is None else _verify_stream(store, stream, {}, plans).findings
+
+
+def _stray(run_id: str) -> Finding:
+    return Finding(run_id=run_id, version=1, what=f"run {run_id}: it has events, but its stream row is gone")
 
 
 def _streams(store: Store) -> Iterator[Stream]:

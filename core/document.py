@@ -151,6 +151,18 @@ def read_document(content: bytes) -> Document:
     return _DECODER.decode(content)
 
 
+def fingerprint_of(content: bytes) -> str:
+    """The fingerprint of a document as it was kept; "" where it is none. Another than its name's: it was changed."""
+    try:
+        document = read_document(content)
+        identities = bytearray()
+        for node in document.nodes:
+            _ENCODER.encode_into(_lasting(_identity(node, document.nodes)), identities, -1)
+    except (msgspec.MsgspecError, UnicodeDecodeError, IndexError):
+        return ""
+    return sha256(identities).hexdigest()
+
+
 class Difference(NamedTuple):
     """One thing of E8 that differs: ``what`` is "-" (gone), "+" (new), or a field; ``text`` says it in one line."""
 

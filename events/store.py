@@ -329,6 +329,10 @@ class Store(Transactions, Protocol):
         """Stream rows, newest run first. ``prefix`` matches the run id; ``before`` is a run id (keyset)."""
         ...
 
+    def strays(self) -> list[str]:
+        """Runs that have events and no stream row: somebody has removed it."""
+        ...
+
     def payload(self, run_id: str, digest: str) -> bytes | None:
         """A value that was moved out of an event."""
         ...
@@ -406,12 +410,16 @@ class Store(Transactions, Protocol):
 
 
 class Counted(NamedTuple):
-    """A part of the log that the database has gone through; ``amiss`` are runs to be looked at more closely."""
+    """A part of the log that the database has gone through; ``amiss`` are runs to be looked at more closely.
+
+    ``plans``: the fingerprints that events name, each with a run that has it.
+    """
 
     runs: int
     events: int
     payloads: int
     amiss: tuple[str, ...]
+    plans: tuple[tuple[str, str], ...] = ()
 
 
 @runtime_checkable
@@ -419,5 +427,8 @@ class ChecksItself(Protocol):
     """A store whose database can compute hashes: the bytes of the log need not travel to be verified (A8)."""
 
     def check_log(self) -> Iterator[Counted]:
-        """Go through all runs: versions, hashes, heads, moved values. Says too much rather than too little."""
+        """Go through all runs: versions, hashes, heads, moved values, what stream rows say, and events without one.
+
+        Says too much rather than too little.
+        """
         ...

@@ -224,6 +224,9 @@ class MemoryStore:
             )
             return list(islice(found, limit))
 
+    def strays(self) -> list[str]:
+        return []  # a run is its events
+
     def payload(self, run_id: str, digest: str) -> bytes | None:
         return self._payloads.get((run_id, digest))
 

@@ -56,6 +56,12 @@ _COLUMNS = "version, type, schema_version, path, time_us, actor, payload, hash"
 _READ = f"SELECT {_COLUMNS} FROM events WHERE run_id = ? AND version > ? ORDER BY version LIMIT ?"  # noqa: S608
 _READ_ALL = f"SELECT position, run_id, {_COLUMNS} FROM events WHERE position > ? ORDER BY position LIMIT ?"  # noqa: S608
 _LAST = "SELECT max(position) FROM events"
+# From run to run by the index, not through all events.
+_STRAYS = (
+    "WITH RECURSIVE each (run_id) AS (SELECT min(run_id) FROM events UNION ALL "
+    "SELECT (SELECT min(run_id) FROM events WHERE run_id > each.run_id) FROM each WHERE each.run_id IS NOT NULL) "
+    "SELECT run_id FROM each WHERE run_id IS NOT NULL AND run_id NOT IN (SELECT run_id FROM streams)"
+)
 
 
 class SqliteStore:
@@ -182,6 +188,10 @@ class SqliteStore:
         with self._file.selecting() as connection:
             found = [dict(row) for row in connection.execute(query).mappings()]
         return [Stream(**(row | {"tags": json.loads(row["tags"])})) for row in found]
+
+    def strays(self) -> list[str]:
+        with self._file.reading() as connection:
+            return [run_id for (run_id,) in connection.execute(_STRAYS).fetchall()]
 
     def payload(self, run_id: str, digest: str) -> bytes | None:
         return self._content(select(payloads.c.content).where(payloads.c.run_id == run_id, payloads.c.digest == digest))

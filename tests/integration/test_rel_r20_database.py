@@ -5,7 +5,6 @@ The same changes on SQLite and Postgres, by SQL; on Postgres the database comput
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,11 +21,10 @@ from flowledger.adapters.stores import open_store
 from flowledger.adapters.verifying import verify_all
 from flowledger.events.store import Store
 from tests.conformance.streams import Run, everything, new_run, payload_row
-from tests.postgres import sql
+from tests.integration.tampering import in_postgres, in_sqlite
 
 SIGNER = Signer(new_key("test", "ed25519"))
 TRUSTED = frozenset([SIGNER.public_key])
-GUARDED = ("events", "payloads", "seals", "sealed_heads")
 
 
 @dataclass
@@ -42,10 +40,10 @@ class Log:
 @pytest.fixture(params=["sqlite", "postgres"])
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
     if request.param == "sqlite":
-        url, change = f"sqlite:///{tmp_path}/log.db", _in_sqlite(tmp_path / "log.db")
+        url, change = f"sqlite:///{tmp_path}/log.db", in_sqlite(tmp_path / "log.db")
     else:
         url = str(request.getfixturevalue("postgres_url"))
-        change = _in_postgres(url)
+        change = in_postgres(url)
     with closing(open_store(url)) as store:
         moved = payload_row(b'"a large value"')
         runs = sorted((new_run(store, count=3, app="a") for _ in range(3)), key=lambda run: run.run_id)
@@ -57,26 +55,6 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
         everything(store)
         assert verify_all(store, trusted=TRUSTED).holds
         yield Log(store, runs, copy, change)
-
-
-def _in_sqlite(path: Path) -> Callable[[str], None]:
-    def change(statement: str) -> None:
-        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-                connection.execute(f"DROP TRIGGER {name}")
-            connection.executescript(statement.replace("{s}.", "").replace("E'\\\\x", "x'").replace("'::bytea", "'"))
-
-    return change
-
-
-def _in_postgres(url: str) -> Callable[[str], None]:
-    def change(statement: str) -> None:
-        for table in GUARDED:
-            sql(url, f"ALTER TABLE {{s}}.{table} DISABLE TRIGGER ALL")
-        for each in statement.split(";"):
-            sql(url, each.replace("{{", "{").replace("{", "{{").replace("}", "}}").replace("{{s}}", "{s}"))
-
-    return change
 
 
 def found(log: Log) -> list[tuple[int, int, int]]:

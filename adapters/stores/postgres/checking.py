@@ -25,12 +25,16 @@ ANSWER_S: Final = 3_600.0
 
 _RUNS: Final = "SELECT run_id, version FROM {s}.streams WHERE run_id > %s ORDER BY run_id LIMIT %s"
 # Between stream rows the portions see them; these come after the last.
-_STRAYS: Final = "SELECT DISTINCT run_id FROM {s}.events WHERE run_id > %s ORDER BY run_id LIMIT 100"
+_LATE: Final = "SELECT DISTINCT run_id FROM {s}.events WHERE run_id > %s ORDER BY run_id LIMIT 100"
+_STRAYS: Final = (
+    "SELECT DISTINCT e.run_id FROM {s}.events e "
+    "WHERE NOT EXISTS (SELECT FROM {s}.streams s WHERE s.run_id = e.run_id) ORDER BY 1"
+)
 
 # The frame of `events.chain`: version, schema version, time, then the lengths of run id, type, path, actor, payload.
 _CHECK: Final = r"""
 WITH each AS (
-  SELECT e.run_id, e.version, e.hash, e.payload,
+  SELECT e.run_id, e.version, e.type, e.hash, e.payload,
          row_number() OVER w AS place,
          e.hash = sha256(
            coalesce(lag(e.hash) OVER w, decode(repeat('00', 32), 'hex'))
@@ -59,13 +63,36 @@ amiss AS (
       OR s.run_id LIKE '%%' || chr(1) || '%%'
       OR NOT EXISTS (SELECT FROM each e WHERE e.run_id = s.run_id AND e.version = s.version AND e.hash = s.head_hash)
   UNION
+  SELECT s.run_id FROM {s}.streams s JOIN each e ON e.run_id = s.run_id AND e.version = s.version
+   WHERE CASE s.status
+           WHEN 'SUCCEEDED' THEN e.type <> 'RunSucceeded' WHEN 'REVERTED' THEN e.type <> 'RunReverted'
+           WHEN 'FAILED' THEN e.type <> 'RunFailed' WHEN 'CANCELLED' THEN e.type <> 'RunCancelled'
+           WHEN 'SUSPENDED' THEN e.type <> 'RunSuspended'
+           ELSE e.type IN ('RunSucceeded', 'RunReverted', 'RunFailed', 'RunCancelled', 'RunSuspended') END
+  UNION
+  SELECT s.run_id FROM {s}.streams s JOIN each e ON e.run_id = s.run_id AND e.version = 1
+   WHERE e.type = 'RunSubmitted' AND 0 IN (
+           position(convert_to('"app":' || to_json(s.app)::text, 'UTF8') IN e.payload),
+           position(convert_to('"factory":' || to_json(s.factory)::text, 'UTF8') IN e.payload),
+           CASE WHEN s.key IS NOT NULL
+                THEN position(convert_to('"key":' || to_json(s.key)::text, 'UTF8') IN e.payload)
+                ELSE (position('"key":'::bytea IN e.payload) = 0)::int END,
+           CASE WHEN s.tags <> '{{}}'
+                THEN position(convert_to(
+                       '"tags":' || replace(replace(s.tags, '": "', '":"'), '", "', '","'), 'UTF8') IN e.payload)
+                ELSE (position('"tags":'::bytea IN e.payload) = 0)::int END)
+  UNION
   SELECT m.run_id FROM moved m
    WHERE NOT EXISTS (SELECT FROM {s}.payloads p WHERE p.run_id = m.run_id AND convert_to(p.digest, 'UTF8') = m.digest)
   UNION
   SELECT p.run_id FROM {s}.payloads p
    WHERE p.run_id > %(after)s AND p.run_id <= %(upto)s AND encode(sha256(p.content), 'hex') <> p.digest)
 SELECT (SELECT count(*) FROM runs), (SELECT coalesce(sum(events), 0)::int8 FROM runs), (SELECT count(*) FROM moved),
-       array(SELECT run_id FROM amiss ORDER BY run_id)"""
+       array(SELECT run_id FROM amiss ORDER BY run_id),
+       array(SELECT min(run_id) || ' ' || plan FROM (
+         SELECT run_id, substring(encode(payload, 'escape') FROM '"fingerprint":"([0-9a-f]{{64}})"') AS plan
+           FROM each WHERE type IN ('RunStarted', 'PlanChanged', 'FlowExpanded')) AS named
+          WHERE plan IS NOT NULL GROUP BY plan)"""
 
 
 def check_log(location: Location) -> Iterator[Counted]:
@@ -81,10 +108,15 @@ def check_log(location: Location) -> Iterator[Counted]:
             upto = _portion(runs)
             yield _checked(database, after, upto)
             after = upto
-        strays = _rows(database, _STRAYS, after)
-        yield Counted(0, 0, 0, tuple(original(row[0]) for row in strays))
+        late = _rows(database, _LATE, after)
+        yield Counted(0, 0, 0, tuple(original(row[0]) for row in late))
     finally:
         database.dispose()
+
+
+def strays(database: PostgresDatabase) -> list[str]:
+    """See `Store.strays`."""
+    return [original(row[0]) for row in _rows(database, _STRAYS)]
 
 
 def _rows(database: PostgresDatabase, statement: str, *values: object) -> list[tuple[Any, ...]]:
@@ -113,7 +145,9 @@ def _checked(database: PostgresDatabase, after: str, upto: str) -> Counted:
     def read(connection: GuardedConnection) -> Counted:
         row = connection.execute(statement, {"after": after, "upto": upto}).fetchone()  # pyright: ignore[reportArgumentType]
         assert row is not None
-        return Counted(row[0], row[1], row[2], tuple(original(run_id) for run_id in row[3]))
+        named = (text.rpartition(" ") for text in row[4])
+        plans = tuple((original(run_id), plan) for run_id, _, plan in named)
+        return Counted(row[0], row[1], row[2], tuple(original(run_id) for run_id in row[3]), plans)
 
     try:
         return database.reading_once(read)

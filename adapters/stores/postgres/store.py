@@ -207,6 +207,9 @@ class PostgresStore:
         found = self._database.selecting(lambda c: [dict(row) for row in c.execute(query).mappings()])
         return [_stream(row) for row in found]
 
+    def strays(self) -> list[str]:
+        return checking.strays(self._database)
+
     def payload(self, run_id: str, digest: str) -> bytes | None:
         query = select(payloads.c.content).where(payloads.c.run_id == stored(run_id), payloads.c.digest == digest)
         return self._content(query)
