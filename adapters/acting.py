@@ -146,25 +146,38 @@ class Acting(Requesting):
         return preview_cancel(loaded.state, keep=keep)
 
     def wait_for(self, run_id: str, timeout: float | None) -> Loaded:
-        """A run's state once it has ended; drives it if nobody does, or would."""
+        """A run's state once it has ended or is suspended; drives it if nobody does, or would.
+
+        What a person has suspended stays so: only `resume` goes on with it (G2).
+        """
         runtime = self.runtime
         until = monotonic() + (float("inf") if timeout is None else timeout)
-        while (stream := self.stream_of(run_id)).status not in FINAL:
+        while (stream := self.stream_of(run_id)).status not in (*FINAL, "SUSPENDED"):
             if not self._is_others(stream):
                 with suppress(RunOwned):
-                    return runtime.call(driving.resume(runtime, self, stream)).result(timeout)
+                    return self._driven_until(runtime, stream, until)
             if monotonic() >= until:
-                raise TimeoutError(f"run {run_id} is {stream.status}, not ended after {timeout} s")
+                raise TimeoutError(f"run {run_id} is {stream.status}, not ended after {timeout:g} s")
             sleep(LOOK_AGAIN_S)  # another process drives it: look until it has ended or died
         return self.load_run(run_id)
+
+    def _driven_until(self, runtime: Runtime, stream: Stream, until: float) -> Loaded:
+        future = runtime.call(driving.resume(runtime, self, stream, wakes=False))
+        try:
+            return future.result(None if until == float("inf") else max(0.0, until - monotonic()))
+        except TimeoutError:
+            if future.done():  # it is the run's, and not ours
+                raise
+            status = self.stream_of(stream.run_id).status
+            raise TimeoutError(f"run {stream.run_id} is {status}, not ended yet; this process drives it on") from None
 
     def is_served(self, stream: Stream) -> bool:
         """Whether a live conductor takes such a run from the board."""
         return is_served(self.runtime, stream)
 
     def _is_others(self, stream: Stream) -> bool:
-        """Whether it is not for us to begin the run: it is not due yet, or a conductor will."""
-        return driving.is_early(self.runtime, stream) or (stream.status == "PENDING" and self.is_served(stream))
+        """Whether it is not for us to take the run up: it is not due yet, or a conductor will (B3)."""
+        return driving.is_early(self.runtime, stream) or self.is_served(stream)
 
     def driven(
         self, runtime: Runtime, work: Callable[[Callable[[RunDriver], None]], Coroutine[Any, Any, Loaded]]

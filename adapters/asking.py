@@ -87,6 +87,11 @@ def _is_conducted(store: Store, stream: Stream) -> bool:
     )
 
 
+def word_wanted(run_id: str, path: str) -> str:
+    """What to do about a run that is held at ``path`` (G3)."""
+    return f"`flowledger resolve {run_id} {path} --as rerun|failed|succeeded=JSON --reason …` says what became of it"
+
+
 def check(run_id: str, found: facts.Event) -> None:
     """Raise `IllegalRequest` if the answer is no."""
     if isinstance(found, facts.RequestRefused):

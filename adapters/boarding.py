@@ -14,7 +14,6 @@ from flowledger.core.context import refuse_inside_body
 from flowledger.core.options import Executor
 from flowledger.core.parts import Part
 from flowledger.events.board import DEFAULT_QUEUE
-from flowledger.events.errors import InputError
 from flowledger.events.facts import OnFailure
 from flowledger.events.store import Store
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-KEY_CHARS = 200
 #: How often who waits for a worker to drain looks up.
 _JOIN_S = 1.0
 
@@ -62,7 +60,7 @@ class Boarding(Acting):
             KeyConflict: the key belongs to other inputs.
         """
         wish = self.wish(part, key=key, tags=tags, on_failure=None, executor=None)
-        submitting.check_priority(priority)
+        submitting.check_job(queue=queue, priority=priority, not_before=not_before)
         runtime = self.living_runtime()
         wish = driving.ready(runtime, wish)
         append = submitting.submission(
@@ -184,7 +182,7 @@ class Boarding(Acting):
         executor: Executor | None,
     ) -> Wish:  # fmt: skip
         refuse_inside_body("run()")
-        _check_key(key)
+        submitting.check_wish(key=key, tags=tags, on_failure=on_failure)
         plan = compile_part(part, self, executor=executor)
         check_executors(plan, self)
         if plan.executors or "processes" in plan.lanes:
@@ -194,13 +192,3 @@ class Boarding(Acting):
             plan=plan, factory=root.factory, inputs=root.inputs_json(), key=key, tags=dict(tags or {}),
             on_failure=on_failure or plan.on_failure, executor=executor,
         )  # fmt: skip
-
-
-def _check_key(key: str | None) -> None:
-    if key is not None and not 1 <= len(key) <= KEY_CHARS:
-        raise InputError(
-            f"key= must have 1 to {KEY_CHARS} characters",
-            field="key",
-            expected=f"1–{KEY_CHARS} characters",
-            given=repr(key),
-        )

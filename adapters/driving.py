@@ -39,6 +39,7 @@ from flowledger.events.facts import OnFailure
 from flowledger.events.requests import CHILD, Rerun, Resume, Revert
 from flowledger.events.store import FINAL, Claim, Mail, NewStream, PlanRow, Store, Stream
 
+from . import asking
 from .claiming import check_workers, claimed, in_thread, read_under
 from .loading import Loaded, load
 from .runtime import Runtime
@@ -166,8 +167,12 @@ async def _again(
 async def resume(
     runtime: Runtime, registry: Registry, stream: Stream, *, plan: Plan | None = None,
     started: Callable[[RunDriver], None] | None = None, observe: Observer | None = None, reason: str = "",
+    wakes: bool = True,
 ) -> Loaded:  # fmt: skip
-    """Go on with a run: join it if this process drives it, hand it out if it is final, else claim it."""
+    """Go on with a run: join it if this process drives it, hand it out if it is final, else claim it.
+
+    ``wakes``: also one that was suspended, or is about to be, goes on.
+    """
     driver = runtime.drivers.get(stream.run_id)
     if driver is not None and not driver.is_over:
         if observe is not None:
@@ -187,7 +192,7 @@ async def resume(
         await in_thread(runtime, lambda: runtime.store.release(loaded.run_id, epoch=claim.epoch))
         return loaded
     driver = _taken_up(runtime, loaded, claim, observe)
-    if loaded.state.status in ("SUSPENDED", "SUSPENDING"):
+    if wakes and loaded.state.status in ("SUSPENDED", "SUSPENDING"):
         if reason:
             driver.request(Resume(reason=reason), actor=runtime.services.actor, later=True)
         else:
@@ -214,7 +219,7 @@ def check_not_held(run_id: str, state: State) -> None:
         paths = held_paths(state)
         raise IllegalRequest(
             f"run {run_id} is held at {', '.join(paths)}",
-            hint=f"`flowledger resolve {run_id} {paths[0]} --as rerun|failed|succeeded=JSON --reason …`",
+            hint=asking.word_wanted(run_id, paths[0]),
         )
 
 

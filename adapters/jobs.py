@@ -46,7 +46,11 @@ def _judged(job: Job, conductors: Sequence[Conductor], now_us: int) -> tuple[Sta
             return "ORPHANED", f"its owner {job.owner} is gone; the next conductor takes it over"
         return "OWNED", f"process {job.pid} on {job.host}"
     if job.status not in LIVE:
-        return ("SUSPENDED", "resume it") if job.status == "SUSPENDED" else ("OVER", job.status)
+        return (
+            ("SUSPENDED", "resume it, or resolve what it is held at")
+            if job.status == "SUSPENDED"
+            else ("OVER", job.status)
+        )
     able = [c for c in conductors if c.seen_s <= DEAD_S and serves(c, job)]
     if not able:
         return "UNSERVED", f"no live conductor takes {job.app}/{job.factory} from the queue {job.queue}"

@@ -214,7 +214,7 @@ def event_types(events: Iterable[str | type[Event]]) -> frozenset[str]:
 
 
 def _name(event: str | type[Event]) -> str:
-    name = event if isinstance(event, str) else event.__name__
+    name = event if isinstance(event, str) else getattr(event, "__name__", repr(event))
     if name in _NAMES:
         return name
     near = get_close_matches(name, _NAMES, n=1)

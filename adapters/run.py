@@ -5,21 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, Literal, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, get_args, overload
 
 from typing_extensions import TypeVar
 
-from flowledger.core.decide import round_failures
+from flowledger.core.decide import held_paths, round_failures
 from flowledger.core.plan import RUN
 from flowledger.core.preview import Preview
 from flowledger.core.signals import Signal
 from flowledger.core.typed import to_json
 from flowledger.core.values import Values
-from flowledger.events.errors import RunCancelled, RunFailed, RunReverted, RunSuspended, RunUnsuccessful
+from flowledger.events.durations import Seconds, seconds
+from flowledger.events.errors import (
+    InputError,
+    RunCancelled,
+    RunFailed,
+    RunReverted,
+    RunSuspended,
+    RunUnsuccessful,
+)
 from flowledger.events.facts import Raw, Resolution
 from flowledger.events.failure import Failure
 from flowledger.events.requests import Cancel, Request, Resolve, Suspend
 
+from .asking import word_wanted
 from .forking import Asked
 from .listening import Progress
 
@@ -115,14 +124,14 @@ class Run(Generic[T]):
         if state != "SUCCEEDED":
             raise self._unsuccessful(state)
 
-    def wait(self, timeout: float | None = None) -> T:
-        """The result, once the run has ended; drives the run if nobody does.
+    def wait(self, timeout: Seconds | None = None) -> T:
+        """The result, once the run has ended; drives the run if nobody does, and no conductor will.
 
         Raises:
-            RunUnsuccessful: it did not succeed.
-            TimeoutError: it has not ended within ``timeout`` seconds.
+            RunUnsuccessful: it did not succeed; `RunSuspended`: somebody has suspended it, and only `resume` goes on.
+            TimeoutError: it has not ended within ``timeout``, in seconds or as a `timedelta`.
         """
-        self._loaded = self._app.wait_for(self.id, timeout)
+        self._loaded = self._app.wait_for(self.id, None if timeout is None else _limit_s(timeout))
         return self.result
 
     def __await__(self) -> Generator[Any, None, T]:
@@ -150,9 +159,9 @@ class Run(Generic[T]):
         """
         self._ask(Suspend(reason=reason))
 
-    def cancel(self, *, reason: str, keep: bool = False, dry_run: bool = False) -> Preview:
-        """Give the run up, and undo all that stands of it; ``keep``: leave that standing (G4). It ends CANCELLED, or
-        FAILED if a revert fails.
+    def cancel(self, *, reason: str, revert: bool = True, dry_run: bool = False) -> Preview:
+        """Give the run up, and undo all that stands of it, or, without ``revert``, leave that standing (G4). It ends
+        CANCELLED, or FAILED if a revert fails.
 
         Returns what is (``dry_run``: would be) undone, or kept, as the run stood when it was asked; see `suspend`.
 
@@ -160,21 +169,23 @@ class Run(Generic[T]):
             IllegalRequest: it is being cancelled already, or held.
             NotLive: it has ended.
         """
-        preview = self._app.preview_cancel(self.id, keep=keep)
+        preview = self._app.preview_cancel(self.id, keep=not revert)
         if not dry_run:
-            self._ask(Cancel(reason=reason, keep=keep))
+            self._ask(Cancel(reason=reason, keep=not revert))
         return preview
 
-    def resolve(self, path: str, as_: Resolution, *, reason: str, result: object = None) -> None:
+    def resolve(self, path: str, outcome: Resolution, *, value: object = None, reason: str) -> None:
         """Say what became of the attempt that the run is held at (G3): "rerun" it, it has "failed", or it has
-        "succeeded" with ``result``. The run goes on then; see `suspend`.
+        "succeeded" with ``value`` as its result. The run goes on then; see `suspend`.
 
         Raises:
-            IllegalRequest: nothing is held at ``path``, or the result is not of the type that the task returns.
+            IllegalRequest: nothing is held at ``path``, or the value is not of the type that the task returns.
+            InputError: there is no such outcome, or only one that has succeeded has a value.
             NotLive: the run has ended.
         """
-        content = to_json(result) if as_ == "succeeded" else b"null"
-        self._ask(Resolve(path=path, resolution=as_, result=Raw(content), reason=reason))
+        _check_outcome(outcome, value)
+        content = to_json(value) if outcome == "succeeded" else b"null"
+        self._ask(Resolve(path=path, resolution=outcome, result=Raw(content), reason=reason))
 
     def send(self, signal: Signal[V], value: V, *, reason: str = "") -> None:
         """Send a value to whoever waits for the signal, now or later (F4). It is kept until the run is driven.
@@ -193,13 +204,13 @@ class Run(Generic[T]):
         """`suspend` for a caller that must not block."""
         await asyncio.to_thread(self.suspend, reason=reason)
 
-    async def acancel(self, *, reason: str, keep: bool = False, dry_run: bool = False) -> Preview:
+    async def acancel(self, *, reason: str, revert: bool = True, dry_run: bool = False) -> Preview:
         """`cancel` for a caller that must not block."""
-        return await asyncio.to_thread(self.cancel, reason=reason, keep=keep, dry_run=dry_run)
+        return await asyncio.to_thread(self.cancel, reason=reason, revert=revert, dry_run=dry_run)
 
-    async def aresolve(self, path: str, as_: Resolution, *, reason: str, result: object = None) -> None:
+    async def aresolve(self, path: str, outcome: Resolution, *, value: object = None, reason: str) -> None:
         """`resolve` for a caller that must not block."""
-        await asyncio.to_thread(self.resolve, path, as_, reason=reason, result=result)
+        await asyncio.to_thread(self.resolve, path, outcome, value=value, reason=reason)
 
     async def asend(self, signal: Signal[V], value: V, *, reason: str = "") -> None:
         """`send` for a caller that must not block."""
@@ -281,12 +292,37 @@ class Run(Generic[T]):
     def _unsuccessful(self, state: RunState) -> RunUnsuccessful:
         failures = self.failures
         cls, hint = _ENDS.get(state, (RunUnsuccessful, _no_hint))
+        held = held_paths(self._load().state) if state == "SUSPENDED" else ()
         what = f": {failures[0].path}: {failures[0].type}: {failures[0].message}" if failures else ""
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        error = cls(f"run {self.id} is {state}{what}{more}", run=self, failures=failures, hint=hint(self.id))
+        if held:
+            what, more = f", held at {', '.join(held)}", ""
+        says = word_wanted(self.id, held[0]) if held else hint(self.id)
+        error = cls(f"run {self.id} is {state}{what}{more}", run=self, failures=failures, hint=says)
         if failures:
             error.__cause__ = self._load().exceptions.get(failures[0].path)
         return error
+
+
+def _check_outcome(outcome: Any, value: object) -> None:
+    known = get_args(Resolution)
+    if outcome not in known:
+        raise InputError(
+            f"there is no outcome {outcome!r}", field="outcome", expected=f"one of {', '.join(known)}",
+            given=repr(outcome),
+        )  # fmt: skip
+    if outcome != "succeeded" and value is not None:
+        raise InputError(
+            f"what has {outcome!r} for an outcome has no value", field="value", expected="none", given=repr(value),
+            hint="leave it out, or say that it has succeeded",
+        )  # fmt: skip
+
+
+def _limit_s(timeout: Seconds) -> float:
+    try:
+        return seconds(timeout)
+    except ValueError as error:
+        raise InputError(str(error), field="timeout", expected="seconds or a timedelta", given=repr(timeout)) from error
 
 
 def _no_resource(name: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn, get_args
 
 from msgspec.structs import replace
 from pydantic_core import PydanticSerializationError, to_json
@@ -16,10 +16,14 @@ from flowledger.core.state import State
 from flowledger.events import facts
 from flowledger.events.chain import GENESIS
 from flowledger.events.errors import InputError, KeyConflict, KeyTaken, StoreError
+from flowledger.events.facts import OnFailure
 from flowledger.events.store import Append, NewStream, Store
 
 from .driving import Wish
 
+KEY_CHARS = 200
+#: As long as the names of queues that workers take requests from may be.
+QUEUE_CHARS = 100
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -102,6 +106,51 @@ def as_json(inputs: Mapping[str, Any], flow: str) -> bytes:
             f"{flow}: the inputs cannot be written as JSON: {error}", field="inputs", expected="what JSON can hold",
             hint="give plain values, models or dataclasses",
         ) from error  # fmt: skip
+
+
+def check_wish(*, key: str | None, tags: Mapping[str, str] | None, on_failure: OnFailure | None) -> None:
+    """See that what a run is called by, and what it is to do when it fails, is what it should be.
+
+    Raises:
+        InputError: it is not; nothing has been written.
+    """
+    if key is not None and not (_is_text(key) and 1 <= len(key) <= KEY_CHARS):
+        _refuse("key", key, f"a text of 1 to {KEY_CHARS} characters")
+    if tags is not None:
+        _check_tags(tags)
+    if on_failure is not None and on_failure not in get_args(OnFailure):
+        _refuse("on_failure", on_failure, " or ".join(map(repr, get_args(OnFailure))))
+
+
+def _check_tags(tags: Mapping[str, str]) -> None:
+    if not isinstance(tags, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        _refuse("tags", tags, "texts by name", hint='e.g. {"tenant": "acme"}')
+    for name, value in tags.items():
+        if not (_is_text(name) and name and _is_text(value)):
+            _refuse("tags", {name: value}, "texts by name", hint='e.g. {"tenant": "acme"}')
+
+
+def check_job(*, queue: str, priority: int, not_before: datetime | None) -> None:
+    """See that what says when and by whom a job is taken is what it should be.
+
+    Raises:
+        InputError: it is not; nothing has been written.
+    """
+    if not (_is_text(queue) and 1 <= len(queue) <= QUEUE_CHARS and queue.isprintable()):
+        _refuse("queue", queue, f"1 to {QUEUE_CHARS} characters that can be printed")
+    check_priority(priority)
+    if not_before is not None and not isinstance(not_before, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]
+        _refuse("not_before", not_before, "a time with its zone", hint="e.g. datetime(2030, 1, 1, tzinfo=UTC)")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _refuse(option: str, given: object, expected: str, *, hint: str | None = None) -> NoReturn:
+    raise InputError(
+        f"{option}={given!r}: expected {expected}", field=option, expected=expected, given=repr(given), hint=hint
+    )
 
 
 def check_priority(priority: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from flowledger.events.errors import DefinitionError
 
-from .backoff import NO_BACKOFF, Backoff, Seconds, backoff, seconds
+from .backoff import NO_BACKOFF, Backoff, Seconds, as_backoff, seconds
 from .names import Provides, did_you_mean, part_name, provides_names
 from .plan import EXECUTORS, LANES, LOSSES, OnInterrupt
 
@@ -147,20 +147,6 @@ def transaction_call(call: CallOptions, where: str) -> CallOptions:
     return call if call.timeout_s is not None else replace(call, timeout_s=TRANSACTION_S)
 
 
-def as_backoff(value: Backoff | Seconds, where: str) -> Backoff:
-    """``value`` as a back-off, refusing a negative wait."""
-    try:
-        result = backoff(value)
-    except (TypeError, ValueError) as error:
-        raise DefinitionError(
-            f"{where}: backoff={value!r} is neither a back-off nor a duration",
-            hint="seconds, a timedelta or exponential(…)",
-        ) from error
-    if result.first_s < 0:
-        raise DefinitionError(f"{where}: backoff={value!r} is negative", hint="a wait of 0 seconds is no wait")
-    return result
-
-
 def _refuse_unknown(options: Mapping[str, Any], where: str) -> None:
     for option in options:
         raise DefinitionError(
@@ -209,9 +195,10 @@ def _duration(value: Seconds | None, option: str, where: str) -> float | None:
         return None
     try:
         result = seconds(value)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise DefinitionError(
-            f"{where}: {option}={value!r} is not a duration", hint="seconds or a timedelta"
+            f"{where}: {option}={value!r} is not a duration",
+            hint="seconds or a timedelta, of a hundred years at most; leave it out for no limit",
         ) from error
     if not result > 0:
         raise DefinitionError(f"{where}: {option}={value!r} leaves no time", hint="leave it out for no limit")

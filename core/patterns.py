@@ -9,6 +9,7 @@ from typing import Any, Concatenate, TypeVar, get_args, overload
 from flowledger.events.errors import CyclicFlow, DefinitionError
 from flowledger.events.facts import Depth
 
+from .backoff import Backoff
 from .context import refuse_inside_body
 from .factory import FlowFactory
 from .names import did_you_mean, part_name, symbol_name
@@ -77,7 +78,7 @@ def link(before: Part[Any], after: Part[Any], *, when: Callable[..., bool] | Non
             hint=did_you_mean(depth, DEPTHS),
         )
     if when is not None:
-        check_shape(when, f"link(…) at {shown(place)}: when=", variable_keywords=False)
+        _check_predicate(when, f"link(…) at {shown(place)}: when=")
     _check_parts((before, after), "link", place)
     if before is after:
         raise CyclicFlow(f"link(…) at {shown(place)}: a part cannot wait for itself", hint="name two parts")
@@ -131,16 +132,38 @@ def _check_value(on: Any, place: Place) -> None:
 
 def _check_parts(parts: Sequence[Any], pattern: str, place: Place) -> None:
     for part in parts:
-        if not isinstance(part, Part):
-            raise DefinitionError(f"{pattern}(…) at {shown(place)}: {_said(part)} is not a part", hint=_hint(part))
+        check_part(part, f"{pattern}(…) at {shown(place)}")
+
+
+def check_part(part: Any, where: str) -> None:
+    """See that it is a part; ``where`` names the place for the error.
+
+    Raises:
+        DefinitionError: it is not, and what to write instead.
+    """
+    if not isinstance(part, Part):
+        raise DefinitionError(f"{where}: {_said(part)} is not a part", hint=_hint(part))
 
 
 def _check_retry(retry: Any, where: str) -> None:
     if not isinstance(retry, Retry):
         hint = f"write `{retry.__name__}(…)`" if isinstance(retry, type) else "e.g. retry=Times(3)"
         raise DefinitionError(f"{where}: retry={retry!r} is not a retry", hint=hint)
+    if not isinstance(retry.backoff, Backoff):  # pyright: ignore[reportUnnecessaryIsInstance] - a class of the user's
+        raise DefinitionError(
+            f"{where}: backoff={retry.backoff!r} of the retry is no back-off", hint="e.g. backoff = constant(3)"
+        )
     if retry.provides is not None:
         symbol_name(retry.provides, f"{where}: provides of the retry")
+
+
+def _check_predicate(when: Callable[..., Any], where: str) -> None:
+    if inspect.iscoroutinefunction(when) or inspect.iscoroutinefunction(type(when).__call__):
+        raise DefinitionError(
+            f"{where} {when!r} is async, and a predicate answers at once",
+            hint="look in a task before it, whose result the predicate gets",
+        )
+    check_shape(when, where, variable_keywords=False)
 
 
 def _said(part: Any) -> str:

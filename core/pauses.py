@@ -9,7 +9,8 @@ import msgspec
 
 from flowledger.events.errors import DefinitionError
 
-from .backoff import Seconds, seconds
+from .backoff import Seconds
+from .backoff import duration as checked
 from .context import refuse_inside_body
 from .definition import TaskDefinition
 from .options import TaskOptions
@@ -50,9 +51,4 @@ def _pause(duration: Seconds | datetime, place: Place) -> Pause:
                 f"sleep(…) at {shown(place)}: {duration} has no time zone", hint="e.g. datetime(2030, 1, 1, tzinfo=UTC)"
             )
         return Pause(until_us=(duration - _EPOCH) // timedelta(microseconds=1))
-    wait_s = seconds(duration)
-    if not 0 <= wait_s < float("inf"):
-        raise DefinitionError(
-            f"sleep(…) at {shown(place)}: {duration!r} is no duration", hint="seconds, or a timedelta"
-        )
-    return Pause(seconds=wait_s)
+    return Pause(seconds=checked(duration, f"sleep(…) at {shown(place)}"))

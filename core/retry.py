@@ -11,9 +11,7 @@ from flowledger.events.errors import DefinitionError
 from flowledger.events.facts import Decision
 from flowledger.events.failure import Failure
 
-from .backoff import NO_BACKOFF, Backoff, Seconds
-from .backoff import backoff as as_backoff
-from .backoff import seconds as in_seconds
+from .backoff import NO_BACKOFF, Backoff, Seconds, as_backoff, duration
 from .symbols import Symbol
 
 V = TypeVar("V")
@@ -94,7 +92,7 @@ class Times(Retry[int]):
                 f"Times({executions!r}): {executions!r} is not a number from 1", hint="Times(1) runs the scope once"
             )
         self.executions = executions
-        self.backoff = as_backoff(backoff)
+        self.backoff = as_backoff(backoff, "Times(…)")
         self.provides = provides
         self.revert_all = revert_all
 
@@ -122,8 +120,8 @@ class TryEach(Retry[V]):
         provides: str | None = None,
         revert_all: bool = False,
     ) -> None:
-        self.values: Any = values if isinstance(values, Symbol) else tuple(values)
-        self.backoff = as_backoff(backoff)
+        self.values: Any = values if isinstance(values, Symbol) else _collection(values)
+        self.backoff = as_backoff(backoff, "TryEach(…)")
         self.provides = provides
         self.revert_all = revert_all
 
@@ -153,8 +151,8 @@ class Deadline(Retry[int]):
         provides: str | None = None,
         revert_all: bool = False,
     ) -> None:
-        self.seconds = in_seconds(seconds)
-        self.backoff = as_backoff(backoff)
+        self.seconds = duration(seconds, "Deadline(…)")
+        self.backoff = as_backoff(backoff, "Deadline(…)")
         self.provides = provides
         self.revert_all = revert_all
 
@@ -182,6 +180,14 @@ class AlwaysRevertAll(AlwaysRevert):
 
     def on_failure(self, history: Sequence[Try[None]]) -> Decision:
         return "REVERT_ALL"
+
+
+def _collection(values: Iterable[Any]) -> tuple[Any, ...]:
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DefinitionError(
+            f"TryEach({values!r}): {values!r} is not a list of values", hint='e.g. TryEach(["eu-1", "eu-2"])'
+        )
+    return tuple(values)
 
 
 def _gives_up(revert_all: bool) -> Decision:

@@ -79,16 +79,19 @@ def _fitting(wanted: Typed, value: Any, name: str) -> bytes:
         content = wanted.to_json(value)
         wanted.load(content)
     except (ValidationError, PydanticSerializationError) as error:
+        wants = getattr(wanted.annotation, "__name__", str(wanted.annotation))
         raise InputError(
-            f"{value!r} is not what signal {name} takes", field=name, expected=str(wanted.annotation),
-            given=type(value).__name__,
-        ) from error  # fmt: skip
+            f"{value!r} is not what signal {name} takes", field=name, expected=wants, given=type(value).__name__
+        ) from error
     return content
 
 
 def _timeout_s(name: str, timeout: Seconds, place: Place) -> float:
-    wait_s = seconds(timeout)
-    if not 0 < wait_s < float("inf"):
+    try:
+        wait_s = seconds(timeout)
+    except ValueError:
+        wait_s = 0.0
+    if wait_s <= 0:
         raise DefinitionError(
             f"signal {name}.wait(…) at {shown(place)}: timeout={timeout!r} is no duration",
             hint="seconds or a timedelta; leave it out to wait as long as it takes",

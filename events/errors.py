@@ -127,9 +127,7 @@ class UnresolvedAnnotation(DefinitionError):
     """An annotation names something that does not exist at run time."""
 
     code = "FL110"
-    default_hint = (
-        "import the name outside `if TYPE_CHECKING:` (ruff: lint.flake8-type-checking.runtime-evaluated-decorators)"
-    )
+    default_hint = "import it outside `if TYPE_CHECKING:` (ruff: flake8-type-checking.runtime-evaluated-decorators)"
 
 
 class NotImportable(DefinitionError):
@@ -201,7 +199,8 @@ class InputError(FlowledgerError, ValueError):
     def __init__(
         self, message: str, *, field: str = "", expected: str = "", given: str = "", hint: str | None = None
     ) -> None:
-        super().__init__(message, hint=hint)
+        wanted = f"expected: {expected}" if expected and expected not in message else None
+        super().__init__(message, hint=wanted if hint is None else hint)
         self.field = field
         self.expected = expected
         self.given = given
@@ -260,18 +259,21 @@ class RunNotFound(Refused, LookupError):
     """No run has this id, prefix or key."""
 
     code = "FL401"
+    default_hint = "`flowledger ls` lists the runs, and says which log it has read"
 
 
 class IllegalRequest(Refused):
     """The request does not fit the run's status."""
 
     code = "FL402"
+    default_hint = "`flowledger show RUN` says how the run stands, and `flowledger why RUN` why"
 
 
 class NotLive(Refused):
     """The run is final; it takes no more signals or requests of this kind."""
 
     code = "FL403"
+    default_hint = "`flowledger show RUN` says how it ended; `rerun`, `revert` and `fork` are for runs that are over"
 
 
 class PlanDiffers(Refused):
@@ -366,6 +368,7 @@ class StoreUnavailable(StoreError, ConnectionError):
     """The store cannot be reached or cannot write: nothing acknowledged is lost."""
 
     code = "FL601"
+    default_hint = "see that it can be reached and written to; nothing acknowledged is lost, so the same call goes on"
 
 
 class VersionConflict(StoreError):
@@ -416,9 +419,7 @@ class ClusterChanged(StoreError):
     """The log was restored into another database cluster, and nobody has said so (rule A5)."""
 
     code = "FL607"
-    default_hint = (
-        "see that nothing runs on the log's old place any more, then say so: `flowledger db restored --reason …`"
-    )
+    default_hint = "see that nothing runs on its old place any more, then `flowledger db restored --reason …`"
 
 
 class ViewsMissing(StoreError):
@@ -476,8 +477,7 @@ class SealBroken(IntegrityError):
 
     code = "FL703"
     default_hint = (
-        "the log, or the seals kept beside it, were changed, cut off or taken from an older copy: compare with a "
-        "backup, and find out who can write to the database"
+        "log or seals were changed, cut off, or are older: compare with a backup, and see who can write there"
     )
 
     def __init__(

@@ -8,21 +8,23 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+from .durations import seconds
+
 _MODULE: Final = "flowledger.events.errors"
 
 
-def _seconds(duration: float | timedelta) -> float:
-    return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
-
-
 class NotReady(Exception):
-    """Raised by a task that polls: call me again in ``retry_after`` seconds (rule F2)."""
+    """Raised by a task that polls: call me again in ``retry_after`` seconds (rule F2).
+
+    Raises:
+        ValueError: that is no duration; out of a body it is a failure like any other.
+    """
 
     __module__ = _MODULE
 
     def __init__(self, message: str = "", *, retry_after: float | timedelta = 5) -> None:
         super().__init__(message)
-        self.retry_after_s = _seconds(retry_after)
+        self.retry_after_s = seconds(retry_after)
 
 
 class Permanent(Exception):

@@ -14,6 +14,7 @@ from flowledger.core.definition import FactoryDefinition, TaskDefinition
 from flowledger.core.factory import build, missing_input
 from flowledger.core.names import did_you_mean
 from flowledger.core.parts import Atom, Flow, Part, json_object
+from flowledger.core.patterns import check_part
 from flowledger.core.plan import Given
 from flowledger.core.registry import Registered, Registry
 from flowledger.core.signature import Parameter, signature
@@ -46,8 +47,10 @@ def entry(part: Part[Any], registry: Registry) -> Entry:
     """What to submit so that this part can be built again by name.
 
     Raises:
+        DefinitionError: it is no part.
         FlowNotRegistered: it could not, because no factory of this app built it.
     """
+    check_part(part, "what is to run")
     if isinstance(part, Flow):
         return _flow_entry(part, registry)
     return _task_entry(part.atom(), registry)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 from flowledger.core.actions import Action
 from flowledger.core.branching import WIDTH
 from flowledger.events import facts
@@ -19,7 +21,7 @@ def ask_branch(run: ActiveRun, action: Action) -> bool:
         if condition.before is not None and run.values.is_skipped(condition.before):
             continue  # an edge from a skipped part is not asked and counts as yes
         try:
-            yes = bool(condition.ask(**run.values.arguments(condition.arguments, _no_context, None)))
+            yes = _answer(condition.ask(**run.values.arguments(condition.arguments, _no_context, None)))
         except Exception as error:  # noqa: BLE001 - the predicate is the user's code (D7)
             run.exceptions[node.path] = error
             run.draft(node.number, facts.BranchDecided(error=failure_of(error, path=node.path, kind="predicate")))
@@ -30,6 +32,14 @@ def ask_branch(run: ActiveRun, action: Action) -> bool:
     widest = max(against, key=WIDTH.__getitem__, default=None)
     run.draft(node.number, facts.BranchDecided(verdicts=tuple(verdicts), no=widest))
     return True
+
+
+def _answer(said: object) -> bool:
+    if not inspect.isawaitable(said):
+        return bool(said)
+    if inspect.iscoroutine(said):
+        said.close()  # or Python warns of it, too
+    raise TypeError("the predicate is async: what it says would always count as a yes")
 
 
 def _no_context() -> None:

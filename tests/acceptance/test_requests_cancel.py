@@ -55,7 +55,7 @@ def test_g4_keep_leaves_it_standing(app: App) -> None:
     world = World(app)
     with background(app, world.work()) as driven:
         assert world.gate.reached.wait(20)
-        preview = driven.run.cancel(reason="r", keep=True)
+        preview = driven.run.cancel(reason="r", revert=False)
         world.gate.opened.set()
     assert driven.state == "CANCELLED"
     assert preview.keeps == ("work/make", "work/hold")
@@ -168,7 +168,7 @@ def test_g4_a_run_that_is_being_undone_ends_cancelled_and_keeps_nothing(memory: 
     with background(memory, work()) as driven:
         assert gate.reached.wait(20)
         with pytest.raises(IllegalRequest, match="nothing can be kept"):
-            driven.run.cancel(reason="r", keep=True)
+            driven.run.cancel(reason="r", revert=False)
         driven.run.cancel(reason="r")
         with pytest.raises(IllegalRequest, match="cancelled already"):
             driven.run.cancel(reason="again")

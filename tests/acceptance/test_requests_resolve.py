@@ -100,7 +100,7 @@ def test_g3_resolved_as_succeeded_what_follows_gets_the_result(app: App) -> None
     held = Held(app)
     run = app.run(held.work(), check=False)
     # When
-    run.resolve(PATH, "succeeded", result=42, reason="I saw it")
+    run.resolve(PATH, "succeeded", value=42, reason="I saw it")
     # Then
     assert app.get(run.id).result == 42
     assert held.done.count("+decide") == 1
@@ -127,7 +127,7 @@ def test_g3_a_word_that_does_not_fit_is_refused(memory: App) -> None:
     run = memory.run(held.work(), check=False)
     # When / Then
     with pytest.raises(IllegalRequest, match="does not fit what work/decide returns"):
-        run.resolve(PATH, "succeeded", result="no number", reason="r")
+        run.resolve(PATH, "succeeded", value="no number", reason="r")
     with pytest.raises(IllegalRequest, match=r"'work/make' is not held \(held: work/decide\)"):
         run.resolve("work/make", "failed", reason="r")
     assert run.state == "SUSPENDED"
@@ -153,10 +153,10 @@ def test_g3_a_run_that_is_held_twice_waits_for_both(memory: App) -> None:
     assert isinstance(suspended, facts.RunSuspended)
     assert suspended.held == ("work/both/one", "work/both/two")
     # When
-    run.resolve("work/both/two", "succeeded", result=2, reason="r")
+    run.resolve("work/both/two", "succeeded", value=2, reason="r")
     # Then
     assert run.state == "SUSPENDED"
-    run.resolve("work/both/one", "succeeded", result=1, reason="r")
+    run.resolve("work/both/one", "succeeded", value=1, reason="r")
     assert memory.get(run.id).result == [1, 2]
     check_replay(memory, work(), run)
 

@@ -65,6 +65,44 @@ def app(url: str) -> Iterator[Shop]:
 TEA = Order(what="tea")
 
 
+# -- what is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"key": 3},
+        {"key": ""},
+        {"key": "k" * 201},
+        {"tags": ["a"]},
+        {"tags": {"a": 1}},
+        {"tags": {"": "a"}},
+        {"queue": ""},
+        {"queue": "a\nb"},
+        {"not_before": "tomorrow"},
+        {"not_before": timedelta(days=1)},
+        {"not_before": datetime(2030, 1, 1)},  # noqa: DTZ001
+        {"priority": "high"},
+    ],
+    ids=repr,
+)
+def test_an_option_that_makes_no_sense_is_refused_and_nothing_is_written(app: Shop, options: dict[str, Any]) -> None:
+    [option] = options
+    with pytest.raises(InputError) as refused:
+        app.submit(app.order(TEA), **options)
+    assert (refused.value.field, bool(refused.value.hint or refused.value.expected in refused.value.message)) == (
+        option,
+        True,
+    )
+    assert list(app.runs()) == []
+
+
+def test_there_are_two_ways_to_fail(app: Shop) -> None:
+    with pytest.raises(InputError, match="on_failure='explode': expected 'revert' or 'stop'"):
+        app.run(app.order(TEA), on_failure="explode")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert list(app.runs()) == []
+
+
 # -- without a conductor --------------------------------------------------------------------------
 
 

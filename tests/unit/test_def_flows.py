@@ -319,3 +319,28 @@ def test_a_task_class_as_a_root_takes_its_fields_as_inputs_too(app: Sample) -> N
     assert set(again.inputs) == {"pool", "zone"}
     with refused(errors.InputError, "`zone` is missing"):
         rebuild(app, "Create", b'{"pool":"hdd"}')
+
+
+def test_e6_an_async_predicate_is_refused_for_it_would_always_say_yes(app: Sample) -> None:
+    async def ready(n: int) -> bool:
+        return False
+
+    class Ready:
+        async def __call__(self, n: int) -> bool:
+            return False
+
+    first, second = app.step.bind(1), app.step.bind(2)
+    for when in (ready, Ready()):
+        with pytest.raises(errors.DefinitionError, match="is async, and a predicate answers at once"):
+            link(first, second, when=when)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+@pytest.mark.parametrize("what", ["the factory", "a number"])
+def test_what_is_no_part_cannot_be_run(app: Sample, what: str) -> None:
+    part: Any = app.add_node if what == "the factory" else 3
+    with pytest.raises(errors.DefinitionError, match="is not a part") as refused:
+        compile_part(part, app)
+    assert refused.value.hint == (
+        "call it with its inputs: add_node(…)" if what == "the factory" else
+        "calling a task runs it; place it bare or with .bind(…)"
+    )  # fmt: skip
