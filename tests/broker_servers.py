@@ -159,7 +159,10 @@ def control(folder: Path, *arguments: str) -> str:
 
 @contextmanager
 def rabbitmq_node(folder: Path | None = None, settings: Sequence[str] = ()) -> Iterator[RabbitMQ]:
-    """A node of one's own, running; nothing is left of it. ``settings``: more lines of its configuration."""
+    """A node of one's own, running; nothing is left of it, but for a ``folder`` that was given.
+
+    ``settings``: more lines of its configuration.
+    """
     made = folder or Path(tempfile.mkdtemp(prefix="flowledger-mq-"))
     node = RabbitMQ(made, settings)
     try:
@@ -167,7 +170,8 @@ def rabbitmq_node(folder: Path | None = None, settings: Sequence[str] = ()) -> I
         yield node
     finally:
         node.close()
-        shutil.rmtree(made, ignore_errors=True)
+        if folder is None:
+            shutil.rmtree(made, ignore_errors=True)
 
 
 class Redis:

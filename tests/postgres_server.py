@@ -166,7 +166,7 @@ def _url(user: str, port: int, database: str, options: dict[str, object]) -> str
 
 @contextmanager
 def cluster(*, settings: Sequence[str] = (), wal: Path | None = None, folder: Path | None = None) -> Iterator[Cluster]:
-    """A cluster of one's own, running; nothing is left of it."""
+    """A cluster of one's own, running; nothing is left of it, but for a ``folder`` that was given."""
     made = folder or Path(tempfile.mkdtemp(prefix="flowledger-pg-"))
     running = None
     try:
@@ -176,7 +176,8 @@ def cluster(*, settings: Sequence[str] = (), wal: Path | None = None, folder: Pa
     finally:
         if running is not None:
             running.stop()
-        shutil.rmtree(made, ignore_errors=folder is not None)
+        if folder is None:
+            shutil.rmtree(made)
 
 
 # -- a pooler -----------------------------------------------------------------------------------
@@ -239,8 +240,8 @@ def die_with_parent() -> None:
 # -- one for a session --------------------------------------------------------------------------
 
 
-#: Kept, because they outlive whoever has started them. By the folder of their server.
-_started: dict[Path, subprocess.Popen[bytes]] = {}
+#: Who serves. Kept, because they outlive whoever has started them: they remove what their servers have left.
+_started: list[subprocess.Popen[bytes]] = []
 
 
 class Shared:
@@ -280,9 +281,6 @@ class Shared:
             with suppress(ProcessLookupError):
                 os.kill(json.loads(self._ready.read_text())["pid"], signal.SIGTERM)
             wait_until(lambda: not self.folder.exists(), "the server does not end")
-            beside = _started.pop(self.folder, None)
-            if beside is not None:
-                beside.wait()
 
     def _start(self) -> None:
         self._me.parent.mkdir(parents=True)
@@ -292,7 +290,7 @@ class Shared:
                 [sys.executable, self._program, "serve", str(self.folder), str(self._watched_pid)],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip
-        _started[self.folder] = beside
+        _started.append(beside)
         wait_until(lambda: self._ready.exists() or beside.poll() is not None, "the server does not start")
         assert self._ready.exists(), log.read_text()
 
@@ -322,7 +320,10 @@ class Running(Protocol):
 
 
 def serve(folder: Path, watched_pid: int, server: Callable[[Path], AbstractContextManager[Running]]) -> None:
-    """Run a server until SIGTERM, or until the test session is gone; then leave nothing of it."""
+    """Run a server until SIGTERM, or until the test session is gone; then leave nothing of it.
+
+    The folder is moved aside first: it may hold a hundred thousand files, for which nobody waits.
+    """
     ended: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
     try:
@@ -333,7 +334,8 @@ def serve(folder: Path, watched_pid: int, server: Callable[[Path], AbstractConte
             while not ended and _lives(watched_pid):
                 time.sleep(0.1)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        over = folder.rename(folder.with_name(f"{folder.name}-over-{os.getpid()}"))
+        shutil.rmtree(over, ignore_errors=True)
 
 
 def _lives(pid: int) -> bool:
