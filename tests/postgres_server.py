@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from random import SystemRandom
 from typing import Protocol
 
 GIVEN_URL = os.environ.get("FLOWLEDGER_TEST_DATABASE_URL")
@@ -222,11 +223,17 @@ def pooler(server: str, *, server_connections: int = 3) -> Iterator[int]:
         shutil.rmtree(folder)
 
 
+#: Below those that the system gives to connections: such a one could be taken before the server listens on it.
+_PORTS = range(15_000, 32_000)
+
+
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of this machine that nobody listens on, and no connection is given."""
+    for port in SystemRandom().sample(_PORTS, 100):
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("a hundred ports, and none is free")
 
 
 def die_with_parent() -> None:
