@@ -151,6 +151,10 @@ mischief: setup services ## 200,000 messages, most of them of strangers (R12)
 job-board: setup ## two million operations of eight clients at the job board of each store (R19)
 	@FLOWLEDGER_TEST_R19_OPERATIONS=2000000 $(BIN)/pytest -n0 -q tests/integration/test_rel_r19_job_board.py
 
+.PHONY: failover
+failover: setup ## twenty synchronous standbys that take over under load, and five that lag behind (R13)
+	@FLOWLEDGER_TEST_LONG=1 $(BIN)/pytest -n0 -q -s tests/integration/test_rel_r13_failover.py
+
 .PHONY: completeness
 completeness: setup ## half a million events, eight writers: the views miss nothing and count nothing twice (R14)
 	@FLOWLEDGER_TEST_R14_EVENTS=500000 $(BIN)/pytest -n0 -q --timeout 7200 tests/integration/test_rel_r14_projection_completeness.py

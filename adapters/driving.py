@@ -27,6 +27,7 @@ from flowledger.core.vault import keeps_secrets
 from flowledger.events import facts
 from flowledger.events.chain import GENESIS
 from flowledger.events.errors import (
+    Fenced,
     IllegalRequest,
     InputError,
     KeyConflict,
@@ -34,6 +35,7 @@ from flowledger.events.errors import (
     RunNotFound,
     StoreError,
     StoreUnavailable,
+    VersionConflict,
 )
 from flowledger.events.facts import OnFailure
 from flowledger.events.requests import CHILD, Rerun, Resume, Revert
@@ -42,6 +44,7 @@ from flowledger.events.store import FINAL, Claim, Mail, NewStream, PlanRow, Stor
 from . import asking
 from .claiming import check_workers, claimed, in_thread, read_under
 from .loading import Loaded, load
+from .rewound import rewound
 from .runtime import Runtime
 from .transactions import check_store
 
@@ -332,7 +335,12 @@ def _taken_up(runtime: Runtime, loaded: Loaded, claim: Claim, observe: Observer 
 async def drive(
     runtime: Runtime, driver: RunDriver, key: str | None, started: Callable[[RunDriver], None] | None
 ) -> Loaded:
-    """Drive a run until it is final, suspended, or lost to this process."""
+    """Drive a run until it is final, suspended, or lost to this process.
+
+    Raises:
+        Fenced, StoreUnavailable: what took it away.
+        LogRewound: what this process has written is not in the log any more.
+    """
     runtime.drivers[driver.run_id] = driver
     if started is not None:
         started(driver)
@@ -343,6 +351,11 @@ async def drive(
     except StoreUnavailable:
         runtime.adrift.add(driver.run_id)
         raise
+    except (VersionConflict, Fenced) as error:
+        lost = await rewound(runtime, driver)
+        if lost is None:
+            raise
+        raise lost from error
     finally:
         if runtime.drivers.get(driver.run_id) is driver:
             del runtime.drivers[driver.run_id]

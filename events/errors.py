@@ -12,7 +12,7 @@
     │   DeadLetterNotFound
     ├ PayloadError         FL5xx  UnserialisableResult · PayloadTooLarge · PayloadErased · KeyMissing · SecretInClear
     ├ StoreError           FL6xx  StoreUnavailable · VersionConflict · Fenced · KeyTaken · SchemaTooNew · SchemaTooOld
-    │   ClusterChanged · InboxNotEmpty · ViewsMissing
+    │   ClusterChanged · InboxNotEmpty · ViewsMissing · LogRewound
     ├ BrokerUnavailable    FL6xx  the broker cannot be reached (beside StoreError: FL610)
     ├ IntegrityError       FL7xx  Tampered · Nondeterminism · SealBroken
     └ InternalError        FL9xx  a bug of ours
@@ -375,6 +375,16 @@ class VersionConflict(StoreError):
     """The stream has moved on since it was read."""
 
     code = "FL602"
+
+
+class LogRewound(VersionConflict):
+    """The log is not as far as it was when this process last wrote to the run: acknowledged events are gone."""
+
+    code = "FL611"
+    default_hint = (
+        "a standby that lacked them was promoted, or an older copy restored: "
+        "`flowledger verify --all --seals FILE` says what is missing (docs/postgres.md, fail-over)"
+    )
 
 
 class Fenced(StoreError):

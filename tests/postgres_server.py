@@ -78,9 +78,20 @@ def _reachable(folder: Path, copy_to: Path) -> Path:
 
 
 class Cluster:
-    """A data directory in ``folder``, and the server on it. Everybody may connect, from this machine."""
+    """A data directory in ``folder``, and the server on it. Everybody may connect, from this machine.
 
-    def __init__(self, folder: Path, *, settings: Sequence[str] = (), wal: Path | None = None) -> None:
+    ``standby_of`` a running one: it follows that one by way of ``port``, until it is promoted.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        settings: Sequence[str] = (),
+        wal: Path | None = None,
+        standby_of: Cluster | None = None,
+        port: int | None = None,
+    ) -> None:
         found = binaries()
         assert found is not None
         self.folder = folder
@@ -95,10 +106,16 @@ class Cluster:
                 shutil.chown(place, self.user)
         self.wal = wal / "pg_wal" if wal else None
         placed = [f"--waldir={self.wal}"] if self.wal else []
-        self.run(
-            "initdb", "--pgdata", str(self.data), "--auth=trust", "--username=postgres", "--encoding=UTF8",
-            "--locale=C", "--no-sync", *placed,
-        )  # fmt: skip
+        if standby_of is None:
+            self.run(
+                "initdb", "--pgdata", str(self.data), "--auth=trust", "--username=postgres", "--encoding=UTF8",
+                "--locale=C", "--no-sync", *placed,
+            )  # fmt: skip
+        else:
+            self.run(
+                "pg_basebackup", "--pgdata", str(self.data), "--host=127.0.0.1", f"--port={port or standby_of.port}",
+                "--username=postgres", "--write-recovery-conf", "--checkpoint=fast", "--no-sync",
+            )  # fmt: skip
 
     @property
     def data(self) -> Path:
@@ -155,6 +172,10 @@ class Cluster:
             self.process.wait(START_S)
             self.process = None
 
+    def promote(self) -> None:
+        """Have a standby take over: from then on it writes."""
+        self.run("pg_ctl", "promote", "--pgdata", str(self.data), "--wait", f"--timeout={START_S:.0f}")
+
     def url(self, database: str = "postgres", *, port: int | None = None, **options: object) -> str:
         """How the store is told where this is."""
         return _url("postgres", port or self.port, database, options)
@@ -166,12 +187,19 @@ def _url(user: str, port: int, database: str, options: dict[str, object]) -> str
 
 
 @contextmanager
-def cluster(*, settings: Sequence[str] = (), wal: Path | None = None, folder: Path | None = None) -> Iterator[Cluster]:
+def cluster(
+    *,
+    settings: Sequence[str] = (),
+    wal: Path | None = None,
+    folder: Path | None = None,
+    standby_of: Cluster | None = None,
+    port: int | None = None,
+) -> Iterator[Cluster]:
     """A cluster of one's own, running; nothing is left of it, but for a ``folder`` that was given."""
     made = folder or Path(tempfile.mkdtemp(prefix="flowledger-pg-"))
     running = None
     try:
-        running = Cluster(made, settings=settings, wal=wal)
+        running = Cluster(made, settings=settings, wal=wal, standby_of=standby_of, port=port)
         running.start()
         yield running
     finally:

@@ -4,7 +4,8 @@ It claims where there is something to claim: when it begins, when its lookout ha
 it had room for, and after an answer was lost.
 
 What it cannot take up (its code has no such flow, or builds another plan) goes back to the board with a remark, and is
-left to others for a while. Draining, it claims no more, lets running bodies finish, and gives back what is not over.
+left to others for a while; a run of which the log has lost events is moved aside, for a person. Draining, it claims no
+more, lets running bodies finish, and gives back what is not over.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from contextlib import suppress
 from time import monotonic
 from typing import TypeVar
 
-from flowledger.adapters import driving
+from flowledger.adapters import driving, jobs
 from flowledger.adapters.claiming import in_thread
 from flowledger.adapters.runtime import Runtime
 from flowledger.core.engine.run import RunDriver
 from flowledger.core.registry import Registry
 from flowledger.events import board
 from flowledger.events.board import Claimed, Offer
-from flowledger.events.errors import Fenced, FlowledgerError, StoreError, StoreUnavailable
+from flowledger.events.errors import Fenced, FlowledgerError, LogRewound, StoreError, StoreUnavailable
 
 from .lookout import Lookout
 from .refusals import Refusals
@@ -221,6 +222,8 @@ class Conductor:
             loaded = await driving.work(self._runtime, self._registry, run_id, job.claim, begun)
             _LOG.info("run %s (%s) is %s", run_id, loaded.plan.factory, loaded.state.status)
             self._refusals.drop(run_id)
+        except LogRewound as error:
+            await self._move_aside(run_id, error)
         except Fenced as error:
             _LOG.warning("run %s was taken over: %s", run_id, error)
         except StoreUnavailable as error:
@@ -248,6 +251,21 @@ class Conductor:
             await self._in_thread(lambda: self._board.note(run_id, "refused", reason=reason, actor=actor))
         except StoreError as unavailable:
             _LOG.warning("the board does not hear of it: %s", unavailable)
+
+    async def _move_aside(self, run_id: str, error: LogRewound) -> None:
+        """Nobody shall go on with what is left of the run before a person has looked."""
+        _LOG.error("run %s is moved aside: %s", run_id, error)
+        store, actor = self._runtime.store, self._runtime.services.actor
+
+        def trash() -> None:
+            stream = store.stream(run_id)
+            if stream is not None:
+                jobs.trash(store, stream, reason=error.message, actor=actor)
+
+        try:
+            await self._in_thread(trash)
+        except FlowledgerError as refused:
+            _LOG.error("run %s cannot be moved aside: %s", run_id, refused)
 
     def _give_up(self, run_id: str) -> None:
         driver = self._runtime.drivers.get(run_id)

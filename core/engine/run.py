@@ -58,6 +58,7 @@ class RunDriver(ActiveRun):
         "_timers",
         "_turning",
         "_waiters",
+        "not_appended",
     )
 
     def __init__(
@@ -87,6 +88,7 @@ class RunDriver(ActiveRun):
         self._fetching = False
         self._timers: dict[int, tuple[Wait, asyncio.TimerHandle]] = {}
         self._in_flight: Append | None = None
+        self.not_appended: Append | None = None  # what the store refused: why the run was lost
         self._turning = False
         self._again = False
         self._in_line = False  # for a slot, or woken by one
@@ -276,6 +278,7 @@ class RunDriver(ActiveRun):
             if isinstance(result, InboxNotEmpty):
                 self._read_mail_first(append)
             else:
+                self.not_appended = append
                 self.lose(result)
             return
         self.begun(append)

@@ -9,17 +9,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from statistics import median
-from threading import Event
 from time import monotonic, sleep
 
 import psycopg
 import pytest
 
-from flowledger import App, Flow, Run, linear
-from flowledger.adapters import loading
-from flowledger.core.replay import check, check_complete
-from flowledger.events.envelope import Envelope
-from flowledger.events.errors import Fenced, RunOwned, StoreError
+from tests.integration.acknowledged import RUNS, Load, app, lost, until_it_goes_on
 from tests.postgres import made
 from tests.postgres_server import Cluster, binaries
 from tests.postgres_server import cluster as own_cluster
@@ -27,7 +22,6 @@ from tests.postgres_server import cluster as own_cluster
 LONG = bool(os.environ.get("FLOWLEDGER_TEST_LONG"))
 SCALE = float(os.environ.get("FLOWLEDGER_TEST_SCALE", "1"))  # of the long form: 0.2 is a fifth of it
 BACKENDS, POSTMASTERS = (round(200 * SCALE), round(100 * SCALE)) if LONG else (6, 2)
-RUNS, STEPS = 6, 12
 
 pytestmark = [
     pytest.mark.crash,
@@ -35,58 +29,12 @@ pytestmark = [
     pytest.mark.skipif(binaries() is None, reason="no Postgres binaries: install the dev extra"),
 ]
 
-app = App("killed")
-
-
-@app.task(read_only=True)
-def step(n: int) -> int:
-    sleep(0.02)  # the body's own work
-    return n
-
-
-@app.flow
-def steps(n: int) -> Flow[None]:
-    return linear(*[step.bind(n * STEPS + k) for k in range(STEPS)])
-
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     with own_cluster() as running:
         yield running
         app.close()
-
-
-class Load:
-    """Runs one after the other in several threads, each called again until it has ended; what was acknowledged."""
-
-    def __init__(self) -> None:
-        self.stop = Event()
-        self.acknowledged: dict[tuple[str, int], bytes] = {}
-        self.last = monotonic()
-        self.ended: list[str] = []
-
-    def observe(self, envelopes: list[Envelope]) -> None:
-        self.acknowledged.update({(e.run_id, e.version): e.hash for e in envelopes})
-        self.last = monotonic()
-
-    def work(self, n: int) -> None:
-        count = 0
-        while not self.stop.is_set() or not count:
-            self.ended.append(self._one(f"{n}-{count}", n).id)
-            count += 1
-
-    def _one(self, key: str, n: int) -> Run[None]:
-        until = monotonic() + 60
-        while True:
-            try:
-                run = app.execute(steps(n), key=key, observe=lambda es: self.observe(list(es)))
-            except (StoreError, Fenced, RunOwned):
-                if monotonic() > until:
-                    raise
-                sleep(0.1)
-            else:
-                assert run.state == "SUCCEEDED"
-                return run
 
 
 def kill_a_backend(cluster: Cluster) -> None:
@@ -137,14 +85,6 @@ def restarted(cluster: Cluster, before: object) -> None:
         sleep(0.01)
 
 
-def until_it_goes_on(load: Load, since: float) -> float:
-    """Wait for the next acknowledged event; how long that took."""
-    while load.last <= since:
-        assert monotonic() < since + 60
-        sleep(0.005)
-    return load.last - since
-
-
 def test_rel_r6_nothing_acknowledged_is_lost_whatever_of_the_server_is_killed(cluster: Cluster) -> None:
     # Given runs in flight on a server of their own
     url = made(f"postgresql+psycopg://postgres@127.0.0.1:{cluster.port}/postgres")
@@ -174,20 +114,7 @@ def test_rel_r6_nothing_acknowledged_is_lost_whatever_of_the_server_is_killed(cl
         for worker in working:
             worker.result(90)
     # And what was acknowledged is in the logs, which are valid; nothing is there twice
-    store = app.runtime.store
-    kept: dict[tuple[str, int], bytes] = {}
-    for run_id in load.ended:
-        log = loading.read(store, run_id)
-        kept.update({(run_id, e.version): e.hash for e in log})
-        plan = app.plan(steps(_of(log)))
-        check_complete(plan, check(plan, log))
-    lost = {at: 1 for at, digest in load.acknowledged.items() if kept.get(at) != digest}
-    assert not lost
+    assert not lost(load)
     went_on.sort()
     print(f"{len(kills)} kills, {len(load.ended)} runs, {len(load.acknowledged)} events acknowledged, 0 lost;", end=" ")
     print(f"went on after p50 {median(went_on):.2f} s, most {went_on[-1]:.2f} s")
-
-
-def _of(log: list[Envelope]) -> int:
-    submitted = log[0].event
-    return int(bytes(getattr(submitted, "inputs", b"{}")).decode().split(":")[1].rstrip("}"))

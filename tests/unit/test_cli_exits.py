@@ -15,7 +15,8 @@ EXPECTED = {
 OTHERWISE = {
     errors.RunNotFound: Exit.NOT_FOUND, errors.DeadLetterNotFound: Exit.NOT_FOUND,
     errors.RunSuspended: Exit.INTERRUPTED, errors.Fenced: Exit.REFUSED,
-    errors.VersionConflict: Exit.REFUSED, errors.KeyTaken: Exit.REFUSED, errors.Nondeterminism: Exit.NONDETERMINISM,
+    errors.VersionConflict: Exit.REFUSED, errors.KeyTaken: Exit.REFUSED, errors.LogRewound: Exit.REFUSED,
+    errors.Nondeterminism: Exit.NONDETERMINISM,
 }  # fmt: skip
 
 

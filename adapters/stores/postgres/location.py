@@ -73,12 +73,13 @@ class Location:
         return self.statement_timeout_s + GRACE_S
 
     def describe(self) -> str:
-        """The URL without password and options, but with the schema."""
+        """The URL without password and options, but with all its hosts and the schema."""
         url = self.url
+        hosts = {name: url.query[name] for name in ("host", "port") if name in url.query}
         shown = URL.create(
-            url.drivername, url.username, None, url.host, url.port, url.database, {"schema": self.schema}
+            url.drivername, url.username, None, url.host, url.port, url.database, {**hosts, "schema": self.schema}
         )
-        return shown.render_as_string()
+        return shown.render_as_string().replace("%3A", ":")
 
     def libpq(self) -> dict[str, str | tuple[str, ...]]:
         """The connection's options for the URL's query."""
