@@ -46,7 +46,8 @@ def run(app: App, amount: int, **tags: str) -> str:
 
 def test_runs_of_an_app_are_found_by_a_query(app: App) -> None:
     # Given runs that went through, and one that did not
-    run(app, 1), run(app, 2)
+    run(app, 1)
+    run(app, 2)
     bad = run(app, -5)
     # Then a query finds those it holds for, the newest first, as many as are wanted
     assert [found.id for found in app.runs("state:reverted")] == [bad]
