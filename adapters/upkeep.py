@@ -64,6 +64,23 @@ def restored(settings: Settings, *, reason: str, actor: str) -> Standing:
     return upgrading.restored(location, reason=reason, actor=actor)
 
 
+def why_not(found: Standing) -> str:
+    """Why no engine of this release may start on a database."""
+    if found.version != found.needed:
+        release = "an older" if found.version < found.needed else "a newer"
+        return f"its schema is {found.version or 'not there'}, of {release} release; this one needs {found.needed}"
+    return "it was restored from another cluster"
+
+
+def remedy(found: Standing) -> str:
+    """What to do about that."""
+    if found.version < found.needed:
+        return "`flowledger db upgrade` makes it ready"
+    if found.version > found.needed:
+        return "upgrade flowledger here"
+    return "`flowledger db restored --reason …` says so"
+
+
 def _opened(settings: Settings) -> Standing:
     """An embedded store makes and checks its database when it is opened."""
     store = open_store(settings.database_url, schema=settings.database_schema)

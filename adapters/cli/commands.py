@@ -15,10 +15,12 @@ from . import (
     board,
     completing,
     conducting,
+    config,
     db,
     dead_letters,
     definitions,
     demo,
+    doctor,
     erasing,
     explaining,
     listing,
@@ -129,6 +131,8 @@ commands.command()(working.worker)
 commands.add_typer(working.workers, name="workers")
 commands.add_typer(dead_letters.dlq, name="dlq")
 commands.add_typer(db.db, name="db")
+commands.add_typer(config.config, name="config")
+commands.command()(doctor.doctor)
 
 
 @cache

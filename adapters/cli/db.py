@@ -44,7 +44,7 @@ def status(context: typer.Context, database_url: DatabaseUrlOption = None, json:
     found = upkeep.status(settings_of(context, database_url=database_url))
     _show(terminal_of(json=json), found)
     if not found.is_ready:
-        say(_remedy(found))
+        say(f"{upkeep.why_not(found)}: {upkeep.remedy(found)}")
         raise typer.Exit(Exit.REFUSED)
 
 
@@ -61,14 +61,6 @@ def restored(
 
     settings = settings_of(context, database_url=database_url)
     _show(terminal_of(json=json), upkeep.restored(settings, reason=reason or "", actor=actor()))
-
-
-def _remedy(found: Standing) -> str:
-    if found.version < found.needed:
-        return "`flowledger db upgrade` makes it ready"
-    if found.version > found.needed:
-        return "it is of a newer release: upgrade flowledger here"
-    return "it was restored from elsewhere: `flowledger db restored --reason …` says so"
 
 
 def _show(terminal: Terminal, found: Standing) -> None:
