@@ -111,7 +111,9 @@ def export(store: Store, stream: Stream, path: Path, *, actor: str) -> Manifest:
     except FileExistsError as error:
         raise InputError(f"{path} exists already", field="--out", hint="name another file") from error
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {error}", field="--out") from error
+        raise InputError(
+            f"{path} cannot be written: {error}", field="--out", hint="name another file with --out"
+        ) from error
 
 
 class _Export:

@@ -118,7 +118,9 @@ def trash(store: Store, stream: Stream, *, reason: str, actor: str) -> None:
     _need(reason, "trash")
     job = job_of(store, stream)
     if job.status not in LIVE and job.status != "SUSPENDED":
-        raise IllegalRequest(f"run {job.run_id} is {job.status}: there is nothing to move aside")
+        raise IllegalRequest(
+            f"run {job.run_id} is {job.status}: there is nothing to move aside", hint="`jobs ls` lists what can be"
+        )
     store.board.note(job.run_id, "trashed", reason=reason, actor=actor)
     store.board.free(job.run_id)
 

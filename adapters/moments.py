@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from flowledger.core.inheriting import had
 from flowledger.events.envelope import Envelope
 from flowledger.events.errors import InputError
-from flowledger.events.facts import RunSubmitted
+from flowledger.events.facts import RunForked, RunSubmitted
 from flowledger.projections.run_view import RunView, plan_named
 from flowledger.projections.symbols import Known, Moved, Symbols
 
 from .history import History
+from .sources import source_of
 
 
 class Moment:
@@ -28,6 +30,8 @@ class Moment:
         self._history = history
         self._symbols = Symbols()
         self._encrypted = False
+        self._submitted: Envelope | None = None
+        self._elsewhere: Mapping[str, bytes] = {}  # values that a fork's source has moved out
         self._left: Iterator[Envelope] = history.envelopes(run_id)
         while self.version < version:
             if not self.forward():
@@ -51,7 +55,9 @@ class Moment:
         if isinstance(known.value, Moved):
             if self._encrypted:
                 return None
-            return self._history.store.payload(self.run_id, known.value.digest)
+            digest = known.value.digest
+            own = self._history.store.payload(self.run_id, digest)
+            return self._elsewhere.get(digest) if own is None else own
         return known.value
 
     def forward(self) -> bool:
@@ -61,7 +67,9 @@ class Moment:
             return False
         self.event = envelope
         if isinstance(envelope.event, RunSubmitted):
-            self._encrypted = envelope.event.codec is not None
+            self._encrypted, self._submitted = envelope.event.codec is not None, envelope
+        elif isinstance(envelope.event, RunForked) and self._submitted is not None:
+            self._take_over([self._submitted, envelope])
         self._history.show(self.view, envelope)
         fingerprint = plan_named(envelope.event)
         document = None if fingerprint is None else self._history.store.plan(fingerprint)
@@ -69,6 +77,12 @@ class Moment:
             self._symbols.use(document)
         self._symbols.apply(envelope)
         return True
+
+    def _take_over(self, begun: list[Envelope]) -> None:
+        """Learn what a fork has from its source (G6)."""
+        source = source_of(self._history.store, begun)
+        self._symbols.take_over(had(begun, source=source.had))
+        self._elsewhere = source.moved
 
     def back(self) -> Moment:
         """The run one event before; at the first it stays there."""

@@ -47,6 +47,7 @@ CATCH_UP_S: Final = 2.0
 WINDOW: Final = 5_000
 #: The most that one page holds.
 LONGEST_PAGE: Final = 10_000
+RUN_ID_LENGTH: Final = 26
 #: Figures are summed from at most so many rows.
 _FIGURE_ROWS: Final = 200_000
 
@@ -102,6 +103,8 @@ class Views:
         """
         parsed = language.parse(query)
         conditions = parsed.conditions(self.store.now_us())
+        if after is not None and len(after) != RUN_ID_LENGTH:
+            raise _no_place(after)
         self.catch_up()
         limit = _page_length(limit)
         rows, upto = look(self._select, conditions, after=after, limit=limit + 1, window=WINDOW)
@@ -299,4 +302,11 @@ def _place(table: Table, order: tuple[str, ...], after: str) -> tuple[Any, ...]:
     try:
         return tuple(types[name](part) for name, part in zip(order, parts, strict=True))
     except ValueError as error:
-        raise InputError(f"{after!r} is not where a page of this list ended", field="after", given=after) from error
+        raise _no_place(after) from error
+
+
+def _no_place(after: str) -> InputError:
+    return InputError(
+        f"{after!r} is not where a page of this list ended", field="after", given=after,
+        hint="give what the page before said comes next, as it is; without one the list begins anew",
+    )  # fmt: skip

@@ -40,11 +40,12 @@ class Change(NamedTuple):
 
 class Divergence(NamedTuple):
     """The first thing at one path that the two runs did differently, with the version in each; None: it did nothing
-    more there."""
+    more there. ``fields``: where both did the same kind of thing, what of it differs."""
 
     path: str
     first: Envelope | None
     second: Envelope | None
+    fields: tuple[str, ...] = ()
 
 
 class Pace(NamedTuple):
@@ -239,9 +240,16 @@ def _divergence(first: Side, second: Side) -> Divergence | None:
             b = theirs[place] if place < len(theirs) else None
             if a is None or b is None or _said(a) != _said(b):
                 versions = [each.version for each in (a, b) if each is not None]
-                found.append((min(versions), Divergence(path, a, b)))
+                found.append((min(versions), Divergence(path, a, b, _differing(a, b))))
                 break
     return min(found, key=lambda item: item[0])[1] if found else None
+
+
+def _differing(first: Envelope | None, second: Envelope | None) -> tuple[str, ...]:
+    if first is None or second is None or first.type != second.type:
+        return ()
+    mine, theirs = _said(first)[1], _said(second)[1]
+    return tuple(name.rstrip("_") for name in mine if mine[name] != theirs.get(name))
 
 
 def _said(envelope: Envelope) -> tuple[str, dict[str, Any]]:

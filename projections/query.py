@@ -2,8 +2,8 @@
 
 Terms stand beside each other and must all hold. A term is a field, ``:`` and values (``,`` between them means or), or
 ``~`` and words the text has in it, or a word alone. ``-`` before a term turns it round, ``*`` in a value stands for
-anything, ``"…"`` keeps spaces. Times compare with an age (``started:<2h`` is: less than two hours ago) or a date;
-durations and numbers with ``>``, ``<``, ``>=``, ``<=``.
+anything, ``"…"`` around a whole value keeps spaces. Times compare with an age (``started:<2h`` is: less than two hours
+ago) or a date; durations and numbers with ``>``, ``<``, ``>=``, ``<=``.
 
 A query is parsed into values (`Parsed`), these into conditions on the table (`selecting`): nothing of its text is ever
 part of a statement.
@@ -95,6 +95,9 @@ def parse(text: str) -> Parsed:
     place = _space(text, 0)
     while place < len(text):
         term, place = _term(text, place)
+        if place < len(text) and not text[place].isspace():
+            _wrong(text, place, "a value ends here, and something stands close behind it",
+                   hint='one that has spaces, commas or quotes in it is quoted as a whole: tag:"team=a b"')  # fmt: skip
         terms.append(term)
         place = _space(text, place)
     if len(terms) > MOST:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from flowledger.core.document import read_document
+from flowledger.core.inheriting import Had
 from flowledger.events import facts
 from flowledger.events.envelope import Envelope
 
@@ -38,12 +39,27 @@ class Symbols:
     def __init__(self) -> None:
         self._names: dict[str, tuple[str, ...]] = {}
         self._known: dict[tuple[str, str], Known] = {}
+        self._taken: list[tuple[str, int, SymbolValue]] = []
 
     def use(self, document: bytes) -> None:
         """Learn from a plan which part provides what."""
         for node in read_document(document).nodes:
             if node.provides is not None:
                 self._names[node.path] = (node.provides,) if isinstance(node.provides, str) else tuple(node.provides)
+        taken, self._taken = self._taken, []
+        for path, version, value in taken:
+            self._provided(path, version, value)
+
+    def take_over(self, had: Had) -> None:
+        """What a fork has from its source (G6), known by name as soon as there is a plan."""
+        for path, done in had.done.items():
+            result = done.result
+            value: SymbolValue = bytes(result.content) if result.moved is None else Moved(result.moved)
+            self._taken.append((path, done.version, value))
+        for path, value in had.rounds.items():
+            if bytes(value) != b"null":
+                version = max((done.version for done in had.done.values()), default=0)
+                self._known[path, "round value"] = Known(bytes(value), path, version)
 
     def all(self) -> dict[str, list[Known]]:
         """Every symbol by name, in the order in which they became known."""
@@ -80,13 +96,16 @@ class Symbols:
             self._known["", name] = Known(bytes(value), "", envelope.version)
 
     def _result(self, envelope: Envelope, event: facts.TaskSucceeded) -> None:
-        names = self._names.get(envelope.path, ())
         value: SymbolValue = bytes(event.result) if event.moved is None else Moved(event.moved)
+        self._provided(envelope.path, envelope.version, value)
+
+    def _provided(self, path: str, version: int, value: SymbolValue) -> None:
+        names = self._names.get(path, ())
         for name in names:
             part = value if len(names) == 1 or isinstance(value, Moved) else _part(value, name, names)
-            self._known[envelope.path, name] = Known(part, envelope.path, envelope.version)
+            self._known[path, name] = Known(part, path, version)
         if not names and value != b"null":
-            self._known[envelope.path, f"result of {envelope.path}"] = Known(value, envelope.path, envelope.version)
+            self._known[path, f"result of {path}"] = Known(value, path, version)
 
     def _forget(self, path: str) -> None:
         gone = [key for key in self._known if key[0] == path or key[0].startswith(f"{path}/")]

@@ -133,7 +133,11 @@ def _difference_lines(found: Difference, ids: list[str]) -> Iterator[Line]:
             for change in changes:
                 yield from _change_lines(change)
     if found.divergence is not None:
-        yield [Span("they part first at ", "bold"), Span(found.divergence.path or "the run itself")]
+        fields = ", ".join(found.divergence.fields)
+        yield [
+            Span("they part first at ", "bold"), Span(found.divergence.path or "the run itself"),
+            Span(f", with other {fields}" if fields else ""),
+        ]  # fmt: skip
         for side, envelope in (("A", found.divergence.first), ("B", found.divergence.second)):
             yield [Span(f"  {side} "), *_event_spans(envelope)]
     yield from _pace_lines(found.paces)
@@ -187,7 +191,7 @@ def _difference_fields(found: Difference) -> dict[str, Any]:
         "results": changes(found.results),
         "durations": [{"path": p.path, "a_s": seconds(p.first_us), "b_s": seconds(p.second_us)} for p in found.paces],
         "divergence": None if parting is None else {
-            "path": parting.path,
+            "path": parting.path, "fields": list(parting.fields),
             "a": None if parting.first is None else event_fields(parting.first),
             "b": None if parting.second is None else event_fields(parting.second),
         },

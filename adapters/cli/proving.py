@@ -117,7 +117,9 @@ def _held_to_copy(history: History, path: Path, trusted: frozenset[bytes]) -> Ve
         with path.open("rb") as lines:
             copies = read_copy(lines, name=str(path))
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error}", field="--seals") from error
+        raise InputError(
+            f"{path} cannot be read: {error}", field="--seals", hint="`seals export` writes one"
+        ) from error
     return check_copy(history.store, copies, trusted)
 
 

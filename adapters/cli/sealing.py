@@ -175,4 +175,6 @@ def _write_new(path: Path, content: bytes, *, mode: int) -> None:
     except FileExistsError as error:
         raise InputError(f"{path} exists already", field="--out", hint="name another file") from error
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {error}", field="--out") from error
+        raise InputError(
+            f"{path} cannot be written: {error}", field="--out", hint="name another file with --out"
+        ) from error

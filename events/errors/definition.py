@@ -102,6 +102,7 @@ class FlowNotRegistered(DefinitionError):
     """The app has no flow or task of this name, so the run could not be resumed."""
 
     code = "FL114"
+    default_hint = "register it in the app, under this name; `flowledger definitions ls` lists what there is"
 
 
 class NotSupported(DefinitionError):

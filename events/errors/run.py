@@ -107,6 +107,7 @@ class PlanDiffers(Refused):
     """
 
     code = "FL404"
+    default_hint = "let the code that wrote its log go on with it; docs/code-changes.md says what may change"
 
     def __init__(self, message: str, *, hint: str | None = None, was: str = "", document: bytes = b"") -> None:
         super().__init__(message, hint=hint)

@@ -30,6 +30,7 @@ class VersionConflict(StoreError):
     """The stream has moved on since it was read."""
 
     code = "FL602"
+    default_hint = "somebody else has written to the run: look at it again (`flowledger show RUN`), then ask again"
 
 
 class LogRewound(VersionConflict):
@@ -46,12 +47,14 @@ class Fenced(StoreError):
     """The run has a newer owner; this one must stop."""
 
     code = "FL603"
+    default_hint = "nothing is lost: `flowledger why RUN` says who drives it now"
 
 
 class KeyTaken(StoreError):
     """A stream with this (app, factory, key) exists; ``run_id`` says which, ``inputs_digest`` (if known) with what."""
 
     code = "FL604"
+    default_hint = "`flowledger show KEY` shows the run that has it; another run needs another key"
 
     def __init__(self, message: str, *, run_id: str, inputs_digest: str | None = None) -> None:
         super().__init__(message)
@@ -108,6 +111,7 @@ class IntegrityError(FlowledgerError):
     """The log is not what it should be."""
 
     code = "FL700"
+    default_hint = "`flowledger verify RUN` names the first event that is not what was written"
 
 
 class Tampered(IntegrityError):
@@ -129,6 +133,7 @@ class Nondeterminism(IntegrityError):
     """
 
     code = "FL702"
+    default_hint = "`flowledger replay RUN` explains it; the code that wrote the log can still go on with the run"
 
     def __init__(self, message: str, *, version: int = 0, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)

@@ -54,6 +54,14 @@ def test_g6_a_fork_takes_over_what_its_source_has_done_and_does_the_rest_itself(
     ]  # fmt: skip
     checked(world.app, fork, flow)
 
+    # And what it has taken over is known by name as of every event from the plan on (H4)
+    started, *_, last = (e.version for e in log_of(world.app, fork) if e.type in ("RunStarted", "RunSucceeded"))
+    begun, at_the_end = (world.app.history.as_of(fork.id, version=version) for version in (started, last))
+    known = {name: [(begun.value(each), each.version) for each in several] for name, several in begun.symbols.items()}
+    assert known["result of chain/c"] == [(b'"c(a(x))"', 2)]
+    assert known.keys() <= at_the_end.symbols.keys()
+    assert "result of chain/c" not in world.app.history.as_of(fork.id, version=2).symbols
+
     # And it refers to its source, which knows nothing of it
     (forked,) = events(log_of(world.app, fork), facts.RunForked)
     assert (forked.source, forked.version, forked.hash) == (source.id, len(before), before[-1].hash.hex())

@@ -96,3 +96,9 @@ def test_what_python_has_a_word_for_is_also_that(cls: type[FlowledgerError], bui
 def test_what_user_code_raises_is_no_error_of_ours(cls: type[Exception]) -> None:
     assert not issubclass(cls, FlowledgerError)
     assert cls.__name__ in (errors.__doc__ or "")
+
+
+def test_an_input_that_does_not_fit_is_said_with_what_was_expected() -> None:
+    assert errors.InputError("which runs?", expected="a run, or --all").hint == "expected: a run, or --all"
+    assert errors.InputError("expected a number, given x", expected="a number").hint == ""
+    assert errors.InputError("which runs?", expected="a run", hint="say --all").hint == "say --all"

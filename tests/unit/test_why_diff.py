@@ -198,6 +198,18 @@ def test_results_and_durations_differ() -> None:
     assert (SECOND, STEP_US, STEP_US) in found.paces
 
 
+def test_two_runs_that_did_the_same_with_other_inputs_part_where_they_first_did() -> None:
+    # Given
+    def made(inputs: str) -> Events:
+        return [*BEGUN[:4], (FIRST, facts.TaskStarted(attempt=1, key="a", inputs=inputs))]
+
+    # When
+    found = difference(made("d1"), made("d2")).divergence
+    # Then it is said in what they differ
+    assert found is not None
+    assert (found.path, found.fields) == (FIRST, ("inputs",))
+
+
 def test_plans_differ_in_what_is_in_them() -> None:
     found = compare(side(BEGUN), side(BEGUN, None))
     assert (LAST, "task", None) in found.plan
