@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice, zip_longest
+from itertools import islice
 from typing import Any, TypeVar
 
 from flowledger.core.compiler import check_executors
@@ -20,6 +20,7 @@ from flowledger.core.engine.run import RunDriver
 from flowledger.core.options import Executor
 from flowledger.core.parts import Part
 from flowledger.core.plan import Plan
+from flowledger.events.errors import InputError
 from flowledger.events.facts import OnFailure
 
 from . import driving
@@ -112,11 +113,17 @@ class App(Boarding):
         `Run.state`, or let `Run.result` raise. ^C suspends those that are under way and starts no more.
 
         Raises:
-            DefinitionError, InputError: one of the parts is wrong; nothing has been written.
+            DefinitionError, InputError: one of the parts is wrong, or there are more keys than parts; nothing has been
+                written.
         """
+        if type(at_once) is not int or at_once < 1:
+            raise InputError(
+                f"at_once={at_once!r}: expected a number from 1", field="at_once", expected="a number from 1",
+                given=repr(at_once), hint=f"{AT_ONCE} is the default",
+            )  # fmt: skip
         wishes = [
             self.wish(part, key=key, tags=tags, on_failure=None, executor=executor)
-            for part, key in zip_longest(parts, keys)
+            for part, key in _with_keys(list(parts), list(keys))
         ]
         runtime = self.living_runtime()
         batch = Batch(runtime, self, at_once)
@@ -175,3 +182,12 @@ class App(Boarding):
             after = page.next
             if after is None:
                 return
+
+
+def _with_keys(parts: list[Part[T]], keys: list[str | None]) -> Iterator[tuple[Part[T], str | None]]:
+    if len(keys) > len(parts):
+        raise InputError(
+            f"there are {len(keys)} keys and {len(parts)} parts", field="keys", expected="one for each part",
+            given=str(len(keys)),
+        )  # fmt: skip
+    return zip(parts, [*keys, *[None] * (len(parts) - len(keys))], strict=True)

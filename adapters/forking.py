@@ -13,6 +13,7 @@ from flowledger.core.bound import input_error
 from flowledger.core.changes import plan_in_force
 from flowledger.core.compiler import check_executors, entry, inputs_of, rebuild
 from flowledger.core.compiler import compile as compile_part
+from flowledger.core.context import outside_bodies
 from flowledger.core.engine.active import Observer
 from flowledger.core.engine.run import RunDriver
 from flowledger.core.forking import Inheritance, changed_inputs, check_adoption, inherit, merged_inputs, rotated
@@ -67,6 +68,7 @@ class Prepared:
     last_us: int  # when the source's last event happened
 
 
+@outside_bodies()
 def prepare(runtime: Runtime, registry: Registry, stream: Stream, asked: Asked) -> Prepared:
     """See what a fork would take over. Writes nothing.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from flowledger.core.changes import check_plan, expansion_differs
 from flowledger.core.compiler import check_executors, rebuild
 from flowledger.core.compiler import compile as compile_part
+from flowledger.core.context import outside_bodies
 from flowledger.core.evolve import fold
 from flowledger.core.plan import Plan
 from flowledger.core.registry import Registry
@@ -59,6 +60,7 @@ class Gathered:
     source: Source
 
 
+@outside_bodies()  # a body may look at runs: their plans are not placed in it
 def gather(
     runtime: Runtime, registry: Registry, stream: Stream, *, plan: Plan | None = None, goes_on: bool = False
 ) -> Gathered:
@@ -94,6 +96,7 @@ def submitted_inputs(runtime: Runtime, run_id: str) -> bytes:
     return _inputs(runtime, run_id, submitted, moved_values(runtime.store, run_id, log))
 
 
+@outside_bodies()
 def load(
     runtime: Runtime, registry: Registry, stream: Stream, *, plan: Plan | None = None, goes_on: bool = False
 ) -> Loaded:

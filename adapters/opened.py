@@ -123,11 +123,20 @@ class Opened(Viewed):
         return self._viewing(self.runtime.store)
 
     def stream_of(self, run_id: str) -> Stream:
-        """The stream row of a run of this app."""
+        """The stream row of a run of this app.
+
+        Raises:
+            RunNotFound: there is none, or it is another app's.
+        """
         stream = self.runtime.store.stream(run_id)
-        if stream is None or stream.app != self.name:
+        if stream is None:
             where = self.runtime.store.describe()
             raise RunNotFound(f"app {self.name} has no run {run_id} in {where}", hint="`flowledger ls` lists the runs")
+        if stream.app != self.name:
+            raise RunNotFound(
+                f"run {run_id} is one of the app {stream.app}, and this is the app {self.name}",
+                hint=f"ask through the app {stream.app}: its App, or --app MODULE:APP (FLOWLEDGER_APP)",
+            )
         return stream
 
     def load_run(self, run_id: str, *, goes_on: bool = False) -> Loaded:

@@ -16,6 +16,7 @@ from socket import gethostname
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from flowledger.core.context import outside_bodies
 from flowledger.core.engine.active import Lane, Services
 from flowledger.core.engine.resources import ResourcePool
 from flowledger.core.engine.run import RunDriver
@@ -184,7 +185,8 @@ class Runtime:
 
     def call(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run a coroutine on the engine's loop; `Fenced` if the runtime is closed before it is done."""
-        return asyncio.run_coroutine_threadsafe(self._until_closed(work), self.loop)
+        with outside_bodies():  # the loop's tasks have the context of who asks for them, who may be a body
+            return asyncio.run_coroutine_threadsafe(self._until_closed(work), self.loop)
 
     def _is_busy(self) -> bool:
         """Whether a run of this process waits for work under way on another thread. Called on the loop."""

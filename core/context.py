@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
@@ -91,6 +92,17 @@ RUNNING: ContextVar[Callable[[], TaskContext] | None] = ContextVar("flowledger_r
 def is_inside_body() -> bool:
     """Whether the caller is the body of a task."""
     return RUNNING.get() is not None
+
+
+@contextmanager
+def outside_bodies() -> Generator[None]:
+    """Within the block no body counts as running here: what is built then is ours, e.g. the plan of a run that a body
+    looks at. Also a decorator."""
+    token = RUNNING.set(None)
+    try:
+        yield
+    finally:
+        RUNNING.reset(token)
 
 
 def refuse_inside_body(what: str, place: Place | None = None) -> None:
