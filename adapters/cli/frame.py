@@ -10,8 +10,6 @@ from .tree import Drawing, tree
 from .words import count, look, took, watch
 
 _BAR = 24
-#: Of a failure's traceback, so many of the last lines are shown.
-_FRAMES = 3
 #: So many of the tasks that were interrupted are named.
 _LOST = 3
 
@@ -72,6 +70,12 @@ def failures(view: RunView) -> list[Line]:
     for failure in view.failures:
         attempt = f" (attempt {failure.attempt})" if failure.attempt > 1 else ""
         lines.append([Span("✘ ", "bold red"), Span(failure.path, "bold"), Span(f"{attempt}  {one_line(failure)}")])
-        where = [line for line in failure.traceback.rstrip().split("\n") if line.strip()][:-1]
-        lines += [[Span(f"    {line.strip()}", "dim")] for line in where[-_FRAMES + 1 :]]
+        lines += [[Span(f"    {line}", "dim")] for line in _raised_at(failure.traceback)]
     return lines
+
+
+def _raised_at(traceback: str) -> list[str]:
+    """The last frame of a traceback: the file with the line's number, and the line. What follows is the message."""
+    lines = [line.strip() for line in traceback.split("\n")]
+    last = max((n for n, line in enumerate(lines) if line.startswith('File "')), default=None)
+    return [] if last is None else [line for line in lines[last : last + 2] if line.strip("^~ ")]

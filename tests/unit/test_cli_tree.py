@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from flowledger import App, Flow, Times, linear, unordered
-from flowledger.adapters.cli.frame import frame
+from flowledger.adapters.cli.frame import failures, frame
 from flowledger.adapters.cli.terminal import text_of
 from flowledger.adapters.cli.tree import Drawing, tree
 from flowledger.events import facts
@@ -74,6 +76,22 @@ def test_a_compact_tree_puts_a_small_flow_into_one_line() -> None:
 def test_a_failed_attempt_stands_under_its_task() -> None:
     again = (SECOND, facts.TaskFailed(failure=failure(SECOND), again=True))
     assert "│       attempt 1 ✘ QuotaError: no quota" in drawn([*BEGUN, again])
+
+
+def test_a_failure_is_shown_with_the_line_that_raised_it_whatever_its_message_is_like() -> None:
+    # Given a message of several lines, and a line of code of which Python marks a part
+    raised = [
+        "Traceback (most recent call last):", '  File "flows.py", line 3, in body', "    ask(bank)",
+        '  File "bank.py", line 7, in ask', "    return rates[day] + 1", "           ~~~~~^^^^^",
+        "ValueError: no rate", "for the day", "in the book",
+    ]  # fmt: skip
+    failed = msgspec.structs.replace(failure(SECOND, message="no rate\nfor the day"), traceback="\n".join(raised))
+    view = RunView(document=shop.plan(build()).document)
+    view.extend(envelopes([*BEGUN, (SECOND, facts.TaskFailed(failure=failed))]))
+    # Then
+    assert [text_of(line).strip() for line in failures(view)][1:] == [
+        'File "bank.py", line 7, in ask', "return rates[day] + 1",
+    ]  # fmt: skip
 
 
 def test_a_screen_never_has_more_lines_than_it_may_and_keeps_what_matters() -> None:
