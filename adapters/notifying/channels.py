@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import json
 import smtplib
+import ssl
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -92,7 +93,7 @@ class Webhook:
 
     def describe(self) -> str:
         parts = urlsplit(self.url)
-        return f"webhook {parts.scheme}://{parts.hostname or ''}{parts.path}"
+        return f"webhook {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def signature(secret: str, at_s: int, body: bytes) -> str:
@@ -103,7 +104,8 @@ def signature(secret: str, at_s: int, body: bytes) -> str:
 @dataclass(frozen=True, kw_only=True)
 class Email:
     """Mails the notice as text: ``server`` is ``smtp://user:password@host:587`` (STARTTLS), ``smtps://…``, or
-    ``smtp+plain://host:25`` where a relay on one's own machine takes it without encryption.
+    ``smtp+plain://host:25`` where a relay on one's own machine takes it without encryption. Else the server must show a
+    certificate for this host, of somebody whom this machine trusts, before it is told anything.
 
     Raises:
         InputError: the server's URL does not fit, or nobody is to get it.
@@ -133,10 +135,15 @@ class Email:
 
     def _send(self, message: EmailMessage) -> None:
         parts = urlsplit(self.server)
-        kind = smtplib.SMTP_SSL if parts.scheme == "smtps" else smtplib.SMTP
-        with kind(parts.hostname or "", parts.port or 0, timeout=TIMEOUT_S) as smtp:
+        place = (parts.hostname or "", parts.port or 0)
+        checked = ssl.create_default_context()  # smtplib's own takes any certificate
+        with (
+            smtplib.SMTP_SSL(*place, timeout=TIMEOUT_S, context=checked)
+            if parts.scheme == "smtps"
+            else smtplib.SMTP(*place, timeout=TIMEOUT_S)
+        ) as smtp:
             if parts.scheme == "smtp":
-                smtp.starttls()
+                smtp.starttls(context=checked)
             if parts.username:
                 smtp.login(unquote(parts.username), unquote(parts.password or ""))
             smtp.send_message(message)

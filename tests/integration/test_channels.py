@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -24,6 +25,7 @@ from flowledger.adapters.stores.views import views_of
 from flowledger.events.errors import InputError
 from flowledger.projections.history import HISTORY
 from tests.integration.listening import FAILED, Listening
+from tests.integration.mail_server import MailServer, certificate
 from tests.unit.written_log import RUN_ID, write
 
 SECRET = "a secret of some length"
@@ -141,6 +143,7 @@ def test_a_secret_is_long_and_never_shown() -> None:
         Webhook(url="https://a/", secret="short")
     webhook = Webhook(url="https://a/b?token=t", secret=SECRET)
     assert SECRET not in repr(webhook) + webhook.describe()
+    assert Webhook(url="https://a:8443/b?token=t", secret=SECRET).describe() == "webhook https://a:8443/b"
     assert "token" not in webhook.describe()
 
 
@@ -169,6 +172,42 @@ def test_an_e_mail_cannot_be_given_other_headers() -> None:
         given: dict[str, Any] = {"to": ["a@b"], "sender": "c@d", "server": "smtp://h", **wrong}
         with pytest.raises(InputError):
             Email(**given)
+
+
+def test_an_e_mail_arrives_where_no_encryption_was_asked_for() -> None:
+    # Given
+    with closing(MailServer()) as server:
+        # When
+        Email(
+            to=["ops@example.com"], sender="flows@example.com", server=f"smtp+plain://localhost:{server.port}"
+        ).send(NOTICE, now_s=7)  # fmt: skip
+    # Then
+    assert "rcpt TO:<ops@example.com>" in server.said
+    assert {"Subject: [flowledger] failed: build r", "flow: build", "text: x"} <= set(server.message)
+
+
+def test_an_e_mail_goes_to_no_server_whose_certificate_nobody_trusts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pem, trusting = certificate(tmp_path), ssl.create_default_context
+
+    def mailed(server: MailServer) -> None:
+        url = f"smtp://me:hunter2@localhost:{server.port}"
+        Email(to=["ops@example.com"], sender="flows@example.com", server=url).send(NOTICE, now_s=7)
+
+    # When the server shows one of its own making
+    with closing(MailServer(pem)) as server, pytest.raises(NotDelivered, match="certificate") as refused:
+        mailed(server)
+    # Then it is told neither password nor notice, and tried again later
+    assert refused.value.again
+    assert not [line for line in server.said if line.startswith(("AUTH", "mail"))]
+    # When this machine trusts it
+    monkeypatch.setattr(ssl, "create_default_context", lambda: trusting(cafile=str(pem)))
+    with closing(MailServer(pem)) as server:
+        mailed(server)
+    # Then
+    assert [line for line in server.said if line.startswith("AUTH PLAIN")]
+    assert "text: x" in server.message
 
 
 def test_the_same_on_a_file(tmp_path: Path) -> None:
