@@ -190,7 +190,7 @@ bench-short: setup ## the main figures beside the floor, taskflow, dbos, absurd,
 bench: setup ## all figures, in full, and docs/benchmarks.md anew
 	@$(BIN)/python benchmarks/run.py --record
 
-bench-%: setup ## one of: flat taskflow sqlite postgres idle fanout workers conductor jobs views views_sqlite keeping long size memory starting prefect pgbench
+bench-%: setup ## one of: flat taskflow sqlite postgres idle fanout workers conductor jobs views views_sqlite keeping long growth size memory starting prefect pgbench
 	@$(BIN)/python benchmarks/run.py $*
 
 profile-%: setup ## where the time goes in one of: memory sqlite postgres many (a flame graph, and time by layer)

@@ -14,6 +14,7 @@
     views_sqlite    the same in SQLite
     keeping   a log of 100,000 runs: verified, its views made anew, their lag at half load
     long      one run of 100,000 and of 200,000 events: gone on with after a kill, memory; 1,000 runs at once
+    growth    bytes, time and memory against tasks, events and runs, on SQLite: level lines
     size      bytes on disk per task: log and views beside the rows of taskflow and DBOS
     memory    per atom, per waiting run, of a process
     starting  importing, `flowledger --help`
@@ -38,6 +39,7 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import peers, report
+from benchmarks.growth_figures import growth
 from benchmarks.long_figures import long
 from benchmarks.measuring import HERE, Figure, in_fresh_process, machine, table
 from benchmarks.more_figures import fanout, jobs, memory, pgbench, prefect, starting
@@ -125,7 +127,7 @@ def expansion(*, short: bool) -> Iterator[Figure]:
 BENCHMARKS: dict[str, Callable[..., Iterator[Figure]]] = {
     "flat": flat, "taskflow": taskflow, "sqlite": sqlite, "expansion": expansion, "postgres": postgres,
     "idle": idle, "fanout": fanout, "workers": workers, "conductor": conductor, "jobs": jobs, "views": views,
-    "views_sqlite": views_sqlite, "keeping": keeping, "long": long,
+    "views_sqlite": views_sqlite, "keeping": keeping, "long": long, "growth": growth,
     "size": size, "memory": memory, "starting": starting, "prefect": prefect, "pgbench": pgbench,
 }  # fmt: skip
 #: What `--short` runs: the main rows.
