@@ -97,7 +97,7 @@ def _report(terminal: Terminal, app: App, replayed: Iterable[Replayed]) -> None:
         terminal.document("replayed", {"app": app.name, "runs": runs, "events": events, "erased": erased, "bad": items})
     else:
         verdict = Span("✘ NOT REPLAYED", "bold red") if bad else Span("✔ REPLAYED", "green")
-        counted = f"  {count(runs, 'run')}, {count(events, 'event')}"
+        counted = f"  {count(runs - erased, 'run')}, {count(events, 'event')}"
         terminal.lines([[verdict, Span(counted + (f", {len(bad)} of them not valid" if bad else ""))]])
         if erased:
             say(f"{count(erased, 'run')} could not be replayed: their values are erased")
@@ -107,7 +107,7 @@ def _report(terminal: Terminal, app: App, replayed: Iterable[Replayed]) -> None:
 
 def _lines(done: Replayed) -> list[Line]:
     assert done.error is not None
-    first, *more = done.error.message.split("\n")
+    first, *more = done.error.message.removeprefix(f"run {done.run_id}").lstrip(": ").split("\n")
     lines: list[Line] = [[Span("✘ ", "bold red"), Span(f"run {done.run_id}: ", "bold"), Span(first)]]
     lines += [[Span(f"  {line}")] for line in more]
     if done.expected:
