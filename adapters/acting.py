@@ -16,11 +16,11 @@ from flowledger.core.engine.run import RunDriver
 from flowledger.core.preview import Preview, preview_cancel, preview_rerun, preview_revert
 from flowledger.core.rerunning import check_over, check_rerun, check_revert
 from flowledger.core.secret import unmarked
-from flowledger.events.errors import NotLive, RunOwned
+from flowledger.events.errors import RunOwned
 from flowledger.events.requests import Resume
 from flowledger.events.store import FINAL, Stream
 
-from . import driving, forking
+from . import asking, driving, forking
 from .boarded import is_served
 from .driving import check_not_held
 from .forking import Asked
@@ -140,7 +140,7 @@ class Acting(Requesting):
         """
         stream = self.stream_of(run_id)
         if stream.status in FINAL:
-            raise NotLive(f"run {run_id} is {stream.status}: a cancel comes too late")
+            raise asking.too_late(run_id, stream.status, "cancel")
         loaded = self.load_run(run_id, goes_on=True)
         check_not_held(run_id, loaded.state)
         return preview_cancel(loaded.state, keep=keep)

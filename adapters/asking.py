@@ -39,11 +39,15 @@ def send(store: Store, run_id: str, request: Request) -> str:
     if isinstance(sent, NotSent):
         if sent.status is None:
             raise RunNotFound(f"there is no run {run_id} in {store.describe()}")
-        raise NotLive(
-            f"run {run_id} is {sent.status}: a {request.kind} comes too late",
-            hint=f"`flowledger show {run_id}` says how it ended",
-        )
+        raise too_late(run_id, sent.status, request.kind)
     return mail.id
+
+
+def too_late(run_id: str, status: str, kind: str) -> NotLive:
+    """What is said to a request for a run that is final."""
+    return NotLive(
+        f"run {run_id} is {status}: a {kind} comes too late", hint=f"`flowledger show {run_id}` says how it ended"
+    )
 
 
 class Look:
@@ -95,5 +99,10 @@ def word_wanted(run_id: str, path: str) -> str:
 def check(run_id: str, found: facts.Event) -> None:
     """Raise `IllegalRequest` if the answer is no."""
     if isinstance(found, facts.RequestRefused):
-        hint = next((hint for word, hint in _HINTS.items() if word in found.why), f"see `flowledger show {run_id}`")
-        raise IllegalRequest(f"run {run_id}: {found.kind} refused: {found.why}", hint=hint)
+        raise refused(run_id, found.kind, found.why)
+
+
+def refused(run_id: str, kind: str, why: str) -> IllegalRequest:
+    """What is said to a request that the run cannot be asked as it stands."""
+    hint = next((hint for word, hint in _HINTS.items() if word in why), f"see `flowledger show {run_id}`")
+    return IllegalRequest(f"run {run_id}: {kind} refused: {why}", hint=hint)

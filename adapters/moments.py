@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 
 from flowledger.core.inheriting import had
 from flowledger.events.envelope import Envelope
@@ -105,6 +106,10 @@ def version_at(history: History, run_id: str, time_us: int) -> int:
     if not version:
         raise InputError(
             f"run {run_id} had not been submitted then", field="time", expected=f"{first_us} or later",
-            given=str(time_us),
+            given=str(time_us), hint=f"it was submitted at {_shown(first_us or 0)}",
         )  # fmt: skip
     return version
+
+
+def _shown(time_us: int) -> str:
+    return datetime.fromtimestamp(time_us / 1e6, UTC).isoformat(timespec="milliseconds")

@@ -58,11 +58,13 @@ def suspend(
 
     with reading(context, database_url) as history:
         streams = streams_of(history, runs)
+        terminal = terminal_of(json=json, plain=plain)
         if dry_run:
-            each(streams, lambda stream: _would_ask("suspend", stream))
+            wish = _Wishing(history, terminal, "suspend")
+            each(streams, lambda stream: wish(stream, "suspend"))
             return
         request = Suspend(reason=reason_for("suspend", reason))
-        ask = _Asking(context, history, app, database_url, terminal_of(json=json, plain=plain))
+        ask = _Asking(context, history, app, database_url, terminal)
         each(streams, lambda stream: ask(stream, request, wanted="SUSPENDED"))
 
 
@@ -110,10 +112,12 @@ def resolve(
     request = _resolution(path, as_, "" if dry_run else reason_for("resolve", reason))
     with reading(context, database_url) as history:
         streams = streams_of(history, [run])
+        terminal = terminal_of(json=json, plain=plain)
         if dry_run:
-            each(streams, lambda stream: _would_ask(f"resolve {path} as {request.resolution} for", stream))
+            wish = _Wishing(history, terminal, "resolve")
+            each(streams, lambda stream: wish(stream, f"resolve {path} as {request.resolution} for", path=path))
             return
-        ask = _Asking(context, history, app, database_url, terminal_of(json=json, plain=plain))
+        ask = _Asking(context, history, app, database_url, terminal)
         each(streams, lambda stream: ask(stream, request))
 
 
@@ -136,10 +140,12 @@ def signal(
     request = Signal(name=name, payload=Raw(_json(payload)), reason=reason or "")
     with reading(context, database_url) as history:
         streams = streams_of(history, [run])
+        terminal = terminal_of(json=json, plain=plain)
         if dry_run:
-            each(streams, lambda stream: _would_ask(f"send signal {name} to", stream))
+            wish = _Wishing(history, terminal, "signal")
+            each(streams, lambda stream: wish(stream, f"send signal {name} to"))
             return
-        ask = _Asking(context, history, app, database_url, terminal_of(json=json, plain=plain))
+        ask = _Asking(context, history, app, database_url, terminal)
         each(streams, lambda stream: ask(stream, request))
 
 
@@ -179,11 +185,38 @@ def _resolution(path: str, as_: str, reason: str):  # type: ignore[no-untyped-de
     )
 
 
-def _would_ask(what: str, stream: Stream) -> int:
-    whom = f"process {stream.owner}, which drives it" if stream.owner else "nobody: this process would take it up"
-    say(f"would {what} {stream.factory} {stream.run_id}, {stream.status}; to answer: {whom}")
-    say("no change made (dry run)")
-    return 0
+class _Wishing:
+    """Says what would be asked of a run, or why it would be refused: as far as that can be seen without its driver."""
+
+    def __init__(self, history: History, terminal: Terminal, kind: str) -> None:
+        self._history = history
+        self._terminal = terminal
+        self._kind = kind
+
+    def __call__(self, stream: Stream, what: str, *, path: str | None = None) -> int:
+        self._check(stream, path)
+        if self._terminal.json:
+            fields = {"id": stream.run_id, "request": self._kind, "state": stream.status, "driver": stream.owner}
+            self._terminal.document("would ask", fields)
+            return 0
+        whom = f"process {stream.owner}, which drives it" if stream.owner else "nobody: this process would take it up"
+        say(f"would {what} {stream.factory} {stream.run_id}, {stream.status}; to answer: {whom}")
+        say("no change made (dry run)")
+        return 0
+
+    def _check(self, stream: Stream, path: str | None) -> None:
+        from flowledger.adapters.asking import refused, too_late  # noqa: PLC0415
+        from flowledger.events.store import FINAL  # noqa: PLC0415
+
+        if stream.status in FINAL:
+            raise too_late(stream.run_id, stream.status, self._kind)
+        if self._kind == "suspend" and stream.status not in ("PENDING", "RUNNING"):
+            raise refused(stream.run_id, self._kind, f"the run is {stream.status} already")
+        if path is not None:
+            held = [atom.path for atom in self._history.view(stream.run_id).held]
+            if path not in held:
+                names = f" (held: {', '.join(held)})" if held else ""
+                raise refused(stream.run_id, self._kind, f"{path!r} is not held{names}")
 
 
 def _show_cancel(

@@ -232,8 +232,13 @@ def test_g3_an_attempt_that_was_lost_is_held_until_somebody_says_what_became_of_
     assert "held" in once.split()
     refused = far.call("resume", "k")
     assert (refused.code, "held at held/once" in refused.err, "resolve" in refused.err) == (4, True, True)
+    for words in (("resolve", "k", "held/make", "--as", "rerun"), ("suspend", "k")):
+        not_so = far.call(*words, "--dry-run")
+        assert (not_so.code, "refused" in not_so.err, not_so.out) == (4, True, "")
     dry = far.call("resolve", "k", "held/once", "--as", "succeeded=5", "--dry-run")
     assert (dry.code, "dry run" in dry.err) == (0, True)
+    said = far.call("signal", "k", "number", "1", "--dry-run", "--json").json
+    assert (said["kind"], said["request"], said["state"], said["driver"]) == ("would ask", "signal", "SUSPENDED", None)
     # When
     resolved = far.call("resolve", "k", "held/once", "--as", "succeeded=5", "--reason", "I looked")
     # Then
@@ -275,8 +280,9 @@ def ended(flowledger: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ids=lambda arguments: arguments[0],
 )  # fmt: skip
 def test_a_run_that_is_over_takes_no_requests(ended: Command, arguments: tuple[str, ...]) -> None:
-    said = ended(*arguments)
-    assert (said.code, "SUCCEEDED" in said.err) == (4, True)
+    for how in ((), ("--dry-run",)):  # and a dry run says so, too
+        said = ended(*arguments, *how)
+        assert (said.code, "SUCCEEDED" in said.err, "FL403" in said.err, "hint:" in said.err) == (4, True, True, True)
 
 
 def test_what_is_not_said_right_is_usage(ended: Command) -> None:
