@@ -24,6 +24,9 @@ from .stores import open_store
 if TYPE_CHECKING:
     from flowledger.projections.history.records import AttemptRecord
 
+    from .clearing import Clearing
+    from .settings import Settings
+
 #: Events per page: a long run is never in memory at once.
 PAGE = 500
 #: How often a follower looks again.
@@ -48,8 +51,28 @@ def missing_file(url: str) -> Path | None:
 class History:
     """The log behind a store, for readers. ``close`` it, or use it as a context."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clearing: Clearing | None = None) -> None:
         self.store = store
+        self._clearing = clearing
+
+    @classmethod
+    def of(cls, settings: Settings) -> History:
+        """The log that settings name, its encrypted runs readable as far as their keys are there (H3).
+
+        Raises:
+            RunNotFound, InputError, StoreError: as `at`.
+        """
+        store = cls.at(settings.database_url, schema=settings.database_schema).store
+        return cls.reading(store, settings)
+
+    @classmethod
+    def reading(cls, store: Store, settings: Settings) -> History:
+        """The same of a store that is open."""
+        if settings.codec_keys is None:
+            return cls(store)
+        from .clearing import Clearing  # noqa: PLC0415 - only who has keys loads ciphers
+
+        return cls(store, Clearing(store, settings))
 
     @classmethod
     def at(cls, url: str, *, schema: str | None = None) -> History:
@@ -159,7 +182,8 @@ class History:
 
     def _pages(self, run_id: str, version: int, head: bytes) -> Iterator[Iterator[Envelope]]:
         while rows := self.store.read(run_id, after_version=version, limit=PAGE):
-            yield opened(run_id, verified(run_id, rows, previous=head, after_version=version))
+            found = opened(run_id, verified(run_id, rows, previous=head, after_version=version))
+            yield map(self._cleared, found)
             version, head = rows[-1].version, rows[-1].hash
 
     def details(self, attempt: AttemptRecord) -> dict[str, Any]:
@@ -171,10 +195,18 @@ class History:
         found: dict[str, Any] = {}
         for version in (attempt.started, attempt.ended):
             rows = self.store.read(attempt.run_id, after_version=version - 1, limit=1) if version else []
-            for envelope in opened(attempt.run_id, rows):
+            for envelope in map(self._cleared, opened(attempt.run_id, rows)):
                 found |= msgspec.json.decode(encode(envelope.event))
         wanted = ("key", "code", "inputs", "result", "moved", "failure", "cause")
         return {name: found[name] for name in wanted if name in found}
+
+    def _cleared(self, envelope: Envelope) -> Envelope:
+        return envelope if self._clearing is None else self._clearing.cleared(envelope)
+
+    def value(self, run_id: str, content: bytes) -> bytes | None:
+        """A moved value of an encrypted run, as it was before; None: the key is not here, or gone."""
+        vault = None if self._clearing is None else self._clearing.vault(run_id)
+        return None if vault is None else vault.opened(content)
 
     # -- what they mean -------------------------------------------------------------------------
 

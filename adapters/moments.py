@@ -54,10 +54,10 @@ class Moment:
     def value(self, known: Known) -> bytes | None:
         """The JSON of a symbol's value; None where it has been moved out, and is encrypted or not there."""
         if isinstance(known.value, Moved):
-            if self._encrypted:
-                return None
             digest = known.value.digest
             own = self._history.store.payload(self.run_id, digest)
+            if self._encrypted:
+                return None if own is None else self._history.value(self.run_id, own)
             return self._elsewhere.get(digest) if own is None else own
         return known.value
 

@@ -151,6 +151,10 @@ class Vault:
             failure, message=self._unhidden(failure.message), traceback=self._unhidden(failure.traceback), cause=cause
         )
 
+    def said(self, text: str) -> str:
+        """A text as it was said, whether it was encrypted or not."""
+        return self._unhidden(text)
+
     def _unhidden(self, text: str) -> str:
         if not text.startswith(_HIDDEN) or self.codec is None:
             return text

@@ -13,9 +13,9 @@ from .nodes import one_line
 #: So much of a message is kept and compared, in characters.
 MESSAGE_KEPT: Final = 300
 
-#: What differs from one occurrence to the next: quoted words, ids, numbers.
+#: What differs from one occurrence to the next: quoted words, ids, numbers; of an encrypted run all that it says.
 _VARYING: Final = re.compile(
-    r"""'[^']{1,200}'|"[^"]{1,200}"|\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b|\b0x[0-9a-fA-F]+\b"""
+    r"""‹encrypted:[^›]*›?|'[^']{1,200}'|"[^"]{1,200}"|\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b|\b0x[0-9a-fA-F]+\b"""
     r"""|\b(?=[0-9A-Za-z]*[0-9])[0-9A-Za-z]{8,}\b|[0-9]+"""
 )
 

@@ -45,7 +45,7 @@ def history_of(app: App) -> History:
     path = missing_file(app.settings.database_url)
     if path is not None:
         raise RunNotFound(f"there is no log at {path}", hint="name another with --database-url")
-    return History(app.runtime.store)
+    return History.reading(app.runtime.store, app.settings)
 
 
 class Driven:
@@ -64,7 +64,7 @@ class Driven:
         self.app = app
         self.terminal = terminal
         self.compiled = compiled
-        self.history = History(app.runtime.store)
+        self.history = History.reading(app.runtime.store, app.settings)
         self.watch = Watch(
             terminal,
             self._document,

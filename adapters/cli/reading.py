@@ -40,7 +40,7 @@ def reading(context: typer.Context, database_url: str | None) -> Generator[Histo
     from flowledger.adapters.history import History  # noqa: PLC0415 - loads SQLAlchemy
 
     settings = settings_of(context, database_url=database_url)
-    with History.at(settings.database_url, schema=settings.database_schema) as history:
+    with History.of(settings) as history:
         yield history
 
 

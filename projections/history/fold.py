@@ -37,7 +37,7 @@ Step = Callable[[Rows, Row, Envelope, Any], None]
 
 _JSON: Final = msgspec.json.Encoder(order="deterministic")
 #: Raised with every change of a fold or a table here.
-VERSION: Final = 7
+VERSION: Final = 8
 
 
 def fold(rows: Rows, envelope: Envelope) -> None:

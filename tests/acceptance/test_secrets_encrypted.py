@@ -18,6 +18,9 @@ from flowledger import (
     TryEach,
     linear,
 )
+from flowledger.adapters.erasing import erase
+from flowledger.adapters.history import History
+from flowledger.adapters.moments import Moment
 from flowledger.adapters.verifying import verify_all
 from flowledger.core.replay import check
 from flowledger.events import facts
@@ -133,3 +136,36 @@ def test_a_codec_of_ones_own_turns_all_values_into_what_is_stored(tmp_path: Path
     shop(without, [])
     with closing(without), pytest.raises(KeyMissing, match="rot13"):
         _ = without.get(run.id).result
+
+
+def test_h3_who_has_the_keys_reads_what_an_encrypted_run_says(new_app: Make) -> None:
+    # Given
+    app = new_app(encrypt_values=True)
+
+    @app.task(provides="greeting")
+    def greet(name: str) -> str:
+        if name == "Esmeralda":
+            raise ValueError(f"{name} is not at home")
+        return f"hello, {name}"
+
+    bad, good = (app.run(greet.bind(name), executor="inline", check=False) for name in ("Esmeralda", "Ann"))
+    again = app.run(greet.bind("Esmeralda"), executor="inline", check=False)
+    url = app.settings.database_url
+
+    def read(keys: str | None) -> tuple[str, bytes | None]:
+        """The failure of the one, and the result of the other."""
+        with History.of(Settings(database_url=url, codec_keys=keys)) as history:
+            [failure] = history.view(bad.id).failures
+            moment = Moment(history, good.id, history.find(good.id).version)
+            return failure.message, moment.value(moment.symbols["greeting"][-1])
+
+    # Then
+    assert read(KEY.line) == ("Esmeralda is not at home", b'"hello, Ann"')
+    message, value = read(None)
+    assert (message.startswith("‹encrypted:"), value) == (True, None)
+    # And the same failure under two keys is one
+    [group] = app.history.failures()
+    assert (group.count, {bad.id, again.id} >= {group.last_run}) == (2, True)
+    # When the key is gone, Then nobody does
+    erase(app.runtime.store, app.stream_of(bad.id), reason="x", actor="me")
+    assert read(KEY.line)[0].startswith("‹encrypted:")
