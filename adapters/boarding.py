@@ -112,9 +112,14 @@ class Boarding(Acting):
         )
 
     def conducting(self, *, queues: Sequence[str] = (DEFAULT_QUEUE,)) -> Conducting:
-        """A conductor of this app, to be started: it takes jobs of these queues from the board and drives them."""
+        """A conductor of this app, to be started: it takes jobs of these queues from the board and drives them.
+
+        Raises:
+            InputError: a queue has no name.
+        """
         from .conductor import Conducting  # noqa: PLC0415 - loads a server of health
 
+        submitting.check_queues(queues)
         settings = self.settings
         return Conducting(
             self, self.living_runtime, queues=queues, max_runs=settings.max_runs,
@@ -145,10 +150,11 @@ class Boarding(Acting):
         (None: as many as `Settings.threads`); ``processes``: sync bodies run in so many child processes instead.
 
         Raises:
-            InputError: there is no broker, no key to verify messages with, or no task.
+            InputError: there is no broker, no key to verify messages with, or no task; or a queue has no name.
         """
         from .worker import Working  # noqa: PLC0415 - loads what speaks to a broker
 
+        submitting.check_queues(queues or ())
         settings = self.settings
         return Working(
             self, settings, lambda: self._workers_store(settings), queues=queues, concurrency=concurrency,

@@ -48,6 +48,7 @@ class Run(Generic[T]):
     """A run of an app: what it came to, and what may be done with it.
 
     A handle that `App.run` gave back has the run's state in hand; one from `App.get` reads the log when first asked.
+    Either reads it again when the run has gone on since, whoever drove it.
     """
 
     def __init__(self, app: Acting, run_id: str, key: str | None, loaded: Loaded | None = None) -> None:
@@ -281,7 +282,7 @@ class Run(Generic[T]):
         self._loaded = None  # it has more history now
 
     def _load(self) -> Loaded:
-        if self._loaded is None:
+        if self._loaded is None or self._loaded.state.version != self._app.stream_of(self.id).version:
             self._loaded = self._app.load_run(self.id)
         return self._loaded
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, get_args
 
@@ -136,11 +136,21 @@ def check_job(*, queue: str, priority: int, not_before: datetime | None) -> None
     Raises:
         InputError: it is not; nothing has been written.
     """
-    if not (_is_text(queue) and 1 <= len(queue) <= QUEUE_CHARS and queue.isprintable()):
-        _refuse("queue", queue, f"1 to {QUEUE_CHARS} characters that can be printed")
+    check_queues((queue,))
     check_priority(priority)
     if not_before is not None and not isinstance(not_before, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]
         _refuse("not_before", not_before, "a time with its zone", hint="e.g. datetime(2030, 1, 1, tzinfo=UTC)")
+
+
+def check_queues(queues: Iterable[str]) -> None:
+    """See that queues have names.
+
+    Raises:
+        InputError: one has none.
+    """
+    for queue in queues:
+        if not (_is_text(queue) and 1 <= len(queue) <= QUEUE_CHARS and queue.isprintable()):
+            _refuse("queue", queue, f"1 to {QUEUE_CHARS} characters that can be printed")
 
 
 def _is_text(value: object) -> bool:

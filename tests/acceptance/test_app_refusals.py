@@ -55,3 +55,9 @@ def test_keys_of_many_runs_are_one_for_each(app: App) -> None:
         app.run_many([one.bind()], keys=["a", "b"])
     assert list(app.runs()) == []
     assert [run.key for run in app.run_many([one.bind(), one.bind(2)], keys=["a"])] == ["a", None]
+
+
+def test_a_queue_without_a_name_is_nobodys(app: App) -> None:
+    for asks in (app.conducting, app.working):
+        with pytest.raises(InputError, match="queue='': expected 1 to 100 characters"):
+            asks(queues=["default", ""])
