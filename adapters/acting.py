@@ -38,7 +38,8 @@ class Acting(Requesting):
     def resume_run(self, run_id: str, *, reason: str = "", observe: Observer | None = None) -> Run[Any]:
         """Go on with a run that is suspended, or whose process is gone. A final one is handed out as it is.
 
-        One that is just being suspended by another process is told to go on there.
+        One that is just being suspended by another process is told to go on there; a suspended job goes on in one of
+        the conductors that take such runs, where there are any (B3). Returns when it has ended or is suspended.
 
         Raises:
             IllegalRequest: the run is held; `resolve` it.
@@ -46,6 +47,9 @@ class Acting(Requesting):
         """
         runtime = self.living_runtime()
         stream = self.stream_of(run_id)
+        if stream.status == "SUSPENDED" and self.is_served(stream):
+            self.ask(run_id, Resume(reason=reason), observe=observe)
+            return Run(self, run_id, stream.key, self.wait_for(run_id, None))
         try:
             return self.driven(
                 runtime,

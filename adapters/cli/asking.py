@@ -1,4 +1,6 @@
-"""`resume` and `revert`: what a person asks of a run that exists. This process claims the run and drives it itself."""
+"""`resume` and `revert`: what a person asks of a run that exists. This process claims the run and drives it itself,
+unless it is a suspended job that conductors take.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from .meant import DryRunOption, YesOption, confirm, each, reason_for, show_preview, streams_of
+from .meant import DryRunOption, YesOption, accepted, confirm, each, reason_for, show_preview, streams_of
 from .options import (
     AppOption,
     DatabaseUrlOption,
@@ -74,10 +76,29 @@ def _resume_one(app: App, terminal: Terminal, stream: Stream, reason: str | None
 
     if stream.status in FINAL:
         say(f"run {stream.run_id} has ended: {stream.status}; there is nothing to resume")
+    if stream.status == "SUSPENDED" and app.is_served(stream):
+        return _resume_elsewhere(app, terminal, stream, reason or "")
     driven = Driven(app, terminal, before=stream)
     return finished(
         driven, driven.drive(lambda observe: app.resume_run(stream.run_id, reason=reason or "", observe=observe))
     )
+
+
+def _resume_elsewhere(app: App, terminal: Terminal, stream: Stream, reason: str) -> int:
+    """Ask the conductors that take such runs (B3); where none answers, take it up and watch what comes of it."""
+    from flowledger.adapters import asking  # noqa: PLC0415
+    from flowledger.events.requests import Resume  # noqa: PLC0415
+
+    from .driven import Driven, finished  # noqa: PLC0415
+
+    store = app.runtime.store
+    asked = asking.send(store, stream.run_id, Resume(reason=reason))
+    answer = asking.answer(store, stream, asked, patience_s=asking.patience_s(store, stream))
+    if answer is None:
+        driven = Driven(app, terminal, before=stream)
+        return finished(driven, driven.drive(lambda observe: app.see_to(stream, asked, observe=observe)))
+    asking.check(stream.run_id, answer)
+    return accepted(terminal, stream.run_id, "resume")
 
 
 def _revert_one(app: App, terminal: Terminal, stream: Stream, reason: str) -> int:

@@ -94,3 +94,11 @@ def show_preview(terminal: Terminal, verb: str, stream: Stream, preview: Preview
         say(f"{verb} of run {stream.run_id}: would {first}run {count(len(preview.runs_again), 'task')}, {kept}")
     say("no change made (dry run)")
     return 0
+
+
+def accepted(terminal: Terminal, run_id: str, kind: str) -> int:
+    """Say that whoever drives the run has agreed to a request; the exit code."""
+    say(f"run {run_id}: {kind} accepted by who drives it")
+    if terminal.json:
+        terminal.document("answer", {"id": run_id, "request": kind, "accepted": True})
+    return 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .meant import DryRunOption, YesOption, confirm, each, reason_for, show_preview, streams_of
+from .meant import DryRunOption, YesOption, accepted, confirm, each, reason_for, show_preview, streams_of
 from .options import (
     AppOption,
     DatabaseUrlOption,
@@ -256,10 +256,7 @@ class _Asking:
         if answer is None:
             return self._drive(stream, asked, wanted)
         asking.check(stream.run_id, answer)
-        say(f"run {stream.run_id}: {request.kind} accepted by who drives it")
-        if self._terminal.json:
-            self._terminal.document("answer", {"id": stream.run_id, "request": request.kind, "accepted": True})
-        return 0
+        return accepted(self._terminal, stream.run_id, request.kind)
 
     def _drive(self, stream: Stream, asked: str, wanted: str) -> int:
         """Nobody answers: take the run up, and watch what comes of it."""

@@ -235,6 +235,22 @@ def test_g1_a_suspended_job_goes_on_when_somebody_asks_for_it(app: App, shop: Sh
     assert asked == [("suspend", "look"), ("resume", "looked")]
 
 
+def test_b3_at_the_command_line_a_suspended_job_is_resumed_in_the_conductor(app: App, shop: Shop) -> None:
+    # Given a job that was suspended while its body ran
+    order = app.submit(board_shop.held("x"))
+    shop.conductor()
+    wait_until(lambda: bool(shop.said("hold")), why="the body never began")
+    app.get(order.id).suspend(reason="look")
+    shop.open_gate()
+    wait_until(lambda: order.state == "SUSPENDED", why="it was not suspended")
+    # When
+    said = shop.command("resume", order.id, "--reason", "looked")
+    # Then nothing of it runs where that was said
+    assert (said.code, "resume accepted by who drives it" in said.err) == (0, True), said.err
+    wait_until(lambda: order.state == "SUCCEEDED", why="it did not go on")
+    assert shop.said("ship") == shop.said("hold")
+
+
 # -- what operators see and do ------------------------------------------------------------------
 
 

@@ -14,8 +14,9 @@ import pytest
 
 from flowledger import App, Flow, Hold, InputError, RunSuspended, Settings, Signal, linear
 from flowledger.adapters.ids import new_ulid
+from flowledger.events import facts
 
-from .asked import has, types, until
+from .asked import has, log, types, until
 
 number = Signal("number", int)
 
@@ -130,6 +131,26 @@ def test_b3_who_waits_for_a_run_leaves_it_to_the_conductors_that_take_such_runs(
             run.wait(0.6)
         # Then it is still the conductors'
         assert here.stream_of(run.id).owner is None
+
+
+def test_b3_a_suspended_job_is_resumed_in_a_conductor_that_takes_it(closing: ExitStack, url: str) -> None:
+    # Given a job that somebody has suspended
+    there, here = shop(closing, url), shop(closing, url)
+    with conducting(there):
+        run = here.submit(here.asks())
+        until(lambda: has(here, run, "TaskWaiting"))
+        here.get(run.id).suspend(reason="the bank is closed")
+        run.send(number, 7)
+        # When it is resumed elsewhere
+        resumed = run.resume(reason="it is open again")
+        # Then
+        assert (resumed.result, resumed.state) == (7, "SUCCEEDED")
+    claims = [e.event.owner for e in log(here, run) if isinstance(e.event, facts.RunClaimed)]
+    assert set(claims) == {claims[0]}
+    asked = [e.event for e in log(here, run) if isinstance(e.event, facts.RequestAccepted)]
+    assert [(request.kind, request.reason) for request in asked] == [
+        ("suspend", "the bank is closed"), ("resume", "it is open again")
+    ]  # fmt: skip
 
 
 def test_g3_who_waits_for_a_run_that_is_held_is_told_whose_word_is_wanted() -> None:
