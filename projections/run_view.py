@@ -305,7 +305,8 @@ def _task_started(view: RunView, path: str, event: facts.TaskStarted, time_us: i
 def _task_waiting(view: RunView, path: str, event: facts.TaskWaiting, time_us: int) -> None:
     atom = view.move(path, "WAITING")
     atom.until_us, atom.polls = event.until, event.polls
-    atom.message = f"for signal {event.signal}" if event.signal else event.message
+    said = f"{event.message}: {event.child}" if event.child else event.message
+    atom.message = f"for signal {event.signal}" if event.signal else said
 
 
 def _task_succeeded(view: RunView, path: str, event: facts.TaskSucceeded, time_us: int) -> None:

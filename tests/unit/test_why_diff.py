@@ -63,6 +63,12 @@ def test_why_a_task_waits() -> None:
     assert polls == Reason(f"{SECOND} is not ready yet after 2 polls: building", (8,), UNTIL)
 
 
+def test_g7_why_a_parent_waits_names_its_child() -> None:
+    waits = facts.TaskWaiting(until=UNTIL, message="its run of pair has not ended", child="01J0CHILD")
+    [_, child, *_] = explained([*BEGUN, (SECOND, waits)])
+    assert child.text == f"{SECOND} is not ready yet after 1 poll: its run of pair has not ended: 01J0CHILD"
+
+
 def test_why_a_scope_waits() -> None:
     story: Events = [*BEGUN, *ROUND_FAILED[:-1], (PAIR, facts.ScopeReset(round=1, until=UNTIL))]
     assert Reason(f"{PAIR} was undone and begins again after a back-off: QuotaError: no quota", (14,), UNTIL) in (
