@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextvars import ContextVar
 from importlib import import_module
 from types import ModuleType
 
@@ -10,6 +11,9 @@ from flowledger.core.registry import Registry
 from flowledger.events.errors import NotImportable
 
 _HOW = "put the app in a module of its own, e.g. `flows.py`, and import it from there"
+
+#: What is being imported for somebody else's process, if anything.
+_IMPORTING: ContextVar[str | None] = ContextVar("flowledger_importing", default=None)
 
 
 def name_of(app: Registry) -> str:
@@ -50,10 +54,27 @@ def app_named(spec: str) -> Registry:
         NotImportable: there is none.
     """
     module, _, attribute = spec.partition(":")
+    token = _IMPORTING.set(module)
     try:
         found = getattr(import_module(module), attribute or "app", None)
     except ImportError as error:
         raise NotImportable(f"{spec}: {error}", hint=_HOW) from error
+    finally:
+        _IMPORTING.reset(token)
     if not isinstance(found, Registry):
         raise NotImportable(f"{spec} is no App", hint=_HOW)
     return found
+
+
+def refuse_while_imported(app: str) -> None:
+    """Refuse to run anything while a module is imported for another process: that would import it, too, without end.
+
+    Raises:
+        NotImportable: it is.
+    """
+    module = _IMPORTING.get()
+    if module is not None:
+        raise NotImportable(
+            f"{module} uses the app {app} while another process imports it: each such process would start the next one",
+            hint='put what runs under `if __name__ == "__main__":`, and leave definitions outside',
+        )

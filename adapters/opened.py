@@ -15,6 +15,7 @@ from flowledger.events.store import Stream
 from . import loading
 from .children import RunChildren
 from .executors.given import Bounded, Source, given_executors
+from .importing import refuse_while_imported
 from .loading import Loaded
 from .runtime import Runtime
 from .settings import Settings, resolve
@@ -45,6 +46,7 @@ class Opened(Viewed):
         """The store and the engine, opened when first asked for."""
         with self._lock:
             if self._runtime is None:
+                refuse_while_imported(self.name)
                 runtime = Runtime(
                     self.settings, registry=self,
                     listeners=self.listeners,

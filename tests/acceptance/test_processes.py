@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,3 +124,22 @@ def test_rel_s10_secrets_cross_to_the_other_process_and_not_into_the_log(app: Ap
     assert b"hunter2" not in log
     assert b"token of" not in log
     assert run.failures[0].kind == ("result" if how == "return" else "error")
+
+
+def test_b6_a_script_that_runs_when_it_is_imported_is_told_so_and_starts_no_child_of_a_child(tmp_path: Path) -> None:
+    # Given a script without `if __name__ == "__main__":`
+    script = tmp_path / "bare.py"
+    script.write_text(
+        "from flowledger import App\n"
+        "app = App('bare', database_url='memory://')\n"
+        "@app.task(read_only=True, executor='processes')\n"
+        "def one() -> int:\n"
+        "    return 1\n"
+        "print(app.run(one.bind(), check=False).state)\n"
+    )
+    # When
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=90, check=False)
+    # Then it comes to an end, and says what to do
+    assert (ended.returncode, ended.stdout) == (0, "REVERTED\n"), ended.stderr
+    assert "bare uses the app bare while another process imports it" in ended.stderr
+    assert 'if __name__ == "__main__":' in ended.stderr
