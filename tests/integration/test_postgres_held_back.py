@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from threading import Event, Timer
 from time import monotonic
 
@@ -16,9 +17,12 @@ from flowledger.adapters.stores.postgres import PostgresStore
 from flowledger.adapters.views import CATCH_UP_S
 from flowledger.events.store import START, Cursor, Store
 from tests.acceptance.command_line import Command, flowledger
-from tests.postgres import connect
+from tests.postgres import connect, made
+from tests.postgres_server import Cluster, binaries, cluster
 
 __all__ = ["flowledger"]
+
+pytestmark = pytest.mark.skipif(binaries() is None, reason="no Postgres binaries: install the dev extra")
 
 shop = App("shop")
 
@@ -30,6 +34,21 @@ def pay() -> None: ...
 @shop.flow
 def order() -> Flow[None]:
     return linear(pay)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Cluster]:
+    """One of its own: what is held open here would hide what all others of the cluster write from their readers."""
+    with cluster() as running:
+        yield running
+
+
+_numbers = count(1)
+
+
+@pytest.fixture
+def postgres_url(server: Cluster) -> str:
+    return made(server.url(schema=f"held_back_{next(_numbers)}"))
 
 
 @pytest.fixture
