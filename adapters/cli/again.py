@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .meant import DryRunOption, YesOption, confirm, each, reason_for, show_preview, streams_of
+from .meant import DryRunOption, NeverAsksOption, YesOption, confirm, each, reason_for, show_preview, streams_of
 from .options import (
     AppOption,
     DatabaseUrlOption,
@@ -98,6 +98,7 @@ def fork(
     adopt: AdoptOption = False,
     reason: ReasonOption = None,
     dry_run: DryRunOption = False,
+    yes: NeverAsksOption = False,
     app: AppOption = None,
     database_url: DatabaseUrlOption = None,
     json: JsonOption = False,

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from .meant import DryRunOption, YesOption, accepted, confirm, each, reason_for, show_preview, streams_of
+from .meant import (
+    DryRunOption,
+    NeverAsksOption,
+    YesOption,
+    accepted,
+    confirm,
+    each,
+    reason_for,
+    show_preview,
+    streams_of,
+)
 from .options import (
     AppOption,
     DatabaseUrlOption,
@@ -21,6 +31,7 @@ from .options import (
 )
 from .running import app_of
 from .terminal import Terminal, say
+from .wishing import Wishing
 
 if TYPE_CHECKING:
     from flowledger.adapters.app import App
@@ -31,6 +42,8 @@ def resume(
     context: typer.Context,
     runs: RunsArgument,
     reason: ReasonOption = None,
+    dry_run: DryRunOption = False,
+    yes: NeverAsksOption = False,
     app: AppOption = None,
     database_url: DatabaseUrlOption = None,
     json: JsonOption = False,
@@ -39,9 +52,15 @@ def resume(
     """Go on with runs that are suspended, or whose process is gone."""
     from .driven import history_of  # noqa: PLC0415
 
+    terminal = terminal_of(json=json, plain=plain)
     with closing(app_of(context, app, database_url)) as found:
-        streams = streams_of(history_of(found), runs)
-        each(streams, lambda stream: _resume_one(found, terminal_of(json=json, plain=plain), stream, reason))
+        history = history_of(found)
+        streams = streams_of(history, runs)
+        if dry_run:
+            wish = Wishing(history, terminal, "resume")
+            each(streams, lambda stream: wish(stream, "resume"))
+            return
+        each(streams, lambda stream: _resume_one(found, terminal, stream, reason))
 
 
 def revert(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, in order; change nothing.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+#: Of verbs that destroy nothing and never ask: scripts may say it to all of their group.
+NeverAsksOption = Annotated[bool, typer.Option("--yes", "-y", hidden=True)]
 
 
 def streams_of(history: History, references: Sequence[str]) -> list[Stream]:

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .meant import DryRunOption, YesOption, accepted, confirm, each, reason_for, show_preview, streams_of
+from .meant import (
+    DryRunOption,
+    NeverAsksOption,
+    YesOption,
+    accepted,
+    confirm,
+    each,
+    reason_for,
+    show_preview,
+    streams_of,
+)
 from .options import (
     AppOption,
     DatabaseUrlOption,
@@ -24,7 +34,8 @@ from .options import (
 )
 from .reading import reading
 from .running import app_of
-from .terminal import Terminal, say
+from .terminal import Terminal
+from .wishing import Wishing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +59,7 @@ def suspend(
     runs: RunsArgument,
     reason: ReasonOption = None,
     dry_run: DryRunOption = False,
+    yes: NeverAsksOption = False,
     app: AppOption = None,
     database_url: DatabaseUrlOption = None,
     json: JsonOption = False,
@@ -60,7 +72,7 @@ def suspend(
         streams = streams_of(history, runs)
         terminal = terminal_of(json=json, plain=plain)
         if dry_run:
-            wish = _Wishing(history, terminal, "suspend")
+            wish = Wishing(history, terminal, "suspend")
             each(streams, lambda stream: wish(stream, "suspend"))
             return
         request = Suspend(reason=reason_for("suspend", reason))
@@ -103,6 +115,7 @@ def resolve(
     as_: AsOption,
     reason: ReasonOption = None,
     dry_run: DryRunOption = False,
+    yes: NeverAsksOption = False,
     app: AppOption = None,
     database_url: DatabaseUrlOption = None,
     json: JsonOption = False,
@@ -114,7 +127,7 @@ def resolve(
         streams = streams_of(history, [run])
         terminal = terminal_of(json=json, plain=plain)
         if dry_run:
-            wish = _Wishing(history, terminal, "resolve")
+            wish = Wishing(history, terminal, "resolve")
             each(streams, lambda stream: wish(stream, f"resolve {path} as {request.resolution} for", path=path))
             return
         ask = _Asking(context, history, app, database_url, terminal)
@@ -128,6 +141,7 @@ def signal(
     payload: PayloadArgument = "null",
     reason: ReasonOption = None,
     dry_run: DryRunOption = False,
+    yes: NeverAsksOption = False,
     app: AppOption = None,
     database_url: DatabaseUrlOption = None,
     json: JsonOption = False,
@@ -142,7 +156,7 @@ def signal(
         streams = streams_of(history, [run])
         terminal = terminal_of(json=json, plain=plain)
         if dry_run:
-            wish = _Wishing(history, terminal, "signal")
+            wish = Wishing(history, terminal, "signal")
             each(streams, lambda stream: wish(stream, f"send signal {name} to"))
             return
         ask = _Asking(context, history, app, database_url, terminal)
@@ -183,40 +197,6 @@ def _resolution(path: str, as_: str, reason: str):  # type: ignore[no-untyped-de
     raise InputError(
         f"--as {as_}: there is no such word", field="--as", expected="rerun, failed or succeeded=JSON", given=as_
     )
-
-
-class _Wishing:
-    """Says what would be asked of a run, or why it would be refused: as far as that can be seen without its driver."""
-
-    def __init__(self, history: History, terminal: Terminal, kind: str) -> None:
-        self._history = history
-        self._terminal = terminal
-        self._kind = kind
-
-    def __call__(self, stream: Stream, what: str, *, path: str | None = None) -> int:
-        self._check(stream, path)
-        if self._terminal.json:
-            fields = {"id": stream.run_id, "request": self._kind, "state": stream.status, "driver": stream.owner}
-            self._terminal.document("would ask", fields)
-            return 0
-        whom = f"process {stream.owner}, which drives it" if stream.owner else "nobody: this process would take it up"
-        say(f"would {what} {stream.factory} {stream.run_id}, {stream.status}; to answer: {whom}")
-        say("no change made (dry run)")
-        return 0
-
-    def _check(self, stream: Stream, path: str | None) -> None:
-        from flowledger.adapters.asking import refused, too_late  # noqa: PLC0415
-        from flowledger.events.store import FINAL  # noqa: PLC0415
-
-        if stream.status in FINAL:
-            raise too_late(stream.run_id, stream.status, self._kind)
-        if self._kind == "suspend" and stream.status not in ("PENDING", "RUNNING"):
-            raise refused(stream.run_id, self._kind, f"the run is {stream.status} already")
-        if path is not None:
-            held = [atom.path for atom in self._history.view(stream.run_id).held]
-            if path not in held:
-                names = f" (held: {', '.join(held)})" if held else ""
-                raise refused(stream.run_id, self._kind, f"{path!r} is not held{names}")
 
 
 def _show_cancel(

@@ -101,8 +101,8 @@ def _wait(app: App, terminal: Terminal, run: Run[object], compiled: Plan) -> int
         with driven.watch:
             for page in driven.history.follow(run.id):
                 driven.watch.observe(page)
-                if not page and driven.view.is_final:
-                    break
+                if not page and (driven.view.is_final or driven.view.status == "SUSPENDED"):
+                    break  # of the latter, only a person goes on
     except KeyboardInterrupt:
         say(f"detached: run {run.id} goes on; `flowledger show {run.id} -f` watches it again")
         return Exit.INTERRUPTED

@@ -235,6 +235,8 @@ def test_g3_an_attempt_that_was_lost_is_held_until_somebody_says_what_became_of_
     for words in (("resolve", "k", "held/make", "--as", "rerun"), ("suspend", "k")):
         not_so = far.call(*words, "--dry-run")
         assert (not_so.code, "refused" in not_so.err, not_so.out) == (4, True, "")
+    not_so = far.call("resume", "k", "--dry-run")
+    assert (not_so.code, "held at held/once" in not_so.err, "resolve" in not_so.err) == (4, True, True)
     dry = far.call("resolve", "k", "held/once", "--as", "succeeded=5", "--dry-run")
     assert (dry.code, "dry run" in dry.err) == (0, True)
     said = far.call("signal", "k", "number", "1", "--dry-run", "--json").json
@@ -280,7 +282,7 @@ def ended(flowledger: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ids=lambda arguments: arguments[0],
 )  # fmt: skip
 def test_a_run_that_is_over_takes_no_requests(ended: Command, arguments: tuple[str, ...]) -> None:
-    for how in ((), ("--dry-run",)):  # and a dry run says so, too
+    for how in ((), ("--dry-run",), ("--yes",)):  # and a dry run says so, too
         said = ended(*arguments, *how)
         assert (said.code, "SUCCEEDED" in said.err, "FL403" in said.err, "hint:" in said.err) == (4, True, True, True)
 

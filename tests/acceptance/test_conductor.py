@@ -67,10 +67,13 @@ class Shop:
         }  # fmt: skip
         self._processes: list[Piped] = []
 
-    def conductor(self, *argv: str) -> Piped:
-        process = start("conductor", *argv, cwd=self._folder, **self._more)
+    def start(self, *argv: str) -> Piped:
+        process = start(*argv, cwd=self._folder, **self._more)
         self._processes.append(process)
         return process
+
+    def conductor(self, *argv: str) -> Piped:
+        return self.start("conductor", *argv)
 
     def command(self, *argv: object) -> Said:
         return run(*argv, cwd=self._folder, **self._more)
@@ -244,11 +247,29 @@ def test_b3_at_the_command_line_a_suspended_job_is_resumed_in_the_conductor(app:
     shop.open_gate()
     wait_until(lambda: order.state == "SUSPENDED", why="it was not suspended")
     # When
+    dry = shop.command("resume", order.id, "--dry-run", "--yes")
+    assert (dry.code, "would resume" in dry.err, order.state) == (0, True, "SUSPENDED")
     said = shop.command("resume", order.id, "--reason", "looked")
     # Then nothing of it runs where that was said
     assert (said.code, "resume accepted by who drives it" in said.err) == (0, True), said.err
     wait_until(lambda: order.state == "SUCCEEDED", why="it did not go on")
     assert shop.said("ship") == shop.said("hold")
+
+
+def test_g2_who_waits_for_a_job_is_told_that_it_was_suspended(app: App, shop: Shop) -> None:
+    # Given somebody who waits for a job that a conductor drives
+    assert not list(app.runs())
+    shop.conductor()
+    wait_until(lambda: bool(shop.command("conductors", "--json").json["items"]), why="no conductor")
+    waiting = shop.start("submit", "held", "--set", "item=x", "--wait")
+    wait_until(lambda: bool(shop.said("hold")), why="the body never began")
+    # When
+    [run] = app.runs()
+    run.suspend(reason="look")
+    shop.open_gate()
+    # Then
+    _, err = waiting.communicate(timeout=WAIT_S)
+    assert (waiting.returncode, "resume" in err) == (130, True), err
 
 
 # -- what operators see and do ------------------------------------------------------------------
