@@ -141,6 +141,12 @@ class Opened(Viewed):
             )
         return stream
 
+    def has_gone_on(self, run_id: str, version: int) -> bool:
+        """Whether a run is not where somebody has it in hand, as far as a log that is open tells."""
+        runtime = self._runtime
+        stream = None if runtime is None else runtime.store.stream(run_id)
+        return stream is not None and stream.version != version
+
     def load_run(self, run_id: str, *, goes_on: bool = False) -> Loaded:
         """A run as its log says, verified and folded under today's plan; ``goes_on``: one under which it could go on.
 

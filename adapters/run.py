@@ -282,7 +282,7 @@ class Run(Generic[T]):
         self._loaded = None  # it has more history now
 
     def _load(self) -> Loaded:
-        if self._loaded is None or self._loaded.state.version != self._app.stream_of(self.id).version:
+        if self._loaded is None or self._app.has_gone_on(self.id, self._loaded.state.version):
             self._loaded = self._app.load_run(self.id)
         return self._loaded
 

@@ -39,6 +39,9 @@ LARGE: Final = 2_000
 STAND_BY_S: Final = 2.0
 PAUSE_S: Final = 10.0
 
+#: No activity there ever was: whoever has seen this looks again.
+_HELD: Final = -1
+
 _LOG: Final = logging.getLogger("flowledger.projector")
 
 
@@ -104,15 +107,22 @@ class EmbeddedProjector:
         return Together.over(self._store, self._projections)
 
     def _follow(self, together: Together) -> int:
-        """Fold until there is nothing left; the activity up to which everything has been taken in."""
-        limit = SMALL
+        """Fold until there is nothing left; the activity up to which everything has been taken in, `_HELD` if the log
+        does not give out all of it yet (H2)."""
+        limit, sure = SMALL, False
         while True:
             before = self._activity()
             began = perf_counter()
             done = together.round(limit=limit)
             took_s = perf_counter() - began
             if not done.events and not done.waits:
-                return before
+                if self._store.hidden() is not None:
+                    return _HELD
+                if sure:
+                    return before
+                sure = True  # after one more round: what was hidden from this one may show by now
+                continue
+            sure = False
             if self._changed is not None:
                 self._changed()
             busy = self._activity() != before

@@ -322,7 +322,9 @@ def test_who_waits_goes_on_after_the_connection_was_lost(store: PostgresStore, e
         while not elsewhere._side._listening:
             sleep(0.01)
         # When
-        pid = _backend(elsewhere._side._link.connection())
+        connection = elsewhere._side._link._connection
+        assert connection is not None
+        pid = _backend(connection)
         store._owners._reading("SELECT pg_terminate_backend(%s)", pid)
         run.put(store)
         # Then

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import count
 from threading import Event, Timer
 from time import monotonic
@@ -12,13 +13,19 @@ import psycopg
 import pytest
 
 from flowledger import App, Flow, linear
+from flowledger.adapters.projecting import embedded
+from flowledger.adapters.projecting.catching_up import Progress
+from flowledger.adapters.projecting.together import Together
 from flowledger.adapters.stores import open_store
 from flowledger.adapters.stores.postgres import PostgresStore
+from flowledger.adapters.stores.views import views_of
 from flowledger.adapters.views import CATCH_UP_S
 from flowledger.events.store import START, Cursor, Store
+from flowledger.projections.history.tables import RUNS
+from flowledger.projections.selecting import Select
 from tests.acceptance.command_line import Command, flowledger
 from tests.postgres import connect, made
-from tests.postgres_server import Cluster, binaries, cluster
+from tests.postgres_server import Cluster, binaries, cluster, wait_until
 
 __all__ = ["flowledger"]
 
@@ -136,3 +143,32 @@ def test_h2_reading_waits_for_what_was_there_and_not_for_what_comes_after_it(
         # Then
         assert reading.result() == [done.id]
         assert app.history.behind_us == 0
+
+
+def test_h2_a_process_that_keeps_views_takes_in_what_was_hidden_from_it_when_it_shows(
+    app: App, store: Store, somebody: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a process whose projector has looked in vain for what it wrote itself
+    looked, round_ = Event(), Together.round
+
+    def told(together: Together, *, limit: int) -> Progress:
+        done = round_(together, limit=limit)
+        if not done.events and not done.waits:
+            looked.set()
+        return done
+
+    monkeypatch.setattr(Together, "round", told)
+    for name in ("FIRST_S", "LOOK_S"):
+        monkeypatch.setattr(embedded, name, 0.01)
+    done = app.run(order())
+    assert looked.wait(60)
+    # When the transaction that hid it ends, and nothing more is written
+    somebody.execute("COMMIT")
+    # Then
+    wait_until(lambda: _shown(store) == [done.id], "it does not show")
+
+
+def _shown(store: Store) -> list[object]:
+    """The runs in the views, by who takes in nothing itself."""
+    with closing(views_of(store)) as views:
+        return [row["run_id"] for row in views.select("history", Select(RUNS, order=("run_id",)))]
