@@ -201,12 +201,14 @@ class ActiveRun(ABC):
     def declare_lost(self, attempt: TransactionalAttempt) -> None:
         """The time of a transaction is over: unless it is just being committed, it never will be (C8)."""
         self.settling += 1
-        self.services.loop.create_task(self._declare_lost(attempt, self.state.version))
+        self.services.loop.create_task(self._declare_lost(attempt))
 
-    async def _declare_lost(self, attempt: TransactionalAttempt, version: int) -> None:
+    async def _declare_lost(self, attempt: TransactionalAttempt) -> None:
         settle = self.services.transactions.settle
         try:
-            content = await asyncio.to_thread(settle, attempt.outcome_key, version=version)
+            # Up to its own start, no further: what has been drafted since may never be written, and another attempt
+            # may begin at a version that was only meant for it.
+            content = await asyncio.to_thread(settle, attempt.outcome_key, version=attempt.version)
         except StoreError as error:
             self.lose(error)
             return

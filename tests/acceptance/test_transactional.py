@@ -18,6 +18,7 @@ from flowledger.adapters import failpoint, loading
 from flowledger.adapters.failpoint import EXIT_CODE, TRANSACTION_POINTS
 from flowledger.core.replay import check, check_complete
 from flowledger.events import facts
+from flowledger.events.transactions import OutcomeKey
 from tests.acceptance import booking
 from tests.acceptance.booking import Tables
 from tests.acceptance.logs import log_of
@@ -206,6 +207,38 @@ def test_c8_a_revert_always_knows_how_it_ended(app: App, tables: Tables, fails: 
     # Then: even of one that was out of time it is known that nothing was booked
     assert seen == ["failed" if fails else "succeeded"]
     assert tables.rows() == ([] if fails else ["a"])
+
+
+def test_c8_no_more_is_declared_lost_than_the_attempt_whose_time_is_over(
+    app: App, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given one that takes too long, and others that go on beside it
+    store: Any = app.runtime.store
+    lost, settle = list[int](), store.settle
+
+    def told(key: OutcomeKey, *, version: int) -> bytes | None:
+        lost.append(version)
+        return settle(key, version=version)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(store, "settle", told)
+
+    @app.task(transactional=True, timeout=0.3)
+    def book(connection: Connection) -> None:
+        book_in(connection, "a")
+        Event().wait(0.8)
+
+    @app.task
+    def other() -> None: ...
+
+    @app.flow
+    def trip() -> Flow[None]:
+        return unordered(book, linear(*[other] * 3))
+
+    # When
+    run = app.run(trip(), check=False)
+    # Then
+    begun = [e.version for e in log_of(app, run) if isinstance(e.event, facts.TaskStarted) and e.path == "trip/book"]
+    assert lost == begun
 
 
 def test_c8_a_transaction_whose_time_is_over_is_lost_though_its_body_goes_on(app: App, tables: Tables) -> None:
