@@ -42,14 +42,23 @@ def kill_a_backend(cluster: Cluster) -> None:
     deadline = monotonic() + 30
     with psycopg.connect(host="127.0.0.1", port=cluster.port, user="postgres", autocommit=True) as connection:
         asked = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-        while not (found := connection.execute(asked).fetchall()):
+        while not _killed_one_of(connection.execute(asked).fetchall()):
             assert monotonic() < deadline, "nobody connects any more"
             sleep(0.005)
-        os.kill(random.Random(len(found)).choice(found)[0], signal.SIGKILL)
         with suppress(psycopg.OperationalError):
             while True:  # this connection is ended with all the others
                 connection.execute("SELECT 1")
                 sleep(0.005)
+
+
+def _killed_one_of(found: list[tuple[int]]) -> bool:
+    """Also False where the one that was chosen has just ended by itself."""
+    if not found:
+        return False
+    with suppress(ProcessLookupError):
+        os.kill(random.Random(len(found)).choice(found)[0], signal.SIGKILL)
+        return True
+    return False
 
 
 def kill_the_postmaster(cluster: Cluster) -> None:
