@@ -231,7 +231,7 @@ def test_c8_no_more_is_declared_lost_than_the_attempt_whose_time_is_over(
     def other() -> None: ...
 
     @app.flow
-    def trip() -> Flow[None]:
+    def trip() -> Flow[Any]:
         return unordered(book, linear(*[other] * 3))
 
     # When
