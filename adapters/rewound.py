@@ -8,7 +8,7 @@ the log was put in its place. Going on as if nothing had happened would do again
 from __future__ import annotations
 
 from flowledger.core.engine.run import RunDriver
-from flowledger.events.errors import LogRewound
+from flowledger.events.errors import LogRewound, StoreUnavailable
 
 from .claiming import in_thread
 from .runtime import Runtime
@@ -17,15 +17,19 @@ from .runtime import Runtime
 async def rewound(runtime: Runtime, driver: RunDriver) -> LogRewound | None:
     """Whether a run was lost because the log has gone back behind what was acknowledged to this process.
 
-    Raises:
-        StoreUnavailable
+    A store that is away says nothing of it; what took the run away is true all the same.
     """
     refused = driver.not_appended
     if refused is None or refused.create is not None:
         return None
-    stream = await in_thread(runtime, lambda: runtime.store.stream(driver.run_id))
-    if stream is not None and (stream.epoch, stream.version) >= (refused.epoch, refused.expected):
+    try:
+        stream = await in_thread(runtime, lambda: runtime.store.stream(driver.run_id))
+    except StoreUnavailable:
         return None
+    # Both only grow, whoever owns the run by now.
+    if stream is not None and stream.epoch >= refused.epoch and stream.version >= refused.expected:
+        return None
+    runtime.adrift.add(driver.run_id)  # it may be in this process's name still, and nobody here drives it
     now = "is not there" if stream is None else f"is at version {stream.version} of epoch {stream.epoch}"
     return LogRewound(
         f"the log has gone back: run {driver.run_id} {now}, and this process has written it up to version "
