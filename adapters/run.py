@@ -74,14 +74,14 @@ class Run(Generic[T]):
             RunUnsuccessful: the run has not SUCCEEDED; which subclass says why.
         """
         self.check()
-        result: T = self._values().result()
+        result: T = _values(self._load()).result()
         return result
 
     @property
     def results(self) -> Mapping[str, Any]:
         """The results of all atoms that have one, by path."""
-        loaded, values = self._load(), self._values()
-        plan = loaded.state.plan
+        loaded = self._load()
+        values, plan = _values(loaded), loaded.state.plan
         nodes = plan.nodes
         return MappingProxyType(
             {
@@ -94,12 +94,7 @@ class Run(Generic[T]):
     @property
     def failures(self) -> tuple[Failure, ...]:
         """What failed for good, in plan order; failed reverts last."""
-        loaded = self._load()
-        state, plan = loaded.state, loaded.state.plan
-        by_path = plan.by_path
-        failed = [state.failures.get(by_path[failure.path], failure) for failure in round_failures(state, RUN)]
-        found = (*failed, *(state.revert_errors[number] for number in plan.in_order(state.revert_errors)))
-        return tuple(map(self._values().shown, found))
+        return _failures(self._load())
 
     @property
     def progress(self) -> Mapping[str, Progress]:
@@ -286,14 +281,11 @@ class Run(Generic[T]):
             self._loaded = self._app.load_run(self.id)
         return self._loaded
 
-    def _values(self) -> Values:
-        loaded = self._load()
-        return Values(loaded.state, moved=loaded.moved, resource=_no_resource, vault=loaded.vault)
-
     def _unsuccessful(self, state: RunState) -> RunUnsuccessful:
-        failures = self.failures
+        loaded = self._load()
+        failures = _failures(loaded)
         cls, hint = _ENDS.get(state, (RunUnsuccessful, _no_hint))
-        held = held_paths(self._load().state) if state == "SUSPENDED" else ()
+        held = held_paths(loaded.state) if state == "SUSPENDED" else ()
         what = f": {failures[0].path}: {failures[0].type}: {failures[0].message}" if failures else ""
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         if held:
@@ -301,8 +293,20 @@ class Run(Generic[T]):
         says = word_wanted(self.id, held[0]) if held else hint(self.id)
         error = cls(f"run {self.id} is {state}{what}{more}", run=self, failures=failures, hint=says)
         if failures:
-            error.__cause__ = self._load().exceptions.get(failures[0].path)
+            error.__cause__ = loaded.exceptions.get(failures[0].path)
         return error
+
+
+def _values(loaded: Loaded) -> Values:
+    return Values(loaded.state, moved=loaded.moved, resource=_no_resource, vault=loaded.vault)
+
+
+def _failures(loaded: Loaded) -> tuple[Failure, ...]:
+    state, plan = loaded.state, loaded.state.plan
+    by_path = plan.by_path
+    failed = [state.failures.get(by_path[failure.path], failure) for failure in round_failures(state, RUN)]
+    found = (*failed, *(state.revert_errors[number] for number in plan.in_order(state.revert_errors)))
+    return tuple(map(_values(loaded).shown, found))
 
 
 def _check_outcome(outcome: Any, value: object) -> None:
