@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Clearing:
-    """Of one log. Nothing is looked for where no run is encrypted."""
+    """Of one log. Each run's first event says whether it is encrypted; it is looked at once."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store

@@ -116,10 +116,10 @@ class EmbeddedProjector:
             done = together.round(limit=limit)
             took_s = perf_counter() - began
             if not done.events and not done.waits:
+                if sure or self._changed is not None:  # who watches looks again anyway
+                    return before
                 if self._store.hidden() is not None:
                     return _HELD
-                if sure:
-                    return before
                 sure = True  # after one more round: what was hidden from this one may show by now
                 continue
             sure = False
