@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import monotonic, sleep
 
 from flowledger.events import facts, requests
@@ -89,6 +90,11 @@ def _is_conducted(store: Store, stream: Stream) -> bool:
         for conductor in store.board.conductors()
         if conductor.app == stream.app
     )
+
+
+def held_at(run_id: str, paths: Sequence[str]) -> IllegalRequest:
+    """What is said to whoever wants to go on with a run that is held (G3)."""
+    return IllegalRequest(f"run {run_id} is held at {', '.join(paths)}", hint=word_wanted(run_id, paths[0]))
 
 
 def word_wanted(run_id: str, path: str) -> str:

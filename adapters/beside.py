@@ -12,17 +12,16 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from flowledger.core.document import fingerprint_of
+from flowledger.core.states import ENDS
 from flowledger.events.envelope import StoredEvent
 from flowledger.events.errors import Tampered
 from flowledger.events.store import FINAL
+from flowledger.projections.run_view import NAMES_PLAN
 
 #: The statuses that are compared; what goes on may be between two of the others.
 _SETTLED: Final = FINAL | {"SUSPENDED"}
-_SETS: Final = {
-    "RunStarted": "RUNNING", "RunResumed": "RUNNING", "RunSuspended": "SUSPENDED", "RunSucceeded": "SUCCEEDED",
-    "RunReverted": "REVERTED", "RunFailed": "FAILED", "RunCancelled": "CANCELLED",
-}  # fmt: skip
-_NAMES_PLAN: Final = frozenset({"RunStarted", "PlanChanged", "FlowExpanded"})
+_SETS: Final = {"RunStarted": "RUNNING", "RunResumed": "RUNNING", "RunSuspended": "SUSPENDED", **ENDS}
+_NAMES_PLAN: Final = frozenset(each.__name__ for each in NAMES_PLAN)
 _DIGEST_LENGTH: Final = 64
 
 

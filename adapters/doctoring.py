@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Final, Literal, NamedTuple
 
 from flowledger.events.errors import BrokerUnavailable, InputError
-from flowledger.events.store import LIVE, Store, Stream
+from flowledger.events.store import LIVE, Store
 
 from . import upkeep
 from .drivers import driver_of
@@ -117,19 +117,23 @@ def _cure(each: Listed) -> str:
 def _drivers(store: Store) -> Iterator[Found]:
     """Runs that are not on the board: nobody takes them up but who asks for them (B3)."""
     live = [stream for stream in store.streams(statuses=sorted(LIVE), limit=MOST) if stream.queue is None]
-    alone = [(stream, words) for stream in live if (words := _gone(store, stream))]
+    one_of = {
+        stream.owner: stream.run_id for stream in live
+    }  # an owner lives or not, whichever of its runs is asked of
+    gone = {owner for owner, run_id in one_of.items() if _gone(store, run_id)}
+    alone = [stream.run_id for stream in live if stream.owner in gone]
     if not alone:
         yield Found("embedded runs", "ok", f"{_counted(len(live), 'goes', 'go')} on")
-    for stream, words in alone[:NAMED]:
-        yield Found("embedded runs", "bad", f"run {stream.run_id}: {words.partition(';')[0]}",
-                    f"`flowledger resume {stream.run_id}` goes on")  # fmt: skip
+    for run_id in alone[:NAMED]:
+        yield Found("embedded runs", "bad", f"run {run_id}: {_gone(store, run_id).partition(';')[0]}",
+                    f"`flowledger resume {run_id}` goes on")  # fmt: skip
     if len(alone) > NAMED:
         more = f"{len(alone) - NAMED} more are driven by nobody"
         yield Found("embedded runs", "bad", more, "`flowledger ls state:live` lists all that have not ended")
 
 
-def _gone(store: Store, stream: Stream) -> str:
-    driver = driver_of(store, stream.run_id)
+def _gone(store: Store, run_id: str) -> str:
+    driver = driver_of(store, run_id)
     return "" if driver is None or driver.lives else driver.words
 
 

@@ -219,11 +219,7 @@ async def attend(
 def check_not_held(run_id: str, state: State) -> None:
     """Raise `IllegalRequest` if the run waits for a person's word (G3)."""
     if state.held:
-        paths = held_paths(state)
-        raise IllegalRequest(
-            f"run {run_id} is held at {', '.join(paths)}",
-            hint=asking.word_wanted(run_id, paths[0]),
-        )
+        raise asking.held_at(run_id, held_paths(state))
 
 
 def is_early(runtime: Runtime, stream: Stream) -> bool:

@@ -11,6 +11,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from flowledger.core.engine.active import Services
 from flowledger.core.engine.drafts import Drafts
+from flowledger.core.options import QUEUE_CHARS, is_queue
 from flowledger.core.plan import RUN
 from flowledger.core.state import State
 from flowledger.events import facts
@@ -22,8 +23,6 @@ from flowledger.events.store import Append, NewStream, Store
 from .driving import Wish
 
 KEY_CHARS = 200
-#: As long as the names of queues that workers take requests from may be.
-QUEUE_CHARS = 100
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -149,7 +148,7 @@ def check_queues(queues: Iterable[str]) -> None:
         InputError: one has none.
     """
     for queue in queues:
-        if not (_is_text(queue) and 1 <= len(queue) <= QUEUE_CHARS and queue.isprintable()):
+        if not is_queue(queue):
             _refuse("queue", queue, f"1 to {QUEUE_CHARS} characters that can be printed")
 
 

@@ -69,18 +69,7 @@ def as_backoff(value: Backoff | Seconds, where: str) -> Backoff:
     Raises:
         DefinitionError: it is neither.
     """
-    if isinstance(value, Backoff):
-        return value
-    try:
-        delay_s = seconds(value)
-    except ValueError as error:
-        raise DefinitionError(
-            f"{where}: backoff={value!r} is neither a back-off nor a duration",
-            hint="seconds, a timedelta or exponential(…)",
-        ) from error
-    if delay_s < 0:
-        raise DefinitionError(f"{where}: backoff={value!r} is negative", hint="a wait of 0 seconds is no wait")
-    return Backoff(delay_s)
+    return value if isinstance(value, Backoff) else Backoff(duration(value, f"{where}: backoff"))
 
 
 def duration(value: Seconds, where: str) -> float:

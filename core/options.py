@@ -23,7 +23,7 @@ OPTIONS = (
 TRANSACTION_S = 10.0
 LONGEST_TRANSACTION_S = 60.0
 #: As a broker can be asked for it.
-_QUEUE_CHARS = 100
+QUEUE_CHARS = 100
 #: A priority is a number of so many bits.
 _PRIORITY_BITS = 31
 
@@ -155,12 +155,15 @@ def _refuse_unknown(options: Mapping[str, Any], where: str) -> None:
         )
 
 
+def is_queue(name: object) -> bool:
+    """Whether a queue may be called so: 1 to `QUEUE_CHARS` characters that can be printed."""
+    return isinstance(name, str) and 1 <= len(name) <= QUEUE_CHARS and name.isprintable()
+
+
 def _queue(queue: str | None, where: str) -> str | None:
-    if queue is None:
-        return None
-    if type(queue) is not str or not 1 <= len(queue) <= _QUEUE_CHARS or not queue.isprintable():
+    if queue is not None and not is_queue(queue):
         raise DefinitionError(
-            f"{where}: queue={queue!r} is no name", hint=f"1 to {_QUEUE_CHARS} characters that can be printed"
+            f"{where}: queue={queue!r} is no name", hint=f"1 to {QUEUE_CHARS} characters that can be printed"
         )
     return queue
 

@@ -136,7 +136,8 @@ RUN_SCOPE: Table = {
 
 # What a person may ask of a run that is over, beside a revert. A fork that adopts what it did leaves it as it is (G6).
 _RERUN = {"RequestAcceptedRerun": "RUNNING"}
-_ENDS = {"RunSucceeded": "SUCCEEDED", "RunReverted": "REVERTED", "RunFailed": "FAILED", "RunCancelled": "CANCELLED"}
+#: The events that end a run, and as what.
+ENDS = {"RunSucceeded": "SUCCEEDED", "RunReverted": "REVERTED", "RunFailed": "FAILED", "RunCancelled": "CANCELLED"}
 
 RUN: Table = {
     "PENDING": {
@@ -149,7 +150,7 @@ RUN: Table = {
         "RequestAcceptedSuspend": "SUSPENDING",
         "RequestAcceptedCancel": "RUNNING",
         "held": "SUSPENDING",
-        **_ENDS,
+        **ENDS,
     },
     "SUSPENDING": {
         "RequestAcceptedResume": "SUSPENDING",
@@ -158,7 +159,7 @@ RUN: Table = {
         "held": "SUSPENDING",
         "RunSuspended": "SUSPENDED",
         "RunResumed": "RUNNING",
-        **_ENDS,  # nothing was left to suspend
+        **ENDS,  # nothing was left to suspend
     },
     "SUSPENDED": {
         "RequestAcceptedResume": "SUSPENDED",

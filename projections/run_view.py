@@ -21,9 +21,13 @@ from .run_tree import RunTree
 ShownState = RunStatus | Literal["REVERTING"]
 
 
+#: The events that name one.
+NAMES_PLAN: Final = (facts.RunStarted, facts.PlanChanged, facts.FlowExpanded)
+
+
 def plan_named(event: facts.Event) -> str | None:
     """The fingerprint of the plan, or of the part of one, that is laid out after this event."""
-    if isinstance(event, facts.RunStarted | facts.PlanChanged | facts.FlowExpanded):
+    if isinstance(event, NAMES_PLAN):
         return event.fingerprint or None
     return None
 

@@ -31,21 +31,16 @@ class Wishing:
         return 0
 
     def _check(self, stream: Stream, path: str | None) -> None:
-        from flowledger.adapters.asking import refused, too_late, word_wanted  # noqa: PLC0415
-        from flowledger.events.errors import IllegalRequest  # noqa: PLC0415
+        from flowledger.adapters.asking import held_at, refused, too_late  # noqa: PLC0415
         from flowledger.events.store import FINAL  # noqa: PLC0415
 
         if stream.status in FINAL:
             raise too_late(stream.run_id, stream.status, self._kind)
-        held = [atom.path for atom in self._history.view(stream.run_id).held] if self._kind == "resume" else []
-        if held:
-            raise IllegalRequest(
-                f"run {stream.run_id} is held at {', '.join(held)}", hint=word_wanted(stream.run_id, held[0])
-            )
         if self._kind == "suspend" and stream.status not in ("PENDING", "RUNNING"):
             raise refused(stream.run_id, self._kind, f"the run is {stream.status} already")
-        if path is not None:
-            held = [atom.path for atom in self._history.view(stream.run_id).held]
-            if path not in held:
-                names = f" (held: {', '.join(held)})" if held else ""
-                raise refused(stream.run_id, self._kind, f"{path!r} is not held{names}")
+        held = [atom.path for atom in self._history.view(stream.run_id).held]
+        if self._kind == "resume" and held:
+            raise held_at(stream.run_id, held)
+        if path is not None and path not in held:
+            names = f" (held: {', '.join(held)})" if held else ""
+            raise refused(stream.run_id, self._kind, f"{path!r} is not held{names}")

@@ -214,7 +214,7 @@ def test_the_context_is_refused_outside_a_body() -> None:
         ({"executor": "workers", "transactional": True}, ["cannot leave this process", "workers"]),
         ({"timeout": -1}, ["timeout=-1"]),
         ({"deadline": "soon"}, ["deadline='soon'"]),
-        ({"backoff": -2}, ["backoff=-2"]),
+        ({"backoff": -2}, ["backoff: -2"]),
         ({"retry_on": "TimeoutError"}, ["retry_on='TimeoutError'"]),
         ({"on_interrupt": "cry"}, ["on_interrupt='cry'", "'rerun', 'fail'"]),
         ({"losses": 0}, ["losses=0", "from 1"]),
