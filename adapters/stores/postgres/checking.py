@@ -55,6 +55,15 @@ moved AS (
   SELECT run_id, convert_to((regexp_matches(list[1], '[0-9a-f]{{64}}', 'g'))[1], 'UTF8')
     FROM each, regexp_matches(encode(payload, 'escape'), '"secrets":\[([^]]*)\]', 'g') AS list
    WHERE position('\x2273656372657473223a5b'::bytea IN payload) > 0),
+-- What a submission must begin and, but for a few fields, end with: between are its inputs, which may look like it.
+named AS (
+  SELECT s.run_id, s.key, s.tags, encode(e.payload, 'escape') AS said,
+         encode(convert_to('{{"app":' || to_json(s.app) || ',"factory":' || to_json(s.factory), 'UTF8'), 'escape')
+           AS begins,
+         encode(convert_to(concat(',"key":' || to_json(s.key), CASE WHEN s.tags <> '{{}}' THEN
+           ',"tags":' || replace(replace(s.tags, '": "', '":"'), '", "', '","') END), 'UTF8'), 'escape') AS ends
+    FROM {s}.streams s JOIN each e ON e.run_id = s.run_id AND e.version = 1
+   WHERE e.type = 'RunSubmitted'),
 amiss AS (
   SELECT coalesce(s.run_id, r.run_id) AS run_id
     FROM (SELECT run_id, version, head_hash FROM {s}.streams WHERE run_id > %(after)s AND run_id <= %(upto)s) AS s
@@ -70,17 +79,11 @@ amiss AS (
            WHEN 'SUSPENDED' THEN e.type <> 'RunSuspended'
            ELSE e.type IN ('RunSucceeded', 'RunReverted', 'RunFailed', 'RunCancelled', 'RunSuspended') END
   UNION
-  SELECT s.run_id FROM {s}.streams s JOIN each e ON e.run_id = s.run_id AND e.version = 1
-   WHERE e.type = 'RunSubmitted' AND 0 IN (
-           position(convert_to('"app":' || to_json(s.app)::text, 'UTF8') IN e.payload),
-           position(convert_to('"factory":' || to_json(s.factory)::text, 'UTF8') IN e.payload),
-           CASE WHEN s.key IS NOT NULL
-                THEN position(convert_to('"key":' || to_json(s.key)::text, 'UTF8') IN e.payload)
-                ELSE (position('"key":'::bytea IN e.payload) = 0)::int END,
-           CASE WHEN s.tags <> '{{}}'
-                THEN position(convert_to(
-                       '"tags":' || replace(replace(s.tags, '": "', '":"'), '", "', '","'), 'UTF8') IN e.payload)
-                ELSE (position('"tags":'::bytea IN e.payload) = 0)::int END)
+  SELECT run_id FROM named
+   WHERE NOT (starts_with(said, begins) AND (key IS NOT NULL OR position('"key":' IN said) = 0)
+     AND (tags <> '{{}}' OR position('"tags":' IN said) = 0)
+     AND (ends = '' OR position(ends IN said) > 0 AND substr(said, position(ends IN said) + length(ends))
+       ~ '^(,"executor":"[^"]*")?(,"secrets":\[[^]]*\])?(,"codec":"[^"]*")?(,"parent":\{{[^}}]*\}})?\}}$'))
   UNION
   SELECT m.run_id FROM moved m
    WHERE NOT EXISTS (SELECT FROM {s}.payloads p WHERE p.run_id = m.run_id AND convert_to(p.digest, 'UTF8') = m.digest)
