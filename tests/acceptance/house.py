@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from flowledger import App, Flow, Run, TaskContext, linear
+from tests.acceptance.stores import ALL, url_of
 
 
 class House(App):
@@ -47,10 +48,9 @@ class House(App):
         self.room, self.build, self.inspect = room, build, inspect
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+@pytest.fixture(params=ALL)
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
-    urls = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/log.db"}
-    made = House(urls.get(request.param) or request.getfixturevalue("postgres_url"))
+    made = House(url_of(request, tmp_path))
     yield made
     made.close()
 

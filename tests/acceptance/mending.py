@@ -12,6 +12,7 @@ from flowledger import App, Flow, Retry, Run, TaskContext, linear
 from flowledger.core.replay import check, check_complete
 from flowledger.core.state import State
 from tests.acceptance.logs import log_of
+from tests.acceptance.stores import ALL, url_of
 from tests.agreeing import views_agree
 
 
@@ -84,11 +85,10 @@ class Counting(Retry[int]):
         return "RETRY" if len(history) < 2 else "REVERT"
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+@pytest.fixture(params=ALL)
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mending]:
     """One on each store."""
-    urls = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/log.db"}
-    world = Mending(urls.get(request.param) or str(request.getfixturevalue("postgres_url")))
+    world = Mending(url_of(request, tmp_path))
     yield world
     world.app.close()
 

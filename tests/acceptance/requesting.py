@@ -10,15 +10,14 @@ import pytest
 
 from flowledger import App, Flow, linear, sleep
 from flowledger.adapters.ids import new_ulid
+from tests.acceptance.stores import ALL, url_of
 
 from .asked import Gate
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+@pytest.fixture(params=ALL)
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[App]:
-    url = {"memory": lambda: f"memory://{new_ulid()}", "sqlite": lambda: f"sqlite:///{tmp_path}/log.db",
-           "postgres": lambda: str(request.getfixturevalue("postgres_url"))}[request.param]()  # fmt: skip
-    app = App("asked", database_url=url)
+    app = App("asked", database_url=url_of(request, tmp_path))
     yield app
     app.close()
 

@@ -14,6 +14,7 @@ from flowledger.events.errors import DefinitionError, DuplicateName, InputError
 from flowledger.events.facts import RunSubmitted, RunSucceeded
 from flowledger.projections.rows import Rows
 from flowledger.projections.tables import Table
+from tests.acceptance.stores import ALL, url_of
 
 shop = App("shop")
 
@@ -30,11 +31,9 @@ def order(amount: int) -> Flow[int]:
     return linear(pay, returns=pay)
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+@pytest.fixture(params=ALL)
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[App]:
-    url = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/log.db"}.get(request.param)
-    url = url or request.getfixturevalue("postgres_url")
-    app = App("counter", database_url=url)
+    app = App("counter", database_url=url_of(request, tmp_path))
     app.include(shop)
     yield app
     app.close()

@@ -17,6 +17,7 @@ from flowledger.core.evolve import fold
 from flowledger.events import facts, requests
 from flowledger.events.errors import DefinitionError, IllegalRequest, InputError
 from flowledger.events.store import Mail
+from tests.acceptance.stores import ALL, url_of
 
 from .asked import Gate, background, check_replay, has, log, only, types, until, waits_until_us
 
@@ -30,11 +31,9 @@ approval = Signal("approval", Approval)
 number = Signal("number", int)
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+@pytest.fixture(params=ALL)
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[App]:
-    url = {"memory": lambda: f"memory://{new_ulid()}", "sqlite": lambda: f"sqlite:///{tmp_path}/log.db",
-           "postgres": lambda: str(request.getfixturevalue("postgres_url"))}[request.param]()  # fmt: skip
-    app = App("signals", database_url=url)
+    app = App("signals", database_url=url_of(request, tmp_path))
     yield app
     app.close()
 

@@ -15,6 +15,7 @@ from flowledger import App, Flow, Settings, linear
 from flowledger.adapters.notifying import telling
 from flowledger.adapters.projecting import embedded
 from flowledger.adapters.settings import Notices
+from tests.acceptance.stores import ALL, url_of
 
 WAIT_S = 60.0
 
@@ -43,10 +44,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, 0.02)
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+@pytest.fixture(params=ALL)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    urls = {"memory": "memory://telling", "sqlite": f"sqlite:///{tmp_path}/log.db"}
-    return urls.get(request.param) or str(request.getfixturevalue("postgres_url"))
+    return url_of(request, tmp_path)
 
 
 def shop(url: str, channel: Heard | None = None, **settings: Any) -> App:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Event
 from time import monotonic, sleep
 
@@ -58,6 +61,20 @@ class Load:
             else:
                 assert run.state == "SUCCEEDED"
                 return run
+
+
+@contextmanager
+def under_way() -> Iterator[Load]:
+    """The load, going on until the block ends; then all its runs come to their ends."""
+    load = Load()
+    with ThreadPoolExecutor(RUNS) as pool:
+        working = [pool.submit(load.work, n) for n in range(RUNS)]
+        try:
+            yield load
+        finally:
+            load.stop.set()
+        for worker in working:
+            worker.result(90)
 
 
 def until_it_goes_on(load: Load, since: float) -> float:

@@ -20,7 +20,7 @@ from flowledger.adapters.sealing import seal_log
 from flowledger.adapters.signing import Signer
 from flowledger.adapters.stores import open_store
 from tests.cutting_proxy import CuttingProxy
-from tests.integration.acknowledged import RUNS, Load, app, lost, until_it_goes_on
+from tests.integration.acknowledged import app, lost, under_way, until_it_goes_on
 from tests.postgres import made
 from tests.postgres_server import Cluster, binaries, cluster, wait_until
 
@@ -74,23 +74,15 @@ def _failover() -> float:
             waits_for_its_standby(primary)
             app.close()
             app.use(database_url=either(primary, standby))
-            load = Load()
-            with ThreadPoolExecutor(RUNS) as pool:
-                working = [pool.submit(load.work, n) for n in range(RUNS)]
-                try:
-                    until_it_goes_on(load, monotonic())
-                    # When the primary dies, and the standby takes over
-                    since = monotonic()
-                    primary.stop(signal.SIGKILL)
-                    standby.promote()
-                    until_it_goes_on(load, monotonic())
-                    took_s = load.last - since
-                finally:
-                    load.stop.set()
-                # Then all runs go on to their ends
-                for worker in working:
-                    worker.result(90)
-            # And nothing that was acknowledged is missing, nothing is there twice
+            with under_way() as load:
+                until_it_goes_on(load, monotonic())
+                # When the primary dies, and the standby takes over
+                since = monotonic()
+                primary.stop(signal.SIGKILL)
+                standby.promote()
+                until_it_goes_on(load, monotonic())
+                took_s = load.last - since
+            # Then all runs have ended, nothing that was acknowledged is missing, and nothing is there twice
             assert not lost(load)
             app.close()
             return took_s

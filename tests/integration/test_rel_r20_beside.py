@@ -76,7 +76,7 @@ def test_a8_a_log_that_is_as_it_was_holds(log: Log) -> None:
     # Given also a run without key and tags, and one on an executor
     log.app.run(log.app.wrap({}))  # type: ignore[attr-defined]
     log.app.run(log.app.wrap({"a": "b"}), key="k3", tags={"a": "b"}, executor="inline")  # type: ignore[attr-defined]
-    # Then it holds, and a database that checks itself has but one looked at again: tags that are written otherwise there
+    # Then it holds, and a database that checks itself looks at one again: its tags are written otherwise there
     assert log.found() == []
     if isinstance(log.store, ChecksItself):
         (strange,) = log.store.streams(key="k1")

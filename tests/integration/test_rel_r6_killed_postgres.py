@@ -6,7 +6,6 @@ import os
 import random
 import signal
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from statistics import median
 from time import monotonic, sleep
@@ -14,7 +13,7 @@ from time import monotonic, sleep
 import psycopg
 import pytest
 
-from tests.integration.acknowledged import RUNS, Load, app, lost, until_it_goes_on
+from tests.integration.acknowledged import app, lost, under_way, until_it_goes_on
 from tests.postgres import made
 from tests.postgres_server import Cluster, binaries
 from tests.postgres_server import cluster as own_cluster
@@ -99,30 +98,23 @@ def test_rel_r6_nothing_acknowledged_is_lost_whatever_of_the_server_is_killed(cl
     url = made(f"postgresql+psycopg://postgres@127.0.0.1:{cluster.port}/postgres")
     app.close()
     app.use(database_url=url)
-    load, went_on = Load(), list[float]()
+    went_on = list[float]()
     kills = [kill_a_backend] * BACKENDS + [kill_the_postmaster] * POSTMASTERS
     random.Random(6).shuffle(kills)
-    with ThreadPoolExecutor(RUNS) as pool:
-        working = [pool.submit(load.work, n) for n in range(RUNS)]
+    with under_way() as load:
         # When its processes are killed one after the other, at times again while it recovers
-        try:
-            for n, kill in enumerate(kills):
-                until_it_goes_on(load, monotonic())
-                before, since = incarnation(cluster), monotonic()
-                kill(cluster)
+        for n, kill in enumerate(kills):
+            until_it_goes_on(load, monotonic())
+            before, since = incarnation(cluster), monotonic()
+            kill(cluster)
+            restarted(cluster, before)
+            if n % 3 == 0:
+                before = incarnation(cluster)
+                kill_a_backend(cluster)
                 restarted(cluster, before)
-                if n % 3 == 0:
-                    before = incarnation(cluster)
-                    kill_a_backend(cluster)
-                    restarted(cluster, before)
-                until_it_goes_on(load, monotonic())
-                went_on.append(load.last - since)
-        finally:
-            load.stop.set()
-        # Then all runs end
-        for worker in working:
-            worker.result(90)
-    # And what was acknowledged is in the logs, which are valid; nothing is there twice
+            until_it_goes_on(load, monotonic())
+            went_on.append(load.last - since)
+    # Then all runs have ended, and what was acknowledged is in the logs, which are valid; nothing is there twice
     assert not lost(load)
     went_on.sort()
     print(f"{len(kills)} kills, {len(load.ended)} runs, {len(load.acknowledged)} events acknowledged, 0 lost;", end=" ")
